@@ -14,8 +14,6 @@ from zmartd.chain.failure_names import in_full
 from zmartd.chain.idl import ErrorCode, Idl
 from zmartd.errors import DetailedError
 from zmartd.market.errors import NO_TERMS, TradeTerms
-from zmartd.market.json_fields import MarketKey, StateName
-from zmartd.market.next_bodies import NextStep, StepDetails
 
 SYSTEM_PROGRAM_ID = "1" * 32
 MAX_NAME_LENGTH = 64
@@ -44,21 +42,12 @@ class ProgramFailure(Struct, frozen=True):
 
 
 class ProgramErrorDetails(TradeTerms, frozen=True, kw_only=True):
-    """What the program, or the chain, refuses. Of a trade its terms; of what a market's state, or the time,
-    does not allow, what can happen next with the market.
-    """
+    """What the program, or the chain, refuses. Of a trade its terms."""
 
     program_error: int | None
     """The number of the program's error; null where it has none: the chain's errors, and `TradeTooLarge`."""
     signature: str | UnsetType = UNSET
     """The signature of the transaction, base58; left out before one is signed."""
-    market_id: MarketKey | UnsetType = UNSET
-    state: StateName | UnsetType = UNSET
-    """The state that the market is in."""
-    expected_states: tuple[StateName, ...] | UnsetType = UNSET
-    """The states in which it can be done."""
-    next: tuple[NextStep, ...] | UnsetType = UNSET
-    """What can happen next with the market, and when."""
 
 
 class ProgramRefused(DetailedError[ProgramErrorDetails]):
@@ -74,9 +63,8 @@ class ProgramRefused(DetailedError[ProgramErrorDetails]):
         *,
         signature: str | UnsetType = UNSET,
         terms: TradeTerms = NO_TERMS,
-        step: StepDetails | None = None,
     ) -> None:
-        facts = structs.asdict(terms) | ({} if step is None else structs.asdict(step))
+        facts = structs.asdict(terms)
         super().__init__(
             ProgramErrorDetails(program_error=failure.code, signature=signature, **facts), failure.message
         )

@@ -87,24 +87,10 @@ class StepDetails(Struct, frozen=True, kw_only=True):
     """The states in which it can be done."""
     next: tuple[NextStep, ...]
     """What can happen next with the market, and when."""
-
-
-class MaybeStepDetails(Struct, frozen=True, kw_only=True):
-    """Of an error about a market; what can happen next with it, where that is known."""
-
-    market_id: MarketKey
-    state: StateName | UnsetType = UNSET
-    """The state that the market is in."""
-    expected_states: tuple[StateName, ...] | UnsetType = UNSET
-    """The states in which it can be done."""
-    next: tuple[NextStep, ...] | UnsetType = UNSET
-    """What can happen next with the market, and when."""
-
-    @classmethod
-    def of(cls, step: StepDetails) -> MaybeStepDetails:
-        return cls(
-            market_id=step.market_id, state=step.state, expected_states=step.expected_states, next=step.next
-        )
+    program_error: str | UnsetType = UNSET
+    """The program's name for the reason; left out where the program was not asked."""
+    signature: str | UnsetType = UNSET
+    """The signature of the transaction that was refused, base58; left out before one is signed."""
 
 
 def next_step(step: PossibleStep) -> NextStep:

@@ -13,7 +13,6 @@ from msgspec import Struct
 from zmartd.errors import AboutMarket, DetailedError
 from zmartd.market.json_fields import MarketKey
 from zmartd.market.lifecycle import VoteKind
-from zmartd.market.next_bodies import MaybeStepDetails
 from zmartd.market.votes import VoteCounts, VotesSoFar
 from zmartd.store import electorates
 from zmartd.store.markets import MarketNotFound, MarketReference
@@ -101,10 +100,24 @@ class AlreadyVoted(DetailedError[VoteDetails]):
     code = "already_voted"
 
 
-class VotingClosed(DetailedError[MaybeStepDetails]):
-    """The market does not take such votes now."""
+class VotingClosed(DetailedError[AboutMarket]):
+    """The market does not take such votes now; its state says which it takes."""
 
     code = "voting_closed"
+
+
+class VotesBeingCounted(VotingClosed):
+    """The votes of this market are being counted; wait for the result."""
+
+    code = "votes_being_counted"
+
+
+class VotedOutcomeReplaced(VotingClosed):
+    """The disputed outcome was replaced by another while this vote was cast, so it is not taken. Read the
+    market again before you vote.
+    """
+
+    code = "voted_outcome_replaced"
 
 
 class NotAHolder(DetailedError[AboutMarket]):
@@ -150,22 +163,15 @@ async def cast(connection: Connection, kind: VoteKind, market_id: str, wallet: s
         raise NotAHolder(AboutMarket(market_id)) from error
     except asyncpg.PostgresError as error:
         if error.sqlstate == _BEING_COUNTED:
-            raise VotingClosed(
-                MaybeStepDetails(market_id=market_id),
-                f"The {kind} votes of this market are being counted; wait for the result.",
-            ) from error
+            raise VotesBeingCounted(AboutMarket(market_id)) from error
         if error.sqlstate == RESOLUTION_REPLACED:
-            raise VotingClosed(
-                MaybeStepDetails(market_id=market_id),
-                "The disputed outcome was replaced by another while this vote was cast, so it is not taken. "
-                "Read the market again before you vote.",
-            ) from error
+            raise VotedOutcomeReplaced(AboutMarket(market_id)) from error
         if error.sqlstate != _WRONG_STATE:
             raise
         if not error.detail:
             raise MarketNotFound(MarketReference(market=market_id)) from error
         raise VotingClosed(
-            MaybeStepDetails(market_id=market_id, state=error.detail),
+            AboutMarket(market_id),
             f"Only {kind.open_state.name} markets take {kind} votes, and this one is {error.detail}.",
         ) from error
     assert row is not None, "an insert that returns"

@@ -18,7 +18,6 @@ from zmartd.errors import AboutMarket, DetailedError, ZmartdError
 from zmartd.market import lifecycle
 from zmartd.market.decisions import Decision, is_trusted_resolver
 from zmartd.market.lifecycle import MarketState, VoteKind
-from zmartd.market.next_bodies import MaybeStepDetails
 from zmartd.store import decisions, electorates, markets, tallies
 from zmartd.store.decisions import AlreadyDecided, MarketDecision
 from zmartd.store.markets import MarketRow
@@ -46,19 +45,19 @@ class NotTheAdmin(DetailedError[AdminDetails]):
         )
 
 
-class NothingToDecide(DetailedError[MaybeStepDetails]):
+class NothingToDecide(DetailedError[AboutMarket]):
     """Its votes or its dispute window decide about this market, not an admin; wait for them."""
 
     code = "nothing_to_decide"
 
 
-class SettlementUnderWay(DetailedError[MaybeStepDetails]):
+class SettlementUnderWay(DetailedError[AboutMarket]):
     """The dispute is being settled, and the transaction that does so has been sent; wait for its result."""
 
     code = "settlement_under_way"
 
 
-class DisputeWindowClosed(DetailedError[MaybeStepDetails]):
+class DisputeWindowClosed(DetailedError[AboutMarket]):
     """The dispute window of this market has passed, and the program can only finalize the proposed outcome;
     decide to keep it.
     """
@@ -169,7 +168,7 @@ class AdminDecisions:
             assert market.resolution_proposed_at is not None, "a resolution has a time"
             proposed_at = int(market.resolution_proposed_at.timestamp())
             if now >= lifecycle.dispute_closes_at(proposed_at, period_seconds):
-                raise DisputeWindowClosed(MaybeStepDetails(market_id=market.id))
+                raise DisputeWindowClosed(AboutMarket(market.id))
         not_known = await electorates.not_known(connection, [market.id])
         return PendingDecision(
             market.id, market.question, market.state, market.proposed_outcome, tally, not not_known
@@ -181,7 +180,7 @@ class AdminDecisions:
 
     def _require_something_to_decide(self, market: MarketRow, tally: Tally | None) -> None:
         is_trusted = is_trusted_resolver(market.resolver_wallet, market.creator_wallet, self._trusted)
-        about = MaybeStepDetails(market_id=market.id)
+        about = AboutMarket(market.id)
         match market.state:
             case MarketState.RESOLVING if is_trusted:
                 raise NothingToDecide(

@@ -91,9 +91,8 @@ async def test_no_vote_is_taken_in_any_other_state(
     async with database.service() as connection:
         market = await insert_market(connection, "m", state)
 
-    with pytest.raises(VotingClosed, match=f"this one is {state.name}") as raised:
+    with pytest.raises(VotingClosed, match=f"this one is {state.name}"):
         await cast(database, kind, market, ALICE)
-    assert raised.value.details.state == state.name
 
 
 @pytest.mark.parametrize("kind", VoteKind)

@@ -141,7 +141,7 @@ class Participants:
             try:
                 return await self.act(who, market, "dispute")
             except ApiRefused as refused:
-                if refused.status == _UNPROCESSABLE:
+                if refused.status == _CONFLICT:
                     return None
                 raise
 

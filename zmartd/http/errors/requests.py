@@ -118,12 +118,11 @@ class CreatorDetails(Struct, frozen=True):
     """The wallet that created the market, base58; null while that is not indexed."""
 
 
-class EndDetails(Struct, frozen=True):
-    """When a market is expected to end."""
+class EndDetails(StepDetails, frozen=True, kw_only=True):
+    """When a market is expected to end, its state, and what can happen next with it."""
 
-    market_id: MarketKey
     end_date: Time | None
-    """Its expected end."""
+    """The market's expected end."""
 
 
 class BalanceDetails(Struct, frozen=True):
@@ -148,9 +147,10 @@ class NotTheCreator(DetailedError[CreatorDetails]):
     code = "not_the_creator"
 
     def __init__(self, market_id: str, creator: str | None) -> None:
+        name = "" if creator is None else f", {creator},"
         super().__init__(
             CreatorDetails(market_id, creator),
-            f"Only the creator of this market, {creator}, or a trusted resolver may propose its outcome; "
+            f"Only the creator of this market{name} or a trusted resolver may propose its outcome; "
             "sign in as one of them.",
         )
 

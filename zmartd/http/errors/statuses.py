@@ -61,8 +61,8 @@ from zmartd.store.markets import MarketNotFound
 from zmartd.store.metadata import PendingTextsTooLarge, SimilarMarketExists, TooManyPendingMarkets
 from zmartd.store.outbox import TooManyPending
 from zmartd.store.postgres.errors import DatabaseNotReady, DatabaseTimeout, DatabaseUnavailable
-from zmartd.store.votes import AlreadyVoted, NotAHolder, VotingClosed
-from zmartd.tasks.admin_decisions import DisputeWindowClosed, NothingToDecide, NotTheAdmin, SettlementUnderWay
+from zmartd.store.votes import AlreadyVoted, NotAHolder
+from zmartd.tasks.admin_decisions import NotTheAdmin
 from zmartd.transactions.admission import TransactionRefused
 from zmartd.transactions.funds import InsufficientFunds
 from zmartd.transactions.lookup_limit import LookupsExhausted
@@ -103,11 +103,7 @@ STATUS: Mapping[type[ZmartdError], int] = {
     PendingTextsTooLarge: 409,
     SimilarMarketExists: 409,
     AlreadyVoted: 409,
-    VotingClosed: 409,
     AlreadyDecided: 409,
-    NothingToDecide: 409,
-    SettlementUnderWay: 409,
-    DisputeWindowClosed: 409,
     ThreadTooDeep: 409,
     EditWindowClosed: 409,
     TransactionExpired: 409,

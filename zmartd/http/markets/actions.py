@@ -15,19 +15,19 @@ from zmartd.chain.failures import ProgramRefused
 from zmartd.chain.program import Program
 from zmartd.chain.program_accounts import ProtocolNotInitialized
 from zmartd.http.errors.requests import (
-    EndDetails,
     InvalidRequest,
     MarketPending,
     NotTheCreator,
     Problem,
     TooEarly,
+    WrongState,
 )
 from zmartd.http.kit import earlier_names, keys
 from zmartd.http.kit.fields import ContentId, MarketKey
 from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.markets.evidence import EarlyReason, EvidenceText, Sources, document_path
 from zmartd.http.markets.lookup import chain_market
-from zmartd.http.markets.wrong_state import explaining_state
+from zmartd.http.markets.wrong_state import explaining_state, too_early
 from zmartd.log import get_logger
 from zmartd.market.decisions import is_trusted_resolver
 from zmartd.market.evidence import EvidenceTexts
@@ -213,7 +213,7 @@ async def _require_right_time(call: Call[ResolveRequest], market: MarketRow) -> 
     body = call.input
     is_early = bool(await before_their_end(call, [market]))
     if is_early and not body.early:
-        raise TooEarly(EndDetails(market.id, iso_time_or_none(market.end_date)))
+        raise await too_early(call, market)
     if body.early and not is_early:
         end = iso_time_or_none(market.end_date)
         why = "this market has no expected end" if end is None else f"this market's expected end was {end}"
@@ -334,7 +334,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="Open an approved market for trading",
         tag="markets",
         responses={200: ActionBody},
-        errors=(MarketNotFound, MarketPending, *unsigned.ERRORS),
+        errors=(MarketNotFound, MarketPending, WrongState, *unsigned.ERRORS),
         access=Access.SESSION,
     ),
     Operation(
@@ -346,7 +346,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         tag="markets",
         body=ResolveRequest,
         responses={200: ResolveBody},
-        errors=(MarketNotFound, MarketPending, NotTheCreator, TooEarly, *unsigned.ERRORS),
+        errors=(MarketNotFound, MarketPending, NotTheCreator, TooEarly, WrongState, *unsigned.ERRORS),
         access=Access.SESSION,
     ),
     Operation(
@@ -357,7 +357,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="Dispute a proposed outcome",
         tag="markets",
         responses={200: ActionBody},
-        errors=(MarketNotFound, MarketPending, *unsigned.ERRORS),
+        errors=(MarketNotFound, MarketPending, WrongState, *unsigned.ERRORS),
         access=Access.SESSION,
     ),
     Operation(
@@ -379,7 +379,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="Claim winnings or a refund",
         tag="markets",
         responses={200: ActionBody},
-        errors=(MarketNotFound, MarketPending, ProtocolNotInitialized, *unsigned.ERRORS),
+        errors=(MarketNotFound, MarketPending, ProtocolNotInitialized, WrongState, *unsigned.ERRORS),
         access=Access.SESSION,
     ),
     Operation(
@@ -390,7 +390,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="Withdraw the creator's liquidity",
         tag="markets",
         responses={200: ActionBody},
-        errors=(MarketNotFound, MarketPending, *unsigned.ERRORS),
+        errors=(MarketNotFound, MarketPending, WrongState, *unsigned.ERRORS),
         access=Access.SESSION,
     ),
     Operation(
@@ -401,7 +401,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="Cancel a market",
         tag="markets",
         responses={200: ActionBody},
-        errors=(MarketNotFound, MarketPending, *unsigned.ERRORS),
+        errors=(MarketNotFound, MarketPending, WrongState, *unsigned.ERRORS),
         access=Access.SESSION,
     ),
 )

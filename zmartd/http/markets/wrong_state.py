@@ -9,13 +9,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 from solders.pubkey import Pubkey
 
 from zmartd.chain.failures import ProgramRefused
 from zmartd.chain.program_accounts import ProtocolNotInitialized, read_config_and_market
 from zmartd.chain.transport import RpcRejected, RpcUnavailable
-from zmartd.http.errors.requests import WrongState
+from zmartd.http.errors.requests import EndDetails, TooEarly, WrongState
 from zmartd.http.kit import keys
 from zmartd.http.kit.operation import Call
 from zmartd.http.markets.situations import (
@@ -24,6 +24,7 @@ from zmartd.http.markets.situations import (
     program_rules,
     rules_for,
 )
+from zmartd.market.iso_time import iso_time_or_none
 from zmartd.market.next_bodies import StepDetails, next_step
 from zmartd.market.next_steps import EXPECTED, Action, next_steps, why_not
 from zmartd.market.situation import Rules, Situation
@@ -51,22 +52,33 @@ async def explaining_state(call: Call[Any], market_id: str, action: Action) -> A
         raise await explained(call, market_id, action, error) from error
 
 
-async def explained(call: Call[Any], reference: str, action: Action, error: ProgramRefused) -> ProgramRefused:
-    """`error`, which is one of WRONG_STATE, with the market's state and what can happen next."""
+async def explained(
+    call: Call[Any], reference: str, action: Action, error: ProgramRefused
+) -> WrongState | ProgramRefused:
+    """What `error`, which is one of WRONG_STATE, means for the market: its state and what can happen next.
+
+    `error` itself where the market is not indexed.
+    """
     async with call.app[keys.DATABASE].reader(call.caller) as connection:
         market = await markets.find(connection, reference)
     if market is None:
         return error
     situation, rules = await _on_chain(call, market)
-    failure = replace(error.failure, message=why_not(action, situation, rules))
     step = _details(market.id, action, situation, rules)
-    return ProgramRefused(failure, signature=error.details.signature, step=step)
+    details = replace(step, program_error=error.name, signature=error.details.signature)
+    return WrongState(details, why_not(action, situation, rules))
 
 
 async def explanation(call: Call[Any], market: MarketRow, action: Action) -> tuple[str, StepDetails]:
     """The message and the details of an error about `action`, by what is indexed."""
     situation, rules = await _indexed(call, market)
     return why_not(action, situation, rules), _details(market.id, action, situation, rules)
+
+
+async def too_early(call: Call[Any], market: MarketRow, message: str | None = None) -> TooEarly:
+    """The error about an outcome that is proposed before the market's expected end."""
+    _, step = await explanation(call, market, Action.RESOLVE)
+    return TooEarly(EndDetails(**asdict(step), end_date=iso_time_or_none(market.end_date)), message)
 
 
 async def require_open(call: Call[Any], market: MarketRow, action: Action) -> None:

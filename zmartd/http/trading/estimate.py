@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from zmartd.chain.failures import ProgramRefused
-from zmartd.http.errors.requests import InvalidRequest, MarketPending, PendingDetails, Problem
+from zmartd.http.errors.requests import InvalidRequest, MarketPending, PendingDetails, Problem, WrongState
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import U64, Amount, Commitment, MarketKey, amount
 from zmartd.http.kit.operation import Access, Call, Operation
@@ -155,6 +155,6 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         access=Access.PUBLIC,
         query=EstimateQuery,
         responses={200: Estimate},
-        errors=(MarketNotFound, MarketPending, ProgramRefused),
+        errors=(MarketNotFound, MarketPending, WrongState, ProgramRefused),
     ),
 )

@@ -10,7 +10,7 @@ from solders.pubkey import Pubkey
 
 from zmartd.chain.interface import BuyShares, SellShares
 from zmartd.chain.program_accounts import ProtocolNotInitialized
-from zmartd.http.errors.requests import MarketPending
+from zmartd.http.errors.requests import MarketPending, WrongState
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import U64, Amount, MarketKey, amount
 from zmartd.http.kit.operation import Access, Call, Operation
@@ -240,7 +240,7 @@ async def _require_trading(call: Call[Any], market_id: str, live: LiveMarket) ->
             quotes.require_trading(live.account.state, is_paused=live.config.is_paused)
 
 
-_ERRORS = (MarketNotFound, MarketPending, ProtocolNotInitialized, *unsigned.ERRORS)
+_ERRORS = (MarketNotFound, MarketPending, WrongState, ProtocolNotInitialized, *unsigned.ERRORS)
 
 OPERATIONS: tuple[Operation[Any], ...] = (
     Operation(

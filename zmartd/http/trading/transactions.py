@@ -17,14 +17,14 @@ from zmartd.chain.sender import SenderUnavailable
 from zmartd.chain.signed_transactions import TransactionExpired
 from zmartd.chain.transactions import ChainTransaction
 from zmartd.chain.transport import RpcRejected, RpcUnavailable
-from zmartd.http.errors.requests import EndDetails, MarketPending, NotTheCreator, TooEarly
+from zmartd.http.errors.requests import MarketPending, NotTheCreator, TooEarly, WrongState
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import U64, Time
 from zmartd.http.kit.operation import Access, Call, JsonResponse, Operation
 from zmartd.http.markets.actions import before_their_end
 from zmartd.http.markets.lookup import chain_market
 from zmartd.http.markets.program_events import event_fields
-from zmartd.http.markets.wrong_state import WRONG_STATE, explained
+from zmartd.http.markets.wrong_state import WRONG_STATE, explained, too_early
 from zmartd.http.trading.moved_prices import read_limits, with_fresh_quote
 from zmartd.indexer.events.payloads import event_from_payload, payload
 from zmartd.indexer.fetch import TransactionDetails, TransactionNotFound
@@ -189,8 +189,9 @@ async def _require_resolver(call: Call[Any], wallet: str, resolutions: Sequence[
             raise NotTheCreator(market.id, market.creator_wallet)
     without = [act for act in resolutions if (found[act.market].id, act.cid) not in with_reason]
     for market in await before_their_end(call, [found[act.market] for act in without]):
-        raise TooEarly(
-            EndDetails(market.id, iso_time_or_none(market.end_date)),
+        raise await too_early(
+            call,
+            market,
             "The expected end of this market has not come, and no reason is kept for the evidence in this "
             "transaction: none was given, or later requests have replaced it, of which only the newest "
             f"{evidence.KEPT} count. Repeat POST /api/markets/{market.id}/resolve with early and "
@@ -304,6 +305,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
             TransactionRefused,
             NotTheCreator,
             TooEarly,
+            WrongState,
             MarketNotFound,
             MarketPending,
             TransactionExpired,

@@ -17,7 +17,6 @@ from zmartd.http.markets.wrong_state import explanation, require_open
 from zmartd.market.decisions import Decision, is_trusted_resolver
 from zmartd.market.iso_time import iso_time, iso_time_or_none
 from zmartd.market.lifecycle import MarketState
-from zmartd.market.next_bodies import MaybeStepDetails
 from zmartd.market.next_steps import Action
 from zmartd.market.votes import VoteCounts
 from zmartd.store import decisions, dispute_requests, electorates, tallies
@@ -180,7 +179,7 @@ async def decide(call: Call[DecisionRequest]) -> DecisionBody:
         async with call.app[keys.DATABASE].reader(call.caller) as connection:
             market = await chain_market(connection, call.path["id"])
         _, step = await explanation(call, market, Action.DECIDE)
-        raise type(error)(MaybeStepDetails.of(step), error.message) from error
+        raise WrongState(step, error.message) from error
     return _decision(made)
 
 
@@ -250,10 +249,8 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         errors=(
             MarketNotFound,
             NotTheAdmin,
-            NothingToDecide,
+            WrongState,
             AlreadyDecided,
-            SettlementUnderWay,
-            DisputeWindowClosed,
             ProtocolNotInitialized,
             RpcUnavailable,
             RpcRejected,

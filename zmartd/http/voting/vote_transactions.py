@@ -9,7 +9,7 @@ from solders.instruction import Instruction
 from solders.pubkey import Pubkey
 
 from zmartd.errors import AboutMarket
-from zmartd.http.errors.requests import BalanceTooLow, MarketPending
+from zmartd.http.errors.requests import BalanceTooLow, MarketPending, WrongState
 from zmartd.http.kit import keys
 from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.markets.actions import ActionBody
@@ -72,7 +72,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         tag="votes",
         body=VoteRequest,
         responses={200: ActionBody},
-        errors=(MarketNotFound, MarketPending, BalanceTooLow, AlreadyVoted, *unsigned.ERRORS),
+        errors=(MarketNotFound, MarketPending, BalanceTooLow, AlreadyVoted, WrongState, *unsigned.ERRORS),
         access=Access.SESSION,
     ),
     Operation(
@@ -84,7 +84,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         tag="votes",
         body=VoteRequest,
         responses={200: ActionBody},
-        errors=(MarketNotFound, MarketPending, NotAHolder, AlreadyVoted, *unsigned.ERRORS),
+        errors=(MarketNotFound, MarketPending, NotAHolder, AlreadyVoted, WrongState, *unsigned.ERRORS),
         access=Access.SESSION,
     ),
 )

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
-from msgspec import UNSET, Meta, Struct
+from msgspec import Meta, Struct
 from solders.pubkey import Pubkey
 
 from zmartd.chain.transport import RpcRejected, RpcUnavailable
-from zmartd.http.errors.requests import BalanceTooLow, MarketPending
+from zmartd.http.errors.requests import BalanceTooLow, MarketPending, WrongState
 from zmartd.http.kit import earlier_answers, earlier_names, keys
 from zmartd.http.kit.earlier_names import DEPRECATED
 from zmartd.http.kit.fields import Field, MarketKey, MarketRef, Time
@@ -23,7 +23,7 @@ from zmartd.market.ids import vote_id
 from zmartd.market.iso_time import iso_time
 from zmartd.market.lifecycle import VoteKind
 from zmartd.market.needed_votes import open_votes, votes_needed
-from zmartd.market.next_bodies import MaybeStepDetails, StepVotes, step_time, step_votes
+from zmartd.market.next_bodies import StepVotes, step_time, step_votes
 from zmartd.market.next_steps import Action, next_steps
 from zmartd.market.situation import Situation
 from zmartd.market.votes import VoteCounts, share_bps
@@ -31,7 +31,7 @@ from zmartd.realtime.messages import Message, VoteCast
 from zmartd.store import votes
 from zmartd.store.markets import MarketNotFound, MarketRow
 from zmartd.store.postgres.rls import ACT_AS_SERVICE
-from zmartd.store.votes import AlreadyVoted, NotAHolder, Vote, VotingClosed
+from zmartd.store.votes import AlreadyVoted, NotAHolder, Vote, VotedOutcomeReplaced, VotesBeingCounted, VotingClosed
 
 log = get_logger(__name__)
 
@@ -272,13 +272,12 @@ async def _cast(call: Call[VoteRequest], kind: VoteKind) -> VoteBody:
     return vote_body(market.id, kind, wallet, vote)
 
 
-async def _closed(call: Call[VoteRequest], kind: VoteKind, error: VotingClosed) -> VotingClosed:
-    """`error` with what can happen next; where the market is in another state, with what that means."""
+async def _closed(call: Call[VoteRequest], kind: VoteKind, error: VotingClosed) -> WrongState:
+    """`error` for the caller, with what the market's state means and what can happen next."""
     async with call.app[keys.DATABASE].reader(call.caller) as connection:
         market = await chain_market(connection, call.input.market_id)
     message, step = await explanation(call, market, VOTES[kind])
-    is_in_another_state = error.details.state is not UNSET
-    return VotingClosed(MaybeStepDetails.of(step), message if is_in_another_state else error.message)
+    return WrongState(step, error.message if isinstance(error, VotesBeingCounted | VotedOutcomeReplaced) else message)
 
 
 async def require_proposal_voter(call: Call[Any], wallet: str) -> None:
@@ -338,7 +337,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
             MarketPending,
             BalanceTooLow,
             AlreadyVoted,
-            VotingClosed,
+            WrongState,
             RpcUnavailable,
             RpcRejected,
         ),
@@ -353,7 +352,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         tag="votes",
         body=VoteRequest,
         responses={201: VoteBody},
-        errors=(MarketNotFound, MarketPending, NotAHolder, AlreadyVoted, VotingClosed),
+        errors=(MarketNotFound, MarketPending, NotAHolder, AlreadyVoted, WrongState),
         access=Access.WALLET,
     ),
     Operation(

@@ -25,7 +25,7 @@ NAMED = {kind.code: kind for kind in told_errors()}
 WITH_BODIES = {one.name for one in OPERATIONS if one.json_body is not None}
 REFUSED_FOR_ITS_STATE = {
     ("resolve_market", "at its end"): "too_early",
-    ("decide_outcome", "keep"): "nothing_to_decide",
+    ("decide_outcome", "keep"): "wrong_state",
 }
 """The examples that come too early in this tour. All others are accepted."""
 WITHOUT_EXAMPLE = {("get_openapi_document", 200), ("get_health", 503)}
@@ -246,7 +246,7 @@ async def _do_wrong(stage: Stage, tour: Tour, redis_url: str) -> None:
         ("position_not_found", await stage.poor.get(_position(POOR, market_id))),
         ("market_pending", await anybody.get(f"/api/markets/{pending.body['market']['id']}/settlement")),
         ("wrong_state", await alice.post(f"/api/markets/{market_id}/dispute-requests")),
-        ("voting_closed", await bob.post("/api/votes/proposal", {"market_id": market_id, "vote": True})),
+        ("wrong_state", await bob.post("/api/votes/proposal", {"market_id": market_id, "vote": True})),
         ("similar_market_exists", await bob.post("/api/markets", await _proposal(stage, question))),
         ("insufficient_funds", await stage.poor.post("/api/trades/buy", order)),
         ("trade_too_large", await alice.post("/api/trades/buy", order | {"target_cost": str(10**18)})),

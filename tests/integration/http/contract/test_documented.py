@@ -186,15 +186,16 @@ def test_an_undocumented_field_status_code_or_header_is_a_breach() -> None:
 
 
 def test_details_of_another_type_are_a_breach() -> None:
-    early = msgspec.to_builtins(error_body(TooEarly(EndDetails("m", None)), "request-1"))
+    state: dict[str, Any] = {"market_id": "m", "state": "ACTIVE", "expected_states": ("ACTIVE",), "next": ()}
+    early = msgspec.to_builtins(error_body(TooEarly(EndDetails(**state, end_date=None)), "request-1"))
 
     def breaches(details: Any) -> list[str]:
         answer = json_response(early | {"details": details}, 409)
         answer.headers["X-Request-Id"] = "request-1"
         return contract().breaches("POST", "/api/markets/{id}/resolve", answer)
 
-    assert breaches({"market_id": "m", "end_date": "2027-01-01T00:00:00.000Z"}) == []
-    for details in ({"market_id": "m", "end_date": 5}, {"end_date": None}, {**early["details"], "more": 1}):
+    assert breaches({**state, "end_date": "2027-01-01T00:00:00.000Z"}) == []
+    for details in ({**state, "end_date": 5}, {"end_date": None}, {**state, "end_date": None, "more": 1}):
         assert breaches(details), details
 
 

@@ -79,7 +79,7 @@ async def test_a_key_used_while_the_market_was_pending_serves_once_it_is_there(s
         assert (pending.status, pending.body["code"], replayed(pending)) == (409, "market_pending", False)
     assert (await stage.creator.relay(stage.creator.sign(proposed.body["transaction"]))).status == 200
     early = await keyed(stage.alice, "/api/trades/buy", order(market_id))
-    assert (early.status, early.body["code"]) == (422, "invalid_market_state")
+    assert (early.status, early.body["code"]) == (409, "wrong_state")
     await stage.activate(market_id)
     bought = await keyed(stage.alice, "/api/trades/buy", order(market_id))
     assert (bought.status, replayed(bought)) == (200, False)

@@ -59,10 +59,11 @@ def assert_wrong_state(
     answer: Answer, error: str, state: str, expected_states: list[str], message: str
 ) -> None:
     """What is refused in a wrong state says which it is, which are right, and what can happen now."""
-    assert (answer.status, answer.body["error"]) == (422, error)
+    assert (answer.status, answer.body["code"]) == (409, "wrong_state")
     assert answer.body["message"] == f"This market is now {state}; {message}"
     details = answer.body["details"]
     assert (details["state"], details["expected_states"]) == (state, expected_states)
+    assert details["program_error"] == error
     assert details["next"]
 
 
@@ -116,7 +117,7 @@ async def test_a_market_lives_from_the_proposal_to_the_last_lamport(stage: Stage
     assert request.body["details"]["expected_states"] == ["RESOLVING"]
     decision = {"decision": "refund", "because": "it is too late"}
     nothing = await stage.api.as_wallet(AUTHORITY).post(f"/api/markets/{market_id}/decisions", decision)
-    assert (nothing.status, nothing.body["code"]) == (409, "nothing_to_decide")
+    assert (nothing.status, nothing.body["code"]) == (409, "wrong_state")
     assert nothing.body["details"]["expected_states"] == ["RESOLVING", "DISPUTED"]
 
     path = f"/api/users/{ALICE.pubkey()}/positions/{market_id}"
@@ -417,7 +418,7 @@ async def test_anybody_can_dispute_while_the_window_is_open(stage: Stage) -> Non
     other = await stage.alice.post(evidence_path, {"evidence": "It was wet."})
     assert (other.status, other.body["code"]) == (403, "not_the_disputer")
     told = (await shown(stage, market_id))["dispute_evidence"]
-    assert (told["wallet"], told["text"]) == (str(BOB.pubkey()), "It was dry all day.")
+    assert (told["user_wallet"], told["text"]) == (str(BOB.pubkey()), "It was dry all day.")
     assert told["cid"] == handed_in[-1]
 
     closed = await stage.alice.post(f"/api/markets/{market_id}/dispute")
@@ -479,7 +480,7 @@ async def test_only_the_admin_cancels(stage: Stage) -> None:
 async def test_a_stranger_does_not_activate_a_market(stage: Stage) -> None:
     market_id = await stage.proposed_market()
     early = await stage.creator.post(f"/api/markets/{market_id}/activate")
-    assert (early.status, early.body["error"]) == (422, "InvalidStateTransition")
+    assert (early.status, early.body["details"]["program_error"]) == (409, "InvalidStateTransition")
     stranger = await stage.api.as_wallet(BOB).post(f"/api/markets/{market_id}/activate")
     assert (stranger.status, stranger.body["error"]) == (422, "Unauthorized")
     assert stranger.body["message"].startswith(

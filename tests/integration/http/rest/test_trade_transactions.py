@@ -156,7 +156,7 @@ async def test_a_market_that_is_not_active_is_not_traded(stage: Stage) -> None:
         refused = await stage.alice.post(
             f"/api/trades/{path}", {"market_id": market_id, "outcome": True, **order}
         )
-        assert (refused.status, refused.body["error"]) == (422, "InvalidMarketState")
+        assert (refused.status, refused.body["code"]) == (409, "wrong_state")
 
 
 async def test_a_paused_protocol_is_not_traded_on(stage: Stage) -> None:

@@ -129,7 +129,7 @@ async def test_a_malformed_vote_is_refused_before_a_wallet_is_required(api: Api)
 async def test_votes_are_taken_only_in_their_state(api: Api) -> None:
     market_id = await proposed_market(api)
     closed = await api.as_wallet(WALLET).post("/api/votes/dispute", {"market_id": market_id, "vote": True})
-    assert (closed.status, closed.body["code"]) == (409, "voting_closed")
+    assert (closed.status, closed.body["code"]) == (409, "wrong_state")
     assert closed.body["message"] == (
         "This market is now PROPOSED; votes on a dispute open once it is DISPUTED."
     )

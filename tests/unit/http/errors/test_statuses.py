@@ -25,7 +25,7 @@ from zmartd.realtime import hub
 from zmartd.store.discussions import CommentDetails, NotTheAuthor
 from zmartd.store.dispute_requests import DisputeRequestRefused
 from zmartd.store.postgres.errors import DatabaseUnavailable
-from zmartd.store.votes import NotAHolder, VotingClosed
+from zmartd.store.votes import NotAHolder
 from zmartd.tasks.admin_decisions import NotTheAdmin
 from zmartd.transactions.admission import TransactionRefused
 
@@ -79,7 +79,6 @@ def test_a_docstring_of_several_lines_is_one_message() -> None:
 
 NAMED_BY_EACH = {InvalidRequest, ProgramRefused, TransactionRefused}
 """Errors whose every message is made where they are raised."""
-WRONG_STATE = {VotingClosed}
 
 
 def test_every_error_that_callers_see_says_what_to_do() -> None:
@@ -87,7 +86,7 @@ def test_every_error_that_callers_see_says_what_to_do() -> None:
     kinds |= {one for one in subclasses() if one.__module__ in {websocket.__name__, hub.__name__}}
     assert len(kinds) > 60
     silent = {kind for kind in kinds if not re.search(r"[;:,.] [a-zA-Z]", kind.meaning())}
-    assert silent <= NAMED_BY_EACH | WRONG_STATE
+    assert silent <= NAMED_BY_EACH
     assert all(kind.meaning().endswith(".") for kind in kinds)
 
 
@@ -95,6 +94,7 @@ def test_every_error_that_callers_see_says_what_to_do() -> None:
     ("error", "who"),
     [
         (NotTheCreator("m", "Creator111"), "creator of this market, Creator111, or a trusted resolver"),
+        (NotTheCreator("m", None), "Only the creator of this market or a trusted resolver may propose"),
         (NotTheAdmin("Admin111"), "the program's admin, Admin111,"),
         (BalanceTooLow(5, 50), "hold at least 50 lamports, may vote on a proposal, and this one holds 5"),
         (NotYours(), "sign in with the wallet that the path names"),
