@@ -87,7 +87,7 @@ class StepDetails(Struct, frozen=True, kw_only=True):
     """The states in which it can be done."""
     next: tuple[NextStep, ...]
     """What can happen next with the market, and when."""
-    program_error: str | UnsetType = UNSET
+    program_error_name: str | UnsetType = UNSET
     """The program's name for the reason; left out where the program was not asked."""
     signature: str | UnsetType = UNSET
     """The signature of the transaction that was refused, base58; left out before one is signed."""

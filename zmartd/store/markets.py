@@ -66,10 +66,10 @@ _LOCK = "select from markets where id = $1 for share"
 class MarketReference(Struct, frozen=True, kw_only=True):
     """The name that no market has; left out where what was given can be none."""
 
-    market: str | UnsetType = UNSET
-    """An id or an address."""
+    given: str | UnsetType = UNSET
+    """An id or an address, as it was given."""
     slug: str | UnsetType = UNSET
-    """A slug."""
+    """A slug, as it was given."""
 
 
 class MarketNotFound(DetailedError[MarketReference]):
@@ -194,7 +194,7 @@ async def get(connection: Reads, reference: str) -> MarketRow:
     """The market with this id or on-chain address. Raises MarketNotFound."""
     market = await find(connection, reference)
     if market is None:
-        raise MarketNotFound(MarketReference(market=reference))
+        raise MarketNotFound(MarketReference(given=reference))
     return market
 
 

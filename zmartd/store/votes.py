@@ -169,7 +169,7 @@ async def cast(connection: Connection, kind: VoteKind, market_id: str, wallet: s
         if error.sqlstate != _WRONG_STATE:
             raise
         if not error.detail:
-            raise MarketNotFound(MarketReference(market=market_id)) from error
+            raise MarketNotFound(MarketReference(given=market_id)) from error
         raise VotingClosed(
             AboutMarket(market_id),
             f"Only {kind.open_state.name} markets take {kind} votes, and this one is {error.detail}.",

@@ -56,7 +56,7 @@ class RefusalDetails(Struct, frozen=True, kw_only=True):
 
     instruction_index: int | UnsetType = UNSET
     """The index of the instruction, from 0."""
-    program: str | UnsetType = UNSET
+    program_id: str | UnsetType = UNSET
     """The program that it calls, base58."""
     discriminator: str | UnsetType = UNSET
     """The first bytes of its data, hexadecimal."""
@@ -64,7 +64,7 @@ class RefusalDetails(Struct, frozen=True, kw_only=True):
     """The network's fee."""
     taken_lamports: Amount | UnsetType = UNSET
     """What the transaction would take from its wallet, besides that fee."""
-    most_lamports_taken: Amount | UnsetType = UNSET
+    max_taken_lamports: Amount | UnsetType = UNSET
     """The most that what it asks of the program takes."""
 
 
@@ -119,7 +119,7 @@ class AdmittedTransaction(Struct, frozen=True):
         return tuple(act for act in self.acts if act.instruction == "create_market")
 
     @property
-    def most_lamports_taken(self) -> int:
+    def max_taken_lamports(self) -> int:
         """The most that all its instructions of our program take."""
         return sum(one.most for one in self.outlays)
 
@@ -229,7 +229,7 @@ def _companion_refused(index: int, program: Pubkey, data: bytes, rule: str) -> T
     return TransactionRefused(
         f"The instruction at index {index}, for {program} and "
         f"{f'with data that begins with {beginning}' if beginning else 'without data'}, {rule}",
-        RefusalDetails(instruction_index=index, program=str(program), discriminator=beginning),
+        RefusalDetails(instruction_index=index, program_id=str(program), discriminator=beginning),
     )
 
 

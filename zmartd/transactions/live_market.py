@@ -71,7 +71,7 @@ async def read_live_holding(rpc: Rpc, program: Program, address: str, wallet: st
 def _live(address: str, config: GlobalConfig, market: ChainMarket | None) -> LiveMarket:
     if market is None:
         raise MarketNotFound(
-            MarketReference(market=address),
+            MarketReference(given=address),
             "The chain has no such market; GET /api/markets lists those that there are.",
         )
     return LiveMarket(market.address, market.account, config, market.slot)

@@ -32,12 +32,10 @@ def check_spending(
             "This daemon's Solana node does not tell what a transaction takes from its wallet. Leave out "
             "the instructions of other programs, or send this transaction to the network yourself."
         )
-    if taken > transaction.most_lamports_taken:
+    if taken > transaction.max_taken_lamports:
         raise TransactionRefused(
             f"The transaction would take {taken} lamports from {transaction.wallet} besides the network's "
-            f"fee, and what it asks of the program takes at most {transaction.most_lamports_taken}. An "
+            f"fee, and what it asks of the program takes at most {transaction.max_taken_lamports}. An "
             "instruction of another program takes the rest: do not send it, and sign a new one instead.",
-            RefusalDetails(
-                taken_lamports=str(taken), most_lamports_taken=str(transaction.most_lamports_taken)
-            ),
+            RefusalDetails(taken_lamports=str(taken), max_taken_lamports=str(transaction.max_taken_lamports)),
         )

@@ -99,7 +99,7 @@ async def test_no_vote_is_taken_in_any_other_state(
 async def test_a_vote_on_an_unknown_market_names_it(database: Database, kind: VoteKind) -> None:
     with pytest.raises(MarketNotFound) as raised:
         await cast(database, kind, market_id("nowhere"), ALICE)
-    assert raised.value.details.market == market_id("nowhere")
+    assert raised.value.details.given == market_id("nowhere")
 
 
 async def test_a_vote_from_the_chain_is_taken_after_the_state_has_moved_on(database: Database) -> None:

@@ -168,7 +168,7 @@ def test_a_guard_may_write_to_nothing_else() -> None:
 def test_what_the_program_may_take_is_what_its_instructions_say() -> None:
     def most(*instructions: Instruction) -> int:
         wire = legacy(*instructions)
-        return admission.admit(base64.b64encode(wire).decode(), str(WALLET)).most_lamports_taken
+        return admission.admit(base64.b64encode(wire).decode(), str(WALLET)).max_taken_lamports
 
     assert most(BUY) == 5_000_000 + 2_157_600
     assert most(VOTE) == 1_468_560

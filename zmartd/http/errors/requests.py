@@ -137,7 +137,7 @@ class BalanceDetails(Struct, frozen=True):
 class PendingDetails(Struct, frozen=True):
     """The market that is not on the chain yet."""
 
-    market: str
+    given: str
     """Its id or its address, as it was given."""
 
 

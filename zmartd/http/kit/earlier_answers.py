@@ -49,6 +49,22 @@ def of_market_votes(vote_type: str) -> dict[str, Any]:
     return {"type": vote_type}
 
 
+def of_a_position(state_code: int, value: str) -> dict[str, Any]:
+    return {"state": state_code, "current_value": value}
+
+
+def of_wallet_statistics(
+    trades_count: int, total_volume: str, win_rate: float | None, total_pnl: str, active_positions: int
+) -> dict[str, Any]:
+    return {
+        "trades_count_camel": trades_count,
+        "total_volume_camel": total_volume,
+        "win_rate_camel": win_rate,
+        "total_pnl_camel": total_pnl,
+        "active_positions_camel": active_positions,
+    }
+
+
 def of_a_comment(id_: str, user_wallet: str | None) -> dict[str, Any]:
     return {"discussion_id": id_, "wallet": user_wallet, "upvotes": 0}
 

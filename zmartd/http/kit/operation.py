@@ -173,6 +173,9 @@ class Operation(Struct, Generic[Input], frozen=True, kw_only=True):
     summary: str
     """A sentence without a full stop. The handler's docstring, if any, is the description."""
     tag: str
+    replaced_by: str = ""
+    """The name of the operation that does the same for new clients: this one is deprecated, and kept for
+    earlier ones."""
     variables: Mapping[str, PathVariable] = {}
     """Variables of the path that mean something else than in `PATH_VARIABLES`."""
     query: type[Input] | None = None

@@ -69,7 +69,7 @@ async def find_market(connection: Reads, reference: str) -> MarketRow | Registra
     """The market with this id or address, on the chain or as it is registered. Raises MarketNotFound."""
     found = await markets.find(connection, reference) or await metadata.find(connection, reference)
     if found is None:
-        raise MarketNotFound(MarketReference(market=reference))
+        raise MarketNotFound(MarketReference(given=reference))
     return found
 
 
@@ -80,7 +80,7 @@ async def chain_market(connection: Reads, reference: str) -> MarketRow:
         return market
     if await metadata.find(connection, reference) is not None:
         raise MarketPending(PendingDetails(reference))
-    raise MarketNotFound(MarketReference(market=reference))
+    raise MarketNotFound(MarketReference(given=reference))
 
 
 async def get_market(call: Call[None]) -> JsonResponse:

@@ -65,7 +65,7 @@ async def explained(
         return error
     situation, rules = await _on_chain(call, market)
     step = _details(market.id, action, situation, rules)
-    details = replace(step, program_error=error.name, signature=error.details.signature)
+    details = replace(step, program_error_name=error.name, signature=error.details.signature)
     return WrongState(details, why_not(action, situation, rules))
 
 

@@ -38,6 +38,10 @@ and the transactions that wallets sign to take part.
   Besides the errors that each operation lists, a path that does not exist gets 404 `route_not_found`, a
   method that a path does not have 405 `method_not_allowed`, and a preflight from an origin that may not call
   the API 403 `cors_refused`.
+* One thing has one name in all answers. Fields and operations for earlier clients are deprecated, and say
+  which other one takes their place. The fields of the program's events have the program's own names.
+* Times on the chain and deadlines are by the chain's clock, `chain_time` of `GET /api/protocol`. Sessions,
+  comments and what else the daemon alone knows are by the daemon's clock.
 * Every GET operation also accepts HEAD.
 * Lists of trades and positions also come as `text/csv` or `application/x-ndjson`, where Accept prefers one of
   these. Without a limit they have 1000 rows then, and X-Next-Cursor is the cursor of the rest.
@@ -183,6 +187,13 @@ def _operation(operation: Operation[Any], schemas: Schemas) -> Json:
         entry["security"] = _SECURITY[operation.access]
     if operation.handler.__doc__:
         entry["description"] = inspect.cleandoc(operation.handler.__doc__)
+    if operation.replaced_by:
+        entry["deprecated"] = True
+        paragraphs = (
+            f"For earlier clients; new ones use `{operation.replaced_by}`.",
+            entry.get("description"),
+        )
+        entry["description"] = "\n\n".join(filter(None, paragraphs))
     if operation.json_body is not None:
         entry["requestBody"] = {
             "required": True,

@@ -109,7 +109,7 @@ async def _find_curve(call: Call[Any], reference: str) -> MarketPricing:
         if found is not None:
             return found
         await chain_market(connection, reference)
-    raise MarketNotFound(MarketReference(market=reference))
+    raise MarketNotFound(MarketReference(given=reference))
 
 
 def _protect(found: MarketPricing, order: Order) -> ProtectedPurchase | SellQuote:

@@ -209,6 +209,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         handler=get_position_claim,
         summary="The caller's own shares in a market and what they pay",
         tag="markets",
+        replaced_by="get_position",
         responses={200: PositionClaimBody},
         errors=(MarketNotFound, PositionNotFound),
         access=Access.OWNER,

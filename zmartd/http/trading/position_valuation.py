@@ -6,18 +6,12 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from zmartd.http.kit.pagination import Limit, NextCursor
 from zmartd.market.lifecycle import MarketState
 from zmartd.market.valuation import MarketFigures, PositionFigures, Valuation, value_position
 from zmartd.store import positions
 from zmartd.store.positions import Holdings, Position, PositionPageKey
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.rls import Caller
-
-
-class PositionsQuery(Struct, frozen=True, kw_only=True):
-    limit: Limit = 100
-    cursor: NextCursor = None
 
 
 class ValuedPosition(Struct, frozen=True):

@@ -7,7 +7,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta, Struct, field
 
-from zmartd.http.kit import earlier_names, keys
+from zmartd.http.kit import earlier_answers, earlier_names, keys
+from zmartd.http.kit.earlier_names import DEPRECATED
 from zmartd.http.kit.fields import Amount, SignedAmount, amount
 from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.kit.pagination import Limit, NextCursor, NextPage, PageLength, decode_cursor, encode_cursor
@@ -65,26 +66,28 @@ class WalletTrades(Struct, frozen=True, kw_only=True):
 
 
 class TradingStatistics(Struct, frozen=True, kw_only=True):
-    """The results of all of a wallet's trading, under the frontend's names."""
+    """The results of all of a wallet's trading."""
 
-    total_trades: int = field(name="totalTrades")
+    trades_count: int
     """The number of the wallet's trades in all markets."""
-    total_volume: Annotated[
-        Amount, Meta(description="lamports: purchases with fees and sales before fees")
-    ] = field(name="totalVolume")
+    total_volume: Annotated[Amount, Meta(description="lamports: purchases with fees and sales before fees")]
     win_rate: Annotated[
         float | None,
         Meta(description="profitable markets in percent of the finalized ones; null without any"),
-    ] = field(name="winRate")
-    total_pnl: Annotated[SignedAmount, Meta(description="lamports, realized and unrealized")] = field(
-        name="totalPnL"
-    )
-    active_positions: Annotated[
-        int,
-        Meta(
-            description="the number of markets, not finalized or cancelled, in which the wallet holds shares"
-        ),
-    ] = field(name="activePositions")
+    ]
+    total_pnl: Annotated[SignedAmount, Meta(description="lamports, realized and unrealized")]
+    active_positions: int
+    """The number of markets, not finalized or cancelled, in which the wallet holds shares."""
+    trades_count_camel: Annotated[int, DEPRECATED] = field(name="totalTrades")
+    """The same as trades_count."""
+    total_volume_camel: Annotated[Amount, DEPRECATED] = field(name="totalVolume")
+    """The same as total_volume."""
+    win_rate_camel: Annotated[float | None, DEPRECATED] = field(name="winRate")
+    """The same as win_rate."""
+    total_pnl_camel: Annotated[SignedAmount, DEPRECATED] = field(name="totalPnL")
+    """The same as total_pnl."""
+    active_positions_camel: Annotated[int, DEPRECATED] = field(name="activePositions")
+    """The same as active_positions."""
 
 
 async def list_votes(call: Call[OwnVotesQuery]) -> OwnVotes:
@@ -134,13 +137,14 @@ async def get_statistics(call: Call[None]) -> TradingStatistics:
         volume_lamports = await wallet_activity.volume_lamports(connection, wallet)
     ended = [one for one in valued if one.position.market.state is MarketState.FINALIZED]
     won = sum(one.valuation.profit_lamports > 0 for one in ended)
-    return TradingStatistics(
-        total_trades=sum(one.position.trades_count for one in valued),
-        total_volume=amount(volume_lamports),
-        win_rate=round(won * 100 / len(ended), 2) if ended else None,
-        total_pnl=amount(sum(one.valuation.profit_lamports for one in valued)),
-        active_positions=sum(_is_active(one) for one in valued),
-    )
+    results: dict[str, Any] = {
+        "trades_count": sum(one.position.trades_count for one in valued),
+        "total_volume": amount(volume_lamports),
+        "win_rate": round(won * 100 / len(ended), 2) if ended else None,
+        "total_pnl": amount(sum(one.valuation.profit_lamports for one in valued)),
+        "active_positions": sum(_is_active(one) for one in valued),
+    }
+    return TradingStatistics(**results, **earlier_answers.of_wallet_statistics(**results))
 
 
 def _is_active(valued: ValuedPosition) -> bool:

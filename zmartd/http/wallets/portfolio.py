@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Annotated, Any, Literal
+from collections.abc import AsyncIterator, Collection, Sequence
+from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Struct
 
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import Amount, MarketKey, SignedAmount, StateName, Time, amount
-from zmartd.http.kit.operation import Access, Call, Operation
-from zmartd.http.kit.pagination import NextPage, decode_cursor, encode_cursor
+from zmartd.http.kit.operation import MAX_EXPORT_ROWS, Access, Call, Export, ExportedRows, Operation
+from zmartd.http.kit.pagination import Limit, NextCursor, NextPage, PageLength, decode_cursor, encode_cursor
 from zmartd.http.trading.position_valuation import (
-    PositionsQuery,
     ValuedPosition,
     read_positions,
     value_positions,
@@ -20,6 +19,11 @@ from zmartd.http.trading.position_valuation import (
 from zmartd.market.iso_time import iso_time_or_none
 from zmartd.realtime.trade_summary import average_price
 from zmartd.store.positions import PositionPageKey
+
+_DEFAULT_LENGTH: Final = 100
+"""The most positions on a page in JSON without a limit."""
+_BATCH_ROWS: Final = 200
+"""Positions of an export that are valued at once."""
 
 OptionalAmount = Annotated[Amount | None, Meta(description="null where it does not apply")]
 
@@ -107,8 +111,6 @@ class PortfolioPosition(Struct, frozen=True, kw_only=True):
 class PortfolioTotals(Struct, frozen=True, kw_only=True):
     """Sums over all positions of the wallet, on all pages."""
 
-    positions_count: int
-    """The number of the wallet's positions."""
     cost_basis: Amount
     """Lamports that the shares still held have cost with fees."""
     value: Amount
@@ -151,27 +153,51 @@ class Portfolio(Struct, frozen=True, kw_only=True):
     """The method by which cost_basis is computed: average cost."""
     positions: tuple[PortfolioPosition, ...]
     """The positions of this page."""
+    count: PageLength
+    total: int
+    """The number of the wallet's positions, on all pages."""
     totals: PortfolioTotals
     """Sums over all positions, on all pages."""
     next_cursor: NextPage
 
 
-async def get_portfolio(call: Call[PositionsQuery]) -> Portfolio:
-    """Positions are private: only the wallet itself may read its own."""
+class PortfolioQuery(Struct, frozen=True, kw_only=True):
+    limit: Annotated[Limit | None, Meta(description="a whole number from 0 to 100")] = None
+    cursor: NextCursor = None
+
+
+async def get_portfolio(call: Call[PortfolioQuery]) -> Portfolio:
+    """Positions are private: only the wallet itself may read its own. Without a limit there are 100."""
     query = call.input
     wallet = call.wallet
     after = decode_cursor(query.cursor, PositionPageKey)
     database = call.app[keys.DATABASE]
     found = await read_positions(database, wallet, after)
     valued = {one.position.market.id: one for one in await value_positions(database, found.positions)}
-    page = found.page(query.limit, after)
+    page = found.page(_DEFAULT_LENGTH if query.limit is None else query.limit, after)
     return Portfolio(
         wallet=wallet,
         cost_basis_method="average",
         positions=tuple(_position(valued[position.market.id]) for position in page.rows),
+        count=len(page.rows),
+        total=len(found.positions),
         totals=_totals(valued.values()),
         next_cursor=encode_cursor(page.next_key),
     )
+
+
+async def _export(call: Call[PortfolioQuery]) -> ExportedRows:
+    database, query = call.app[keys.DATABASE], call.input
+    after = decode_cursor(query.cursor, PositionPageKey)
+    found = await read_positions(database, call.wallet, after)
+    page = found.page(MAX_EXPORT_ROWS if query.limit is None else query.limit, after)
+
+    async def batches() -> AsyncIterator[Sequence[PortfolioPosition]]:
+        for start in range(0, len(page.rows), _BATCH_ROWS):
+            valued = await value_positions(database, page.rows[start : start + _BATCH_ROWS])
+            yield [_position(one) for one in valued]
+
+    return ExportedRows(batches(), page.next_key)
 
 
 def _position(valued: ValuedPosition) -> PortfolioPosition:
@@ -224,7 +250,6 @@ def _totals(valued: Collection[ValuedPosition]) -> PortfolioTotals:
     valuations = [one.valuation for one in valued]
     sales = [one.sale for one in valuations if one.sale is not None]
     return PortfolioTotals(
-        positions_count=len(positions),
         cost_basis=amount(sum(one.cost_lamports for one in valuations)),
         value=amount(sum(one.value_lamports for one in valuations)),
         sale_gross=amount(sum(sale.before_fees_lamports for sale in sales)),
@@ -250,8 +275,9 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         handler=get_portfolio,
         summary="The caller's own portfolio with cost basis, value and profit",
         tag="users",
-        query=PositionsQuery,
+        query=PortfolioQuery,
         responses={200: Portfolio},
+        export=Export(PortfolioPosition, _export),
         access=Access.OWNER,
     ),
 )

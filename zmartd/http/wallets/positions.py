@@ -9,7 +9,8 @@ from msgspec import Meta, Struct
 
 from zmartd.errors import AboutMarket
 from zmartd.http.errors.requests import PositionNotFound
-from zmartd.http.kit import keys
+from zmartd.http.kit import earlier_answers, keys
+from zmartd.http.kit.earlier_names import DEPRECATED
 from zmartd.http.kit.fields import Amount, MarketKey, Price, SignedAmount, StateName, Time, amount, price
 from zmartd.http.kit.operation import (
     MAX_EXPORT_ROWS,
@@ -35,15 +36,18 @@ _BATCH_ROWS: Final = 200
 
 
 class PositionBody(Struct, frozen=True, kw_only=True):
-    """A wallet's position in one market. The portfolio has the same profit in more detail."""
+    """A wallet's position in one market. The portfolio has the same profit in more detail.
+
+    The earlier frontend indexes labels by `state`: here alone it is a number.
+    """
 
     market_id: MarketKey
     on_chain_address: str
     """The address of the market's account on the chain, base58."""
     question: str
     """The market's question, as the creator registered it."""
-    state: int
-    """The program's number of the market's state, from 0 to 6: frontends index labels by it."""
+    state_code: int
+    """The program's number of the market's state, from 0 to 6."""
     state_name: StateName
     """The market's state, by name."""
     price_yes: Price
@@ -60,10 +64,10 @@ class PositionBody(Struct, frozen=True, kw_only=True):
     """Lamports of all sales, after fees."""
     cost_basis: Amount
     """Lamports that the shares still held have cost with fees; 0 once they are claimed or worthless."""
-    current_value: Amount
+    value: Amount
     """Lamports: the shares at the market's prices until the market is finalized, then claimable."""
     unrealized_pnl: SignedAmount
-    """Lamports: current_value - cost_basis."""
+    """Lamports: value - cost_basis."""
     realized_pnl: SignedAmount
     """Lamports of profit from sales, the claim, and an outcome that makes shares worthless."""
     roi: Annotated[
@@ -90,6 +94,10 @@ class PositionBody(Struct, frozen=True, kw_only=True):
     """When the wallet claimed; null before that."""
     slot: int
     """The slot of the position's last indexed change."""
+    state: Annotated[int, DEPRECATED]
+    """The same as state_code."""
+    current_value: Annotated[Amount, DEPRECATED]
+    """The same as value."""
 
 
 class ArrayQuery(Struct, frozen=True, kw_only=True):
@@ -196,7 +204,7 @@ def _body(valued: ValuedPosition) -> PositionBody:
         market_id=market.id,
         on_chain_address=market.on_chain_address,
         question=market.question,
-        state=market.state.value,
+        state_code=market.state.value,
         state_name=market.state.name,
         price_yes=price(market.price_yes),
         price_no=price(SCALE - market.price_yes),
@@ -205,7 +213,7 @@ def _body(valued: ValuedPosition) -> PositionBody:
         total_invested=amount(position.total_invested),
         total_returned=amount(position.total_returned),
         cost_basis=amount(valuation.cost_lamports),
-        current_value=amount(valuation.value_lamports),
+        value=amount(valuation.value_lamports),
         unrealized_pnl=amount(valuation.unrealized_lamports),
         realized_pnl=amount(valuation.realized_lamports),
         roi=_percent(valuation.profit_lamports, position.total_invested),
@@ -219,6 +227,7 @@ def _body(valued: ValuedPosition) -> PositionBody:
         last_trade_at=iso_time_or_none(position.last_trade_at),
         claimed_at=iso_time_or_none(position.claimed_at),
         slot=position.slot,
+        **earlier_answers.of_a_position(market.state.value, amount(valuation.value_lamports)),
     )
 
 
@@ -231,8 +240,9 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method="GET",
         path="/api/users/{wallet}/positions",
         handler=list_positions,
-        summary="The caller's own positions",
+        summary="The caller's own positions, as a bare array",
         tag="users",
+        replaced_by="get_portfolio",
         query=ArrayQuery,
         responses={200: tuple[PositionBody, ...]},
         export=Export(PositionBody, _export_positions),
@@ -254,6 +264,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         handler=list_position_rows,
         summary="The caller's own shares, as a bare array",
         tag="users",
+        replaced_by="get_portfolio",
         query=ArrayQuery,
         responses={200: tuple[PositionRow, ...]},
         export=Export(PositionRow, _export_position_rows),

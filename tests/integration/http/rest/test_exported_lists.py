@@ -123,7 +123,11 @@ async def test_who_may_not_read_a_list_may_not_export_it(api: Api) -> None:
     async with api.database.service() as connection:
         market = await insert_market(connection, "m")
         await insert_position(connection, market, WALLET)
-    paths = (f"/api/users/{WALLET}/positions", f"/api/positions/{WALLET}")
+    paths = (
+        f"/api/users/{WALLET}/portfolio",
+        f"/api/users/{WALLET}/positions",
+        f"/api/positions/{WALLET}",
+    )
     for caller, status in ((api.anybody, 401), (api.as_wallet(BOB), 403)):
         for path in paths:
             assert (await export(caller, path, CSV)).status == status
@@ -133,7 +137,10 @@ async def test_who_may_not_read_a_list_may_not_export_it(api: Api) -> None:
         assert len(await rows(await export(api.as_wallet(ALICE), path, CSV))) == 1
 
 
-@pytest.mark.parametrize("path", [f"/api/users/{WALLET}/positions", f"/api/positions/{WALLET}"])
+@pytest.mark.parametrize(
+    "path",
+    [f"/api/users/{WALLET}/portfolio", f"/api/users/{WALLET}/positions", f"/api/positions/{WALLET}"],
+)
 async def test_positions_are_exported_and_a_question_is_no_formula(api: Api, path: str) -> None:
     formula = '=HYPERLINK("https://evil.example","Won?"), or\n-1+1?'
     async with api.database.service() as connection:
@@ -143,6 +150,9 @@ async def test_positions_are_exported_and_a_question_is_no_formula(api: Api, pat
             await insert_trade(connection, str(number), market, WALLET, cost=10**9)
     alice = api.as_wallet(ALICE)
     whole = (await alice.get(path)).body
+    if path.endswith("/portfolio"):
+        assert (whole["count"], whole["total"]) == (5, 5)
+        whole = whole["positions"]
     assert await rows(await export(alice, path, JSON_LINES)) == whole
     first = await export(alice, path, CSV, limit=3)
     second = await export(alice, path, CSV, cursor=first.headers["X-Next-Cursor"])

@@ -63,7 +63,7 @@ def assert_wrong_state(
     assert answer.body["message"] == f"This market is now {state}; {message}"
     details = answer.body["details"]
     assert (details["state"], details["expected_states"]) == (state, expected_states)
-    assert details["program_error"] == error
+    assert details["program_error_name"] == error
     assert details["next"]
 
 
@@ -480,7 +480,7 @@ async def test_only_the_admin_cancels(stage: Stage) -> None:
 async def test_a_stranger_does_not_activate_a_market(stage: Stage) -> None:
     market_id = await stage.proposed_market()
     early = await stage.creator.post(f"/api/markets/{market_id}/activate")
-    assert (early.status, early.body["details"]["program_error"]) == (409, "InvalidStateTransition")
+    assert (early.status, early.body["details"]["program_error_name"]) == (409, "InvalidStateTransition")
     stranger = await stage.api.as_wallet(BOB).post(f"/api/markets/{market_id}/activate")
     assert (stranger.status, stranger.body["error"]) == (422, "Unauthorized")
     assert stranger.body["message"].startswith(

@@ -54,13 +54,13 @@ async def test_an_open_position_is_worth_its_shares_at_the_price(api: Api) -> No
     returned = int(position["total_returned"])
     assert (position["shares_yes"], position["shares_no"]) == (str(yes), str(no))
     assert position["total_invested"] == str(invested)
-    assert position["current_value"] == str(value)
+    assert position["value"] == position["current_value"] == str(value)
     cost = int(position["cost_basis"])
     assert 0 < cost <= invested
     assert position["unrealized_pnl"] == str(value - cost)
     assert position["realized_pnl"] == str(returned + cost - invested)
     assert position["roi"] == round((value + returned - invested) * 100 / invested, 2)
-    assert (position["state"], position["state_name"]) == (2, "ACTIVE")
+    assert (position["state"], position["state_code"], position["state_name"]) == (2, 2, "ACTIVE")
     assert position["claimable"] == "0"
     assert position["trades_count"] == 6
 

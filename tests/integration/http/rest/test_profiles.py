@@ -257,6 +257,11 @@ async def test_statistics_agree_with_the_portfolio(api: Api) -> None:
     )
 
     assert await own(api, "stats") == {
+        "trades_count": 12,
+        "total_volume": str(ended.volume + running.volume),
+        "win_rate": 100.0 if ended_pnl > 0 else 0.0,
+        "total_pnl": totals["total_pnl"],
+        "active_positions": 1,
         "totalTrades": 12,
         "totalVolume": str(ended.volume + running.volume),
         "winRate": 100.0 if ended_pnl > 0 else 0.0,
@@ -267,6 +272,11 @@ async def test_statistics_agree_with_the_portfolio(api: Api) -> None:
 
 async def test_a_wallet_without_finalized_markets_has_no_win_rate(api: Api) -> None:
     assert await own(api, "stats") == {
+        "trades_count": 0,
+        "total_volume": "0",
+        "win_rate": None,
+        "total_pnl": "0",
+        "active_positions": 0,
         "totalTrades": 0,
         "totalVolume": "0",
         "winRate": None,

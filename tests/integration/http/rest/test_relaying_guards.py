@@ -195,7 +195,7 @@ async def test_an_instruction_that_is_not_listed_is_named_with_the_rule(stage: S
         await assert_refused(stage, buy.market_id, refused)
         assert refused.body["details"] == {
             "instruction_index": place,
-            "program": str(companion.program_id),
+            "program_id": str(companion.program_id),
             "discriminator": discriminator,
         }
         message = refused.body["message"]
@@ -238,8 +238,8 @@ async def test_a_guard_that_takes_from_the_wallet_is_found_out_before_it_is_sent
     refused = await stage.alice.relay(stolen)
     await assert_refused(stage, buy.market_id, refused)
     details = refused.body["details"]
-    assert details["most_lamports_taken"] == str(SOL + POSITION_RENT)
-    assert int(details["taken_lamports"]) > int(details["most_lamports_taken"])
+    assert details["max_taken_lamports"] == str(SOL + POSITION_RENT)
+    assert int(details["taken_lamports"]) > int(details["max_taken_lamports"])
     assert f"{details['taken_lamports']} lamports from {WALLET}" in refused.body["message"]
     assert await stage.lamports(WALLET) == before
 

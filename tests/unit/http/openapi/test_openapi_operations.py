@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import Any, get_origin
 
 import pytest
 from aiohttp import web
@@ -19,6 +19,7 @@ from zmartd.http.kit.operation import Access, NonJson, Operation, Quota, by_path
 from zmartd.http.kit.path_variables import PATH_VARIABLES
 from zmartd.http.openapi.declared_errors import declared_errors, told_errors
 from zmartd.http.openapi.document import openapi
+from zmartd.http.routes import OPERATIONS
 
 
 class Said(Struct):
@@ -51,6 +52,25 @@ def operation(**changes: Any) -> Operation[Any]:
 def entry(one: Operation[Any]) -> Any:
     ((_, item),) = openapi([one], default_idl())["paths"].items()
     return item[one.method.lower()]
+
+
+def test_an_operation_that_another_one_replaces_is_deprecated_and_says_which() -> None:
+    told = entry(operation(replaced_by="sing"))
+    assert told["deprecated"] is True
+    assert told["description"] == "For earlier clients; new ones use `sing`.\n\nSays it. Aloud."
+    assert "deprecated" not in entry(operation())
+
+
+def test_what_replaces_a_deprecated_operation_is_one_that_is_not() -> None:
+    current = {one.name for one in OPERATIONS if not one.replaced_by}
+    replacing = {one.replaced_by for one in OPERATIONS if one.replaced_by}
+    assert len(replacing) > 3
+    assert replacing <= current
+
+
+def test_no_new_answer_is_a_bare_array() -> None:
+    bare = [one.name for one in OPERATIONS for kind in one.responses.values() if get_origin(kind) is tuple]
+    assert {one.name for one in OPERATIONS if one.replaced_by} >= set(bare)
 
 
 def schemas_of_errors() -> Any:
