@@ -19,7 +19,6 @@ from zmartd_client.api.trades import buy_shares, estimate_trade
 from zmartd_client.api.transactions import get_transaction, send_transaction
 from zmartd_client.models import (
     BuyBody,
-    BuyRequest,
     Confirmed,
     Estimate,
     InvalidRequest,
@@ -27,6 +26,7 @@ from zmartd_client.models import (
     MarketList,
     MarketNotFound,
     NonceBody,
+    PurchaseForCost,
     RelayRequest,
     SessionBody,
     Submitted,
@@ -65,7 +65,7 @@ def main(url: str, market_id: str, seed: str) -> None:
     )
 
     trader = AuthenticatedClient(url, token=session.token, raise_on_unexpected_status=True)
-    purchase = BuyRequest(market_id=market_id, outcome=True, target_cost="1000000000")
+    purchase = PurchaseForCost(market_id=market_id, outcome=True, target_cost="1000000000")
     unsigned = sent(BuyBody, buy_shares.sync(client=trader, body=purchase))
     to_sign = Transaction.from_bytes(base64.b64decode(unsigned.transaction)).message
     signed = Transaction([wallet], to_sign, to_sign.recent_blockhash)

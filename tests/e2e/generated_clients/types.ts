@@ -12,24 +12,26 @@ type Json<Responses, Status extends keyof Responses> = Responses[Status] extends
 
 function is<_ extends true>(): void {}
 
-// A purchase needs a market and an outcome; the rest may be left out, and no field is there under two names.
+// A purchase is for a cost or of shares; the rest may be left out, and no field is there under two names.
 is<
   Equal<
-    Schemas["BuyRequest"],
+    Schemas["PurchaseOfShares"],
     {
       market_id: string;
       outcome: boolean;
-      target_cost?: number | string | null;
-      shares?: number | string | null;
+      shares: number | string;
       slippage_bps?: number;
       min_shares?: number | string | null;
       max_cost?: number | string | null;
     }
   >
 >();
+is<Equal<Schemas["BuyRequest"], Schemas["PurchaseForCost"] | Schemas["PurchaseOfShares"]>>();
 export const purchases: Schemas["BuyRequest"][] = [
   { market_id: "m", outcome: true, target_cost: "1000000000" },
   { market_id: "m", outcome: false, shares: 5, max_cost: null },
+  // @ts-expect-error: neither a cost nor shares
+  { market_id: "m", outcome: true },
   // @ts-expect-error: without a market
   { outcome: true, target_cost: "1" },
 ];

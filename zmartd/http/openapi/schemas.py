@@ -19,6 +19,7 @@ import msgspec
 from msgspec import NODEFAULT, Struct, inspect
 
 from zmartd.http.kit.fields import Field
+from zmartd.http.kit.forms import Form
 from zmartd.http.kit.names import aliases_of
 
 Json = dict[str, Any]
@@ -45,6 +46,7 @@ class Schemas:
             _describe_aliases(kind.cls, self._component(kind.cls))
             _drop_defaults(self._component(kind.cls))
             self._component(kind.cls)["additionalProperties"] = False
+            self._split(kind.cls)
         for kind in _structs(responses):
             _require_sent_fields(kind, self._component(kind.cls))
             _add_descriptions(kind, self._component(kind.cls))
@@ -52,6 +54,28 @@ class Schemas:
     def of(self, kind: Any) -> Json:
         """The schema of one of the types: a reference if it is a component."""
         return dict(self._schemas[kind])
+
+    def _split(self, kind: type[Struct]) -> None:
+        """Make a union of a request that has `FORMS`."""
+        forms: tuple[Form, ...] = getattr(kind, "FORMS", ())
+        if not forms:
+            return
+        whole = self._component(kind)
+        for form in forms:
+            kept = {name: field for name, field in whole["properties"].items() if name not in form.excludes}
+            required = {form.requires: _without_null(kept[form.requires])}
+            self.components[form.name] = {
+                **whole,
+                "title": form.name,
+                "description": form.meaning,
+                "properties": kept | required,
+                "required": [*whole["required"], form.requires],
+            }
+        self.components[kind.__name__] = {
+            "title": whole["title"],
+            "description": whole["description"],
+            "oneOf": [reference(form.name) for form in forms],
+        }
 
     def _component(self, kind: type[Struct]) -> Json:
         if kind.__name__ not in self.components:

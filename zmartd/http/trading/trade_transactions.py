@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 from msgspec import Meta, Struct
@@ -13,6 +13,7 @@ from zmartd.chain.program_accounts import ProtocolNotInitialized
 from zmartd.http.errors.requests import MarketPending, WrongState
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import U64, Amount, MarketKey, amount
+from zmartd.http.kit.forms import Form
 from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.markets.lookup import chain_market
 from zmartd.http.markets.wrong_state import explaining_state
@@ -41,6 +42,22 @@ class BuyRequest(Struct, frozen=True, kw_only=True):
 
     Limits that are given win over the slippage.
     """
+
+    FORMS: ClassVar[tuple[Form, ...]] = (
+        Form(
+            name="PurchaseForCost",
+            meaning="A purchase for `target_cost`, the most to pay with fees. A limit that is given wins "
+            "over the slippage.",
+            requires="target_cost",
+            excludes=("shares", "max_cost"),
+        ),
+        Form(
+            name="PurchaseOfShares",
+            meaning="A purchase of `shares`, the least to get. Limits that are given win over the slippage.",
+            requires="shares",
+            excludes=("target_cost",),
+        ),
+    )
 
     market_id: MarketParameter
     outcome: OutcomeParameter
@@ -114,6 +131,10 @@ class BuyBody(QuotedTransaction, frozen=True, kw_only=True):
     min_shares: Amount
     """The least share units that the purchase brings. The program has no such limit: POST /api/transactions
     enforces it by a simulation right before the transaction is sent, and each time that it is sent again."""
+    room_shares: Amount
+    """Share units of the quote beyond the `shares` that were asked for: what the slippage, as room for a
+    price that rises, buys while the price stays. With `slippage_bps` 0 it is what rounding leaves: the
+    program spends whole lamports, and one less would buy fewer than `shares`. 0 for `target_cost`."""
 
 
 class SellBody(QuotedTransaction, frozen=True, kw_only=True):
@@ -189,6 +210,7 @@ async def offer_purchase(call: Call[Any], market: MarketRow, live: LiveMarket, o
         target_cost=amount(quote.target_cost_lamports),
         max_cost=amount(bought.max_cost),
         min_shares=amount(bought.min_shares),
+        room_shares=amount(0 if order.shares is None else quote.shares - order.shares),
     )
 
 

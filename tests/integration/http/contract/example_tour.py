@@ -18,6 +18,7 @@ from zmartd.http.openapi.declared_errors import told_errors
 from zmartd.http.openapi.examples import COMMENT_ID, EXAMPLES, MARKET_ID
 from zmartd.http.routes import OPERATIONS
 from zmartd.market.ids import cid_v0
+from zmartd.market.iso_time import iso_time
 from zmartd.store import leaderboard
 
 BY_NAME: dict[str, Operation[Any]] = {one.name: one for one in OPERATIONS}
@@ -208,11 +209,14 @@ async def _read_while_active(stage: Stage, tour: Tour) -> None:
     await tour.get("estimate_trade", market_id=market_id, outcome="true", target_cost="1000000000")
     for name in (
         *("list_markets", "list_activity", "list_categories", "list_trending_markets", "list_all_trades"),
-        *("list_candles", "list_market_events", "get_market_fees", "list_holders", "get_price_history"),
+        *("list_market_events", "get_market_fees", "list_holders", "get_price_history"),
         *("get_market_prices", "list_related_markets", "get_market_statistics", "list_market_trades"),
         *("get_platform_statistics", "get_leaderboard", "get_public_profile", "get_health"),
     ):
         await tour.get(name)
+    at = datetime.fromisoformat(tour.answers["list_all_trades"][200]["trades"][0]["created_at"])
+    newest: dict[str, Any] = {"from": iso_time(at), "to": iso_time(at + timedelta(seconds=1))}
+    await tour.get("list_candles", interval="1m", **newest)  # as many trades whatever the minute is
     for name in (
         *("list_position_rows", "list_own_trades", "get_own_profile", "get_portfolio", "list_positions"),
         *("get_position", "get_wallet_statistics", "list_wallet_trades"),

@@ -23,6 +23,8 @@ from zmartd.market.iso_time import iso_time
 BEGINS = datetime(2027, 5, 26, 12, tzinfo=UTC)
 """When the tour begins in the examples."""
 _MINUTE = timedelta(minutes=1)
+_CANDLE, _CANDLE_AFTER = {"open", "high", "low", "close"}, 70 * _MINUTE
+"""The fields of a candle, and how long after the tour it begins in the examples: really at a whole minute."""
 _LONG = {"transaction": 12, "token": 20, "next_cursor": 12}
 """Texts that are cut, with the length of their beginnings."""
 _OF_THE_MOMENT = {
@@ -94,6 +96,8 @@ class _Normalizer:
 
     def of(self, value: Any, name: str = "") -> Any:
         if isinstance(value, dict):
+            if value.keys() >= _CANDLE:
+                value = value | {"timestamp": self._unmoved(_CANDLE_AFTER)}
             return {self._text(key): self.of(part, key) for key, part in value.items()}
         if isinstance(value, list):
             return [self.of(part, name) for part in value]
@@ -118,10 +122,11 @@ class _Normalizer:
         return self._known[real]
 
     def _retimed(self, found: re.Match[str]) -> str:
-        time = datetime.fromisoformat(found[0])
-        moved = self._moved(time)
-        begins_an_hour = time.minute == time.second == time.microsecond == 0  # as candles do
-        return iso_time(moved.replace(minute=0) if begins_an_hour else moved)
+        return iso_time(self._moved(datetime.fromisoformat(found[0])))
+
+    def _unmoved(self, after: timedelta) -> str:
+        """The time that `_moved` makes `after` the beginning of."""
+        return iso_time(self._begins + after)
 
     def _moved(self, time: datetime) -> datetime:
         """As long after the beginning of the examples, in whole minutes, as `time` is after the tour's."""

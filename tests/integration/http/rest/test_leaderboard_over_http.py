@@ -61,7 +61,7 @@ async def test_the_pages_of_a_list_have_each_wallet_once_in_order(api: Api, by: 
     assert by_three == whole
     assert len(whole) == len({entry["wallet"] for entry in whole}) == 8
     assert [entry["rank"] for entry in whole] == list(range(1, 9))
-    values = [int(entry[by]) for entry in whole]
+    values = [int(entry["trades_count" if by == "trades" else by]) for entry in whole]
     assert values == sorted(values, reverse=True)
     assert sum(entry["trades_count"] for entry in whole) == 30
 

@@ -171,11 +171,11 @@ async def test_a_vote_shows_in_public_counts_only_once_the_question_is_decided(a
     voter = api.as_wallet(WALLET)
     assert (await voter.post("/api/votes/proposal", {"market_id": market_id, "vote": True})).status == 201
     public, own = f"/api/users/{ADDRESS}", "/api/users/me"
-    assert (await api.anybody.get(public)).body["stats"]["total_votes"] == 0
-    assert (await voter.get(own)).body["proposal_votes"] == 1
+    assert (await api.anybody.get(public)).body["stats"]["votes_count"] == 0
+    assert (await voter.get(own)).body["proposal_votes_count"] == 1
     async with api.database.service() as connection:
         await connection.execute("update markets set state = 'APPROVED' where id = $1", market_id)
-    assert (await api.anybody.get(public)).body["stats"]["total_votes"] == 1
+    assert (await api.anybody.get(public)).body["stats"]["votes_count"] == 1
 
 
 async def own(api: Api, what: str, **query: Any) -> Any:

@@ -226,7 +226,20 @@ async def test_a_purchase_names_either_a_cost_or_shares(stage: Stage) -> None:
             assert problem["field"] == "slippage_bps"
             assert "from 0 to 5000" in problem["message"]
     malformed = await stage.alice.post("/api/trades/sell", {"marketId": "x", "outcome": "YES", "shares": 0})
-    assert [problem["field"] for problem in malformed.body["details"]] == ["market_id", "outcome", "shares"]
+    assert [problem["field"] for problem in malformed.body["details"]] == ["marketId", "outcome", "shares"]
+
+
+async def test_without_slippage_a_purchase_of_shares_says_what_rounding_leaves(stage: Stage) -> None:
+    order = {"market_id": await stage.active_market(), "outcome": True, "slippage_bps": 0}
+    exact = (await stage.alice.post("/api/trades/buy", {**order, "shares": SOL})).body
+    assert int(exact["quote"]["shares"]) == SOL + int(exact["room_shares"])
+    assert exact["target_cost"] == exact["max_cost"]
+    one_less = {**order, "target_cost": int(exact["target_cost"]) - 1}
+    fewer = (await stage.alice.post("/api/trades/buy", one_less)).body
+    assert int(fewer["quote"]["shares"]) < SOL
+    assert fewer["room_shares"] == "0"
+    roomy = (await stage.alice.post("/api/trades/buy", {**order, "shares": SOL, "slippage_bps": 100})).body
+    assert int(roomy["room_shares"]) > int(exact["room_shares"])
 
 
 async def test_every_account_equals_what_the_api_shows_after_a_run_of_trades(stage: Stage) -> None:

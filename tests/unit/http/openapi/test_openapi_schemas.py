@@ -6,6 +6,7 @@ import pytest
 from msgspec import UNSET, Meta, Struct, UnsetType, defstruct
 
 from zmartd.http.kit.fields import U64, MarketRef, Text
+from zmartd.http.kit.forms import Form
 from zmartd.http.openapi.schemas import Schemas, query_fields, reference
 
 
@@ -39,6 +40,19 @@ class Order(Struct, kw_only=True):
     words: Annotated[Words | None, Meta(description="words")] = None
 
 
+class Payment(Struct, kw_only=True):
+    """By card or in cash."""
+
+    FORMS: ClassVar[tuple[Form, ...]] = (
+        Form("ByCard", "By card.", "card", ("cash",)),
+        Form("InCash", "In cash.", "cash", ("card",)),
+    )
+
+    order: Annotated[str, Meta(description="what is paid")]
+    card: Annotated[str | None, Meta(description="its number")] = None
+    cash: Annotated[Shares | None, Meta(description="how much")] = None
+
+
 class Part(Struct):
     name: str = "part"
 
@@ -52,6 +66,20 @@ class Answered(Struct, kw_only=True):
 class Sparse(Struct, omit_defaults=True):
     here: int
     there: int = 0
+
+
+def test_a_request_with_forms_is_their_union() -> None:
+    schemas = Schemas([Payment], []).components
+    assert schemas["Payment"] == {
+        "title": "Payment",
+        "description": "By card or in cash.",
+        "oneOf": [reference("ByCard"), reference("InCash")],
+    }
+    assert schemas["InCash"]["description"] == "In cash."
+    assert list(schemas["InCash"]["properties"]) == ["order", "cash"]
+    assert schemas["InCash"]["properties"]["cash"] == {**Shares.schema, "description": "how much"}
+    assert schemas["InCash"]["required"] == ["order", "cash"]
+    assert schemas["InCash"]["additionalProperties"] is False
 
 
 def test_a_struct_is_a_component_and_an_array_of_it_is_not() -> None:

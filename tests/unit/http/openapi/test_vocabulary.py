@@ -20,7 +20,8 @@ _REPLACED_SCHEMAS = {"PositionRow", "ThreadBody", "NewComment", "NewMarketCommen
 def names_and_types() -> Mapping[str, Mapping[str, set[str]]]:
     """The types of each field that is not deprecated, and the schemas where it has them.
 
-    Without the program's events, whose names are the program's, requests, and what replaced operations answer.
+    Without the program's events, whose names are the program's, without requests, and without what replaced
+    operations answer.
     """
     found: defaultdict[str, defaultdict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for schema in SCHEMAS:
