@@ -38,6 +38,7 @@ from zmartd.realtime.snapshots import state_message
 from zmartd.store import evidence, markets
 from zmartd.store.evidence import NotTheDisputer
 from zmartd.store.markets import MarketNotFound, MarketRow
+from zmartd.store.postgres.rls import ACT_AS_SERVICE
 from zmartd.transactions import unsigned
 from zmartd.transactions.live_market import read_live_market
 from zmartd.transactions.unsigned import UnsignedTransaction
@@ -186,9 +187,9 @@ async def hand_in_dispute_evidence(call: Call[DisputeEvidenceRequest]) -> Handed
         await evidence.hand_in(
             connection, market.id, texts.wallet, "dispute", cid=cid, document=texts.document()
         )
-    if before is not None and before.cid == cid:
-        return HandedIn(market.id, cid, document_path(cid))
-    async with database.service() as connection:
+        if before is not None and before.cid == cid:
+            return HandedIn(market.id, cid, document_path(cid))
+        await connection.execute(ACT_AS_SERVICE)
         await evidence.purge(connection, market.id, texts.wallet, "dispute")
         # Kept answers must not be without what was handed in.
         message = state_message(await markets.get_unchanging(connection, market.id))

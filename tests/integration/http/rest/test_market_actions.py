@@ -431,6 +431,20 @@ async def test_anybody_can_dispute_while_the_window_is_open(stage: Stage) -> Non
     )
 
 
+async def test_evidence_is_kept_only_together_with_what_is_told_of_it(stage: Stage) -> None:
+    market_id = await resolved_market(stage)
+    await stage.travel(1)
+    await stage.bob.carry_out(f"/api/markets/{market_id}/dispute")
+    path, body = f"/api/markets/{market_id}/dispute/evidence", {"evidence": "It was dry all day."}
+    async with stage.api.database.service() as connection:
+        await connection.execute("lock table stream_messages in exclusive mode")
+        cut_off = await stage.bob.post(path, body)
+    assert cut_off.status == 503
+    assert (await shown(stage, market_id))["dispute_evidence"] is None
+    assert (await stage.bob.post(path, body)).status == 201
+    assert (await shown(stage, market_id))["dispute_evidence"]["text"] == "It was dry all day."
+
+
 async def test_nobody_can_vote_on_a_dispute_about_what_nobody_holds(stage: Stage) -> None:
     market_id = await stage.active_market()
     await stage.travel(DAY)
