@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +16,13 @@ _GAP = "  "
 
 def print_result(as_json: bool, result: object, text: str) -> None:
     """Print `result` as one line of JSON, or `text`."""
-    click.echo(msgspec.json.encode(result).decode() if as_json else text)
+    click.echo(json_line(result) if as_json else text)
+
+
+def json_line(result: object) -> str:
+    """`result` as JSON, in which what is not printed is escaped, as `printable` does in texts."""
+    text = msgspec.json.encode(result).decode()
+    return "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in text)
 
 
 def printable(text: str) -> str:
