@@ -23,6 +23,7 @@ from zmartd.market.iso_time import iso_time
 BEGINS = datetime(2027, 5, 26, 12, tzinfo=UTC)
 """When the tour begins in the examples."""
 _MINUTE = timedelta(minutes=1)
+_STEP = 5 * _MINUTE
 _CANDLE, _CANDLE_AFTER = {"open", "high", "low", "close"}, 70 * _MINUTE
 """The fields of a candle, and how long after the tour it begins in the examples: really at a whole minute."""
 _LONG = {"transaction": 12, "token": 20, "next_cursor": 12}
@@ -129,5 +130,7 @@ class _Normalizer:
         return iso_time(self._begins + after)
 
     def _moved(self, time: datetime) -> datetime:
-        """As long after the beginning of the examples, in whole minutes, as `time` is after the tour's."""
-        return BEGINS + (time - self._begins + _MINUTE / 4) // _MINUTE * _MINUTE
+        """As long after the beginning of the examples, in whole steps, as `time` is after the tour's: so that
+        it is the same whether a tour takes seconds or minutes.
+        """
+        return BEGINS + (time - self._begins + _MINUTE) // _STEP * _STEP
