@@ -113,7 +113,7 @@ async def open_core(settings: Settings, clock: Clock) -> AsyncIterator[Core]:
         jitter = random.Random()  # noqa: S311 - it only keeps daemons from running in step
         runner = TaskRunner(lock, RunHistory(database), clock)
         discovered = discover(context)
-        scheduler = Scheduler(discovered.tasks, runner, clock, jitter)
+        scheduler = Scheduler(discovered.tasks, runner, clock, jitter, broken=discovered.broken)
         yield Core(
             settings=settings,
             clock=clock,

@@ -33,6 +33,7 @@ from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.migrations import pending
 from zmartd.store.postgres.pooling import Pooling, find_pooling
 from zmartd.store.schema import finds_small_mistakes
+from zmartd.tasks.plugins import task_names, unloadable
 
 _MIN_LAMPORTS = 10_000_000
 """Enough for two thousand transactions; the check fails below this."""
@@ -70,7 +71,7 @@ class _Warning(Exception):
 
 
 async def check_dependencies(config_path: Path | None) -> list[Finding]:
-    """Check configuration, database, Redis, RPC, program, fee wallet and authority, each on its own."""
+    """Check configuration, plugins, database, Redis, RPC, program, fee wallet and authority, each alone."""
     findings: list[Finding] = []
     try:
         settings = config_file.load(config_path)
@@ -86,6 +87,7 @@ async def check_dependencies(config_path: Path | None) -> list[Finding]:
     findings += [
         Finding(name, "warning", detail) for name, detail in plaintext.unencrypted_connections(settings)
     ]
+    findings.append(await _finding("plugins", _plugins))
     findings.append(await _finding("database", lambda: _database(settings)))
     if findings[-1].ok:
         findings.append(await _finding("index", lambda: _index(settings)))
@@ -117,6 +119,14 @@ async def _configuration(settings: Settings) -> str:
     require_room_for_bodies(settings.helius)
     signing_secrets(settings.auth)
     return f"environment {settings.server.environment}"
+
+
+async def _plugins() -> str:
+    broken = unloadable()
+    if broken:
+        named = "; ".join(f"{one.name} ({one.target}): {one.problem}" for one in broken)
+        raise ZmartdError(f"tasks that cannot be loaded, so they never run: {named}")
+    return f"all {len(task_names())} tasks can be loaded"
 
 
 async def _database(settings: Settings) -> str:

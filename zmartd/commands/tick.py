@@ -40,6 +40,7 @@ class _TickCommand(click.Command):
 @json_option
 def tick(tasks: tuple[str, ...], config_path: Path | None, as_json: bool) -> None:
     """Run periodic tasks once, now, and print what they did. Without TASK: all that are enabled.
+    A plugin that cannot be loaded is reported as failed.
 
     The exit status is 0 when nothing needs an operator's attention, else 1.
     """
@@ -49,7 +50,8 @@ def tick(tasks: tuple[str, ...], config_path: Path | None, as_json: bool) -> Non
     log.configure(settings.log.level, "console")
 
     async def run_tasks(core: Core) -> list[RunReport]:
-        return [await core.scheduler.run_once(name) for name in tasks or core.scheduler.enabled]
+        names = tasks or (*core.scheduler.enabled, *core.scheduler.broken)
+        return [await core.scheduler.run_once(name) for name in names]
 
     reports = run_with_core(settings, run_tasks)
     print_result(as_json, reports_for_programs(reports), reports_for_people(reports))

@@ -62,6 +62,22 @@ def discover(context: object, plugins: Iterable[EntryPoint] | None = None) -> Di
     return Discovered(tuple(tasks.values()), tuple(broken))
 
 
+def unloadable(plugins: Iterable[EntryPoint] | None = None) -> tuple[BrokenPlugin, ...]:
+    """The plugins that cannot be imported or are no factories, without a daemon to make tasks for."""
+    found = entry_points(group=GROUP) if plugins is None else plugins
+    broken = []
+    for plugin in sorted(set(found), key=lambda point: (point.name, point.value)):
+        problem = None
+        try:
+            if not callable(plugin.load()):
+                problem = "it must name a factory, called with the daemon's context"
+        except Exception as error:
+            problem = f"{type(error).__name__}: {error}"
+        if problem is not None:
+            broken.append(BrokenPlugin(plugin.name, plugin.value, problem))
+    return tuple(broken)
+
+
 def _checked(task: PeriodicTask, name: str, taken: Container[str]) -> PeriodicTask:
     """Check at run time what PeriodicTask declares, since no type checker may have seen a plugin."""
     if name in taken:

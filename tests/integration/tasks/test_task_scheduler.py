@@ -13,6 +13,7 @@ from tests.integration.tasks.manual_clock import ManualClock, eventually
 from zmartd.store.postgres.database import Database
 from zmartd.tasks.base import TaskAction, TaskSkipped
 from zmartd.tasks.lock import TaskLock
+from zmartd.tasks.plugins import BrokenPlugin
 from zmartd.tasks.run_history import RunHistory
 from zmartd.tasks.runner import TaskRunner
 from zmartd.tasks.scheduler import Scheduler, UnknownTask
@@ -195,6 +196,21 @@ async def test_an_unknown_task_is_an_error_that_lists_those_there_are(
     async with running(ManualClock(), redis, database, Sweep(nothing)) as scheduler:
         with pytest.raises(UnknownTask, match="there is no task 'swoop'; there are: sweep"):
             await scheduler.run_once("swoop")
+
+
+async def test_the_run_of_a_plugin_that_cannot_be_loaded_has_failed_and_says_why(
+    redis: Redis, database: Database
+) -> None:
+    clock = ManualClock()
+    runner = TaskRunner(TaskLock(redis, "daemon-a", clock), RunHistory(database), clock)
+    broken = BrokenPlugin("swoop", "no.such.module:Swoop", "ModuleNotFoundError: No module named 'no'")
+    scheduler = Scheduler([Sweep(nothing)], runner, clock, random.Random(1), broken=[broken])
+    report = await scheduler.run_once("swoop")
+    assert (report.ok, report.task) == (False, "swoop")
+    assert report.failure == (
+        "the plugin no.such.module:Swoop cannot be loaded: ModuleNotFoundError: No module named 'no'"
+    )
+    assert (scheduler.broken, scheduler.names) == (("swoop",), ("sweep",))
 
 
 async def test_a_report_is_not_ok_when_one_market_failed(redis: Redis, database: Database) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from zmartd.daemon import TasksFailing, require_working_tasks
 from zmartd.tasks.base import RunReport, TaskAction
-from zmartd.tasks.plugins import GROUP, Discovered, discover
+from zmartd.tasks.plugins import GROUP, Discovered, discover, unloadable
 
 
 class Sweep:
@@ -75,6 +75,14 @@ def test_a_broken_plugin_is_named_and_the_others_still_run(target: str, problem:
     found = discovered(plugin("broken", target), plugin("sweep", "Sweep"))
     assert [task.name for task in found.tasks] == ["sweep"]
     assert [(broken.name, broken.problem) for broken in found.broken] == [("broken", problem)]
+
+
+def test_plugins_that_cannot_be_imported_are_found_without_a_daemon() -> None:
+    broken = unloadable([plugin("a", "no.such.module:Sweep"), plugin("b", "GROUP"), plugin("c", "crashing")])
+    assert [(one.name, one.problem) for one in broken] == [
+        ("a", "ModuleNotFoundError: No module named 'no'"),
+        ("b", "it must name a factory, called with the daemon's context"),
+    ]
 
 
 def test_a_task_must_have_the_name_of_its_entry_point() -> None:
