@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from msgspec import Meta
 
@@ -21,10 +21,21 @@ PriceChange = Annotated[
         description="change of the price of YES in the last 24 hours, in SOL a share, from -1 to 1",
     ),
 ]
-Time = Annotated[
-    str,
-    Meta(description="a UTC time with milliseconds, ISO 8601", extra_json_schema={"format": "date-time"}),
-]
+CLOCK: Final = "x-clock"
+"""In the schema of a time: the clock that it is by."""
+
+
+def _time(schema: dict[str, str]) -> Meta:
+    text = "a UTC time with milliseconds, ISO 8601"
+    return Meta(description=text, extra_json_schema={"format": "date-time", **schema})
+
+
+Time = Annotated[str, _time({CLOCK: "chain"})]
+"""A time by the chain's clock, and so every deadline."""
+ServerTime = Annotated[str, _time({CLOCK: "server"})]
+"""A time by the clock of the daemon or its database, of what the chain does not know."""
+EitherTime = Annotated[str, _time({})]
+"""A time by the clock that its description names."""
 MarketKey = Annotated[str, Meta(description="the market's id, 64 hexadecimal digits")]
 StateName = Annotated[
     str,

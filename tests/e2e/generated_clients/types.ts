@@ -89,7 +89,7 @@ export function whatToDo(refusal: RelayRefusal | Refusal): string | null | undef
     case "price_moved":
       return refusal.details.fresh?.transaction;
     case "market_not_found":
-      return refusal.details?.market;
+      return refusal.details?.given;
     case "invalid_request":
       return refusal.details[0]!.field;
     case "slippage_exceeded":

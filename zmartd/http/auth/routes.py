@@ -21,7 +21,7 @@ from zmartd.http.errors.requests import InvalidRequest, Problem
 from zmartd.http.kit import earlier_answers, earlier_names, keys
 from zmartd.http.kit.client_address import client_of
 from zmartd.http.kit.earlier_names import DEPRECATED
-from zmartd.http.kit.fields import Base64, Time, Wallet
+from zmartd.http.kit.fields import Base64, ServerTime, Wallet
 from zmartd.http.kit.identity import Session
 from zmartd.http.kit.operation import Access, Call, Operation, Quota
 from zmartd.log import get_logger
@@ -64,8 +64,8 @@ class NonceBody(Struct, frozen=True, kw_only=True):
     """The domains that are accepted in a message; a development daemon accepts all of its machine, too."""
     chain_id: str
     """The Chain ID that is accepted in a message: the daemon's cluster."""
-    expires_at: Time
-    """When the nonce expires, by the daemon's clock."""
+    expires_at: ServerTime
+    """When the nonce expires."""
     message: str | UnsetType = UNSET
     """The whole message to sign; left out if the query has no wallet."""
 
@@ -97,8 +97,8 @@ class SessionBody(Struct, frozen=True, kw_only=True):
     """The session's JWT."""
     wallet: str
     """The wallet that has signed in."""
-    expires_at: Time
-    """When the token expires, by the daemon's clock."""
+    expires_at: ServerTime
+    """When the token expires."""
     expires_in_seconds: int
     """The token's lifetime."""
     message: str
@@ -107,7 +107,7 @@ class SessionBody(Struct, frozen=True, kw_only=True):
     """The same as wallet."""
     expires_in: Annotated[int, DEPRECATED] = field(name="expiresIn")
     """The same as expires_in_seconds."""
-    expires_at_camel: Annotated[Time, DEPRECATED] = field(name="expiresAt")
+    expires_at_camel: Annotated[ServerTime, DEPRECATED] = field(name="expiresAt")
     """The same as expires_at."""
 
 

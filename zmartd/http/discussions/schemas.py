@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 from zmartd.errors import ZmartdError
 from zmartd.http.kit import earlier_answers
 from zmartd.http.kit.earlier_names import DEPRECATED
-from zmartd.http.kit.fields import Field, MarketKey, MarketRef, Text, Time
+from zmartd.http.kit.fields import Field, MarketKey, MarketRef, ServerTime, Text
 from zmartd.http.kit.pagination import Limit, NextCursor, NextPage, Offset, PageLength, encode_cursor
 from zmartd.http.kit.path_variables import PathVariable
 from zmartd.market.iso_time import iso_time, iso_time_or_none
@@ -118,13 +118,13 @@ class CommentBody(Struct, frozen=True, kw_only=True):
     ]
     content: Annotated[str | None, Meta(description="null when deleted")]
     replies_count: Annotated[int, Meta(description="the number of replies at any depth")]
-    created_at: Time
+    created_at: ServerTime
     """When the comment was written."""
-    editable_until: Time
+    editable_until: ServerTime
     """Until when the author can change the comment."""
-    edited_at: Time | None
+    edited_at: ServerTime | None
     """When the comment was last changed; null where it never was."""
-    deleted_at: Time | None
+    deleted_at: ServerTime | None
     """When the comment was deleted; null where it was not."""
     discussion_id: Annotated[str, DEPRECATED]
     """The same as id."""
@@ -176,7 +176,7 @@ class ThreadBody(Struct, frozen=True, rename="camel", kw_only=True):
     """The comment's text; null when deleted."""
     parent_id: str | None
     """The id of the comment that this is a reply to; null for a comment on the market itself."""
-    created_at: Time
+    created_at: ServerTime
     """When the comment was written."""
     upvotes: Literal[0] = 0
     """Always 0: there are no votes on comments. Frontends expect the field."""

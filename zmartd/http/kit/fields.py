@@ -30,6 +30,8 @@ PriceChange = json_fields.PriceChange
 SignedAmount = json_fields.SignedAmount
 StateName = json_fields.StateName
 Time = json_fields.Time
+ServerTime = json_fields.ServerTime
+EitherTime = json_fields.EitherTime
 
 
 def amount(units: int) -> str:

@@ -61,7 +61,7 @@ class ActivityBody(Struct, frozen=True, kw_only=True):
         float | None, Meta(description="net / shares of a trade, in SOL per share; else null")
     ]
     occurred_at: Time
-    """When it happened, by the chain's clock."""
+    """When it happened."""
     commitment: Commitment
     """The commitment of the trade; for other entries, that of the market."""
     user: Annotated[str | None, DEPRECATED]

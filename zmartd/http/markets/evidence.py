@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 
 from zmartd.http.kit import keys
 from zmartd.http.kit.etags import TaggedResponse
-from zmartd.http.kit.fields import ContentId, HttpsUrl, Text, Time
+from zmartd.http.kit.fields import ContentId, HttpsUrl, ServerTime, Text
 from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.kit.path_variables import PathVariable
 from zmartd.market.evidence import EvidenceTexts
@@ -55,7 +55,7 @@ class EvidenceBody(Struct, frozen=True, kw_only=True):
     """The https URLs in the document."""
     early_reason: str | None
     """Why the outcome was proposed before the expected end; null where it was not."""
-    created_at: Time
+    created_at: ServerTime
     """When it was handed in."""
 
 

@@ -93,7 +93,7 @@ class EventBody(Struct, frozen=True):
     slot: int
     """The slot of the event's transaction."""
     occurred_at: Time | None
-    """The time of the event's block, by the chain's clock; null where it is not known."""
+    """The time of the event's block; null where it is not known."""
     actor: str | None
     """The address of the wallet that acted; null where the event does not say."""
     commitment: Commitment

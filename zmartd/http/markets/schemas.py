@@ -14,6 +14,7 @@ from zmartd.http.kit.earlier_names import DEPRECATED
 from zmartd.http.kit.fields import (
     Amount,
     Commitment,
+    EitherTime,
     Field,
     MarketKey,
     Price,
@@ -152,8 +153,9 @@ class MarketBody(Struct, frozen=True, kw_only=True):
     metadata_verified: bool = False
     """Whether the texts shown here are those whose content id is on the chain. False for a pending market,
     and where no such texts are registered: then there are none here."""
-    created_at: Time
-    """When the market was created on the chain; when it was registered, for a pending market."""
+    created_at: EitherTime
+    """When the market was created on the chain, by the chain's clock; when it was registered, by the server's
+    clock, for a pending market."""
     approved_at: Time | None = None
     """When the proposed market was approved; null before that."""
     activated_at: Time | None = None

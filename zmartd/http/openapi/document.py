@@ -41,7 +41,7 @@ and the transactions that wallets sign to take part.
 * One thing has one name in all answers. Fields and operations for earlier clients are deprecated, and say
   which other one takes their place. The fields of the program's events have the program's own names.
 * Times on the chain and deadlines are by the chain's clock, `chain_time` of `GET /api/protocol`. Sessions,
-  comments and what else the daemon alone knows are by the daemon's clock.
+  comments and what else the chain does not know are by the server's clock. Each field says which it is.
 * Every GET operation also accepts HEAD.
 * Lists of trades and positions also come as `text/csv` or `application/x-ndjson`, where Accept prefers one of
   these. Without a limit they have 1000 rows then, and X-Next-Cursor is the cursor of the rest.

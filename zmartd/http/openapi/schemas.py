@@ -21,6 +21,7 @@ from msgspec import NODEFAULT, Struct, inspect
 from zmartd.http.kit.fields import Field
 from zmartd.http.kit.forms import Form
 from zmartd.http.kit.names import aliases_of
+from zmartd.market.json_fields import CLOCK
 
 Json = dict[str, Any]
 FieldDocs = dict[str, str]
@@ -169,8 +170,20 @@ def _add_descriptions(kind: inspect.StructType, schema: Json) -> None:
     """The docstring of a field takes precedence over the description of its type."""
     docs = field_docs(kind.cls)
     for field in kind.fields:
+        described = schema["properties"][field.encode_name]
         if field.name in docs:
-            schema["properties"][field.encode_name]["description"] = docs[field.name]
+            described["description"] = docs[field.name]
+        if clock := _clock_of(described):
+            text = described.get("description", "").removesuffix(".")
+            described["description"] = f"{text}. By the {clock}'s clock."
+
+
+def _clock_of(schema: Json) -> str | None:
+    """The clock that a time is by; it is taken out of the schema, whose description says it."""
+    for one in (schema, *schema.get("anyOf", ())):
+        if (clock := one.pop(CLOCK, None)) is not None:
+            return str(clock)
+    return None
 
 
 def _is_always_sent(field: inspect.Field) -> bool:

@@ -94,7 +94,7 @@ class TradeBody(TradedAmounts, frozen=True, kw_only=True):
     commitment: Commitment
     """The commitment of the trade."""
     created_at: Time
-    """The time of the trade's block, by the chain's clock."""
+    """The time of the trade's block."""
     cost: Annotated[Amount, DEPRECATED]
     """The same as net."""
 

@@ -108,7 +108,7 @@ class Confirmed(Struct, frozen=True, kw_only=True):
     slot: int
     """The slot of the transaction."""
     block_time: Time | None
-    """The time of the block, by the chain's clock; null where the chain does not say."""
+    """The time of the block; null where the chain does not say."""
     events: tuple[ProgramEventFields, ...]
     """The program's events in the transaction, in order. Each has its `name` beside its own fields, under the
     program's names: addresses in base58, bytes in hexadecimal, amounts as decimal strings, times in unix

@@ -10,7 +10,7 @@ from zmartd.chain.program_accounts import ProtocolNotInitialized
 from zmartd.chain.transport import RpcRejected, RpcUnavailable
 from zmartd.http.errors.requests import MarketPending, WrongState
 from zmartd.http.kit import keys
-from zmartd.http.kit.fields import Amount, MarketKey, StateName, Text, Time, amount
+from zmartd.http.kit.fields import Amount, MarketKey, ServerTime, StateName, Text, Time, amount
 from zmartd.http.kit.operation import Access, Call, JsonResponse, Operation
 from zmartd.http.markets.lookup import chain_market
 from zmartd.http.markets.wrong_state import explanation, require_open
@@ -72,7 +72,7 @@ class DecisionBody(Struct, frozen=True, kw_only=True):
     """The admin's reason."""
     decided_by: str | None
     """The admin's wallet; null where the operator decided on the daemon's command line."""
-    decided_at: Time
+    decided_at: ServerTime
     """When the decision was made."""
 
 
@@ -96,7 +96,7 @@ class TallyBody(Struct, frozen=True, kw_only=True):
     """Lamports: the cost basis of each wallet's shares when the outcome was proposed."""
     not_counted: int
     """The number of votes cast on the chain by wallets that held no shares then."""
-    counted_at: Time
+    counted_at: ServerTime
     """When the votes were counted; later votes are refused."""
 
 

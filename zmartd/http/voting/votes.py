@@ -12,7 +12,7 @@ from zmartd.chain.transport import RpcRejected, RpcUnavailable
 from zmartd.http.errors.requests import BalanceTooLow, MarketPending, WrongState
 from zmartd.http.kit import earlier_answers, earlier_names, keys
 from zmartd.http.kit.earlier_names import DEPRECATED
-from zmartd.http.kit.fields import Field, MarketKey, MarketRef, Time
+from zmartd.http.kit.fields import EitherTime, Field, MarketKey, MarketRef, Time
 from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.markets.lookup import any_market, chain_market, find_market
 from zmartd.http.markets.schemas import Label, outcome_label
@@ -88,8 +88,8 @@ class VoteBody(Struct, frozen=True, kw_only=True):
     """True for the proposed market, or for the dispute; false against it."""
     user_wallet: str
     """The voter's address, which is the caller's own."""
-    voted_at: Time
-    """When the vote was cast."""
+    voted_at: EitherTime
+    """When the vote was cast. By the chain's clock for one on the chain, else by the server's clock."""
     source: Literal["api", "chain"]
     """`api` for a vote through the API, `chain` for one by a transaction on the chain."""
     tx_signature: str | None

@@ -11,7 +11,17 @@ from zmartd.errors import AboutMarket
 from zmartd.http.errors.requests import PositionNotFound
 from zmartd.http.kit import earlier_answers, keys
 from zmartd.http.kit.earlier_names import DEPRECATED
-from zmartd.http.kit.fields import Amount, MarketKey, Price, SignedAmount, StateName, Time, amount, price
+from zmartd.http.kit.fields import (
+    Amount,
+    MarketKey,
+    Price,
+    ServerTime,
+    SignedAmount,
+    StateName,
+    Time,
+    amount,
+    price,
+)
 from zmartd.http.kit.operation import (
     MAX_EXPORT_ROWS,
     Access,
@@ -121,7 +131,7 @@ class PositionRow(Struct, frozen=True, kw_only=True):
     """The wallet's NO shares, with nine decimals."""
     created_at: Time | None
     """When the wallet first traded in the market; null for shares that it only got by transfer."""
-    updated_at: Time
+    updated_at: ServerTime
     """When the index last changed the position."""
 
 

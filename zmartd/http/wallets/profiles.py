@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 
 from zmartd.http.kit import earlier_answers, keys
 from zmartd.http.kit.earlier_names import DEPRECATED
-from zmartd.http.kit.fields import Amount, Field, HttpsUrl, Line, Text, Time, amount
+from zmartd.http.kit.fields import Amount, Field, HttpsUrl, Line, ServerTime, Text, amount
 from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.market.iso_time import iso_time
 from zmartd.store import users, wallet_activity
@@ -83,9 +83,9 @@ class Profile(Struct, frozen=True, kw_only=True):
     """The name of a Twitter account without its @; null where the wallet gave none."""
     reputation_score: int
     """Always 0 for the time being."""
-    created_at: Time
+    created_at: ServerTime
     """When the profile was created, usually at the wallet's first sign-in."""
-    last_seen_at: Time
+    last_seen_at: ServerTime
     """When the wallet last signed in, renewed a session or changed its profile."""
     trades_count: int
     """The number of the wallet's trades in all markets."""

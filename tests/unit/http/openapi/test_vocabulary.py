@@ -14,7 +14,11 @@ from zmartd.http.routes import OPERATIONS
 SCHEMAS: Json = openapi(OPERATIONS, default_idl())["components"]["schemas"]
 
 
-_REPLACED_SCHEMAS = {"PositionRow", "ThreadBody", "NewComment", "NewMarketComment", "ProfileChanges"}
+_OTHER_SCHEMAS = {
+    *("PositionRow", "ThreadBody"),
+    *("PurchaseForCost", "PurchaseOfShares", "NewComment", "NewMarketComment", "ProfileChanges"),
+}
+"""Of replaced operations, and of requests."""
 
 
 def names_and_types() -> Mapping[str, Mapping[str, set[str]]]:
@@ -25,7 +29,7 @@ def names_and_types() -> Mapping[str, Mapping[str, set[str]]]:
     """
     found: defaultdict[str, defaultdict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for schema in SCHEMAS:
-        if schema.endswith(("Event", "InTrail", "Request")) or schema in _REPLACED_SCHEMAS:
+        if schema.endswith(("Event", "InTrail", "Request")) or schema in _OTHER_SCHEMAS:
             continue
         for name, field in SCHEMAS[schema].get("properties", {}).items():
             if not field.get("deprecated"):
@@ -105,3 +109,14 @@ def test_every_deprecated_field_says_what_has_the_same_value() -> None:
 def test_amounts_that_answers_have_as_texts_are_texts_in_every_answer() -> None:
     for name in ("gross", "net", "shares", "claimable", "total_volume", "volume_24h", "current_liquidity"):
         assert set(names_and_types()[name]) == {"string"}, name
+
+
+def test_every_time_in_an_answer_says_by_which_clock_it_is() -> None:
+    silent = [
+        f"{schema}.{name}"
+        for schema in SCHEMAS
+        if not schema.endswith("Request")
+        for name, field in SCHEMAS[schema].get("properties", {}).items()
+        if "date-time" in str(field) and not re.search("(chain|server)'s clock", field["description"])
+    ]
+    assert silent == []
