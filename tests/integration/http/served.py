@@ -57,13 +57,20 @@ class Served(TestServer):
     """A server of an application, as the daemon runs it."""
 
     def __init__(
-        self, app: web.Application, settings: config.ServerSettings = PLENTY, **options: Any
+        self,
+        app: web.Application,
+        settings: config.ServerSettings = PLENTY,
+        *,
+        hands_over: bool | None = None,
+        **options: Any,
     ) -> None:
+        """`hands_over`: as for `Runner`."""
         super().__init__(app, **options)
         self._settings = settings
+        self._hands_over = hands_over
 
     async def _make_runner(self, **options: Any) -> Runner:
-        return served_by(self.app, self._settings, **options)
+        return served_by(self.app, self._settings, hands_over=self._hands_over, **options)
 
 
 Serve = Callable[[Served], Awaitable[Client]]

@@ -18,7 +18,8 @@ from zmartd.http.errors.websocket import TooManyConnections
 from zmartd.http.kit.etags import TaggedResponse
 from zmartd.http.kit.operation import Access, Call, NonJson, Operation
 from zmartd.http.openapi.routes import DOCS, PageFacts, PageFile, file_operations
-from zmartd.http.ws.endpoint import WEBSOCKET, wants_upgrade
+from zmartd.http.ws.endpoint import WEBSOCKET
+from zmartd.http.ws.handshake import wants_upgrade
 from zmartd.http.ws.routes import ConnectionQuery
 
 _HERE: Final = Path(__file__).parent

@@ -6,13 +6,13 @@ connections over the limit, bodies that arrive too slowly.
 
 from __future__ import annotations
 
+import asyncio
 from asyncio import BaseTransport, Transport
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any, cast
 
 from aiohttp import hdrs, web
-from aiohttp.http import WebSocketReader
 from aiohttp.http_exceptions import (
     BadHttpMessage,
     BadHttpMethod,
@@ -59,10 +59,10 @@ class HttpConnection(web.RequestHandler):
     """One connection. Malformed requests get an error of the API, and are not logged as errors."""
 
     __slots__ = (
-        "_input_filter",
         "_is_closing",
-        "_is_websocket",
+        "_lost",
         "_server",
+        "_successor",
         "has_received",
         "peer_transport",
         "phase_since",
@@ -75,10 +75,12 @@ class HttpConnection(web.RequestHandler):
         assert self._parser is not None, "aiohttp makes it"
         self._parser = cast("HttpParser[Any]", HeadLimitParser(self._parser))
         self._server = server
-        self._input_filter: Callable[[bytes], bool] | None = None
         self._is_closing = False
         """Whether the last response has been written, and what still comes is discarded."""
-        self._is_websocket = False
+        self._successor: asyncio.Protocol | None = None
+        """The protocol that the connection was handed over to."""
+        self._lost: asyncio.Future[None] | None = None
+        """Done when the connection is lost, where this object still is the transport's protocol."""
         self.has_received = False
         """Whether bytes have arrived since the last request ended."""
         self.phase_since = (Phase.NONE, 0, 0.0)
@@ -103,6 +105,10 @@ class HttpConnection(web.RequestHandler):
         if self.peer_transport is not None:
             self._server.limits.release(self.peer_transport)
             self.peer_transport = None
+        if self._lost is not None:
+            assert self._successor is not None, "it was handed over"
+            self._successor.connection_lost(cast("Exception | None", exc))
+            self._lost.set_result(None)
 
     async def shutdown(self, timeout: float | None = 15.0) -> None:  # noqa: ASYNC109 - aiohttp's
         await super().shutdown(timeout)
@@ -120,7 +126,7 @@ class HttpConnection(web.RequestHandler):
         if resp is not None and resp.status == HTTPStatus.TOO_MANY_REQUESTS and self._messages:
             resp.force_close()
         sent, is_broken = await super().finish_response(request, resp, start_time)
-        if not (sent.keep_alive or is_broken or self._is_websocket):
+        if not (sent.keep_alive or is_broken or self._successor):
             self._stop_writing()
         return sent, is_broken
 
@@ -140,26 +146,52 @@ class HttpConnection(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         self.has_received = True
-        if not self._is_websocket or self._accepts(data):
+        if self._successor is None:
             super().data_received(data)
+        else:
+            self._successor.data_received(data)
 
-    def filter_websocket_input(self, accepts: Callable[[bytes], bool]) -> None:
-        """Pass all input to `accepts` once this is a WebSocket. When it returns False, reading stops."""
-        self._input_filter = accepts
+    @property
+    def is_upgraded(self) -> bool:
+        """Whether what follows the present request is not HTTP."""
+        return bool(self._upgraded)
 
-    def set_parser(self, parser: WebSocketReader, data_received_cb: Callable[[], None] | None = None) -> None:
-        """aiohttp calls this when the connection becomes a WebSocket; what follows is frames."""
-        self._is_websocket = True
-        if self._message_tail and not self._accepts(self._message_tail):
-            self._message_tail = b""
-        super().set_parser(parser, data_received_cb)
+    @property
+    def limits(self) -> ConnectionLimits:
+        """The limits in which the connection counts."""
+        return self._server.limits
 
-    def _accepts(self, data: bytes) -> bool:
-        if not self._close and (self._input_filter is None or self._input_filter(data)):
-            return True
-        if self.peer_transport is not None:
-            self.peer_transport.pause_reading()
-        return False
+    async def hand_over(self, protocol: asyncio.Protocol, start: Callable[[bytes], None]) -> None:
+        """Let `protocol` go on with the connection. `start` is called with what came behind the request.
+
+        Returns when aiohttp has no more to do with it: at once, or where its inside is not known, when the
+        connection is lost. `protocol` releases its place in `limits`.
+        """
+        transport = self.peer_transport
+        assert transport is not None, "the connection is open"
+        self._successor = protocol
+        if not self._server.hands_over:
+            self._lost = self._loop.create_future()
+            received = _Received()
+            self.set_parser(cast("Any", received))
+            start(received.data)
+            await self._lost
+            return
+        received_bytes, self._message_tail = self._message_tail, b""
+        self.peer_transport = self.transport = None  # aiohttp would close it
+        transport.set_protocol(protocol)
+        super().connection_lost(None)
+        start(received_bytes)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._successor is not None:
+            self._successor.pause_writing()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._successor is not None:
+            self._successor.resume_writing()
 
     @property
     def phase(self) -> tuple[Phase, int]:
@@ -169,8 +201,8 @@ class HttpConnection(web.RequestHandler):
         return phase, 0 if phase is Phase.RESPONSE else self._request_count
 
     def _phase(self) -> Phase:
-        if self._is_websocket:
-            return Phase.NONE  # it has its own heartbeat
+        if self._successor is not None:
+            return Phase.NONE  # it has its own timeouts
         request = self._current_request
         if request is not None and not request.content.is_eof() and not self._is_closing:
             return Phase.BODY
@@ -248,9 +280,24 @@ class HttpServer(web.Server):
     malformed: LogRateLimit
     """Limits the log lines about malformed requests."""
     cors: CorsHeaders | None
+    hands_over: bool
+    """Whether connections can be taken away from aiohttp."""
 
     def __call__(self) -> HttpConnection:
         return HttpConnection(self, loop=self._loop, **self._kwargs)
+
+
+class _Received:
+    """Takes what came behind a request, in the place of aiohttp's parser of WebSockets."""
+
+    data = b""
+
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        self.data += data
+        return False, b""
+
+    def feed_eof(self) -> None:
+        """Nothing more comes."""
 
 
 def connection_of(request: web.BaseRequest) -> HttpConnection:

@@ -14,6 +14,7 @@ from zmartd.http.kit.log_rate_limit import LogRateLimit
 from zmartd.http.middleware.cors import CORS
 from zmartd.http.server.connection import HttpConnection, HttpServer, connection_of
 from zmartd.http.server.connection_limits import ConnectionLimits
+from zmartd.http.server.hand_over import can_hand_over
 from zmartd.http.server.request_head import MAX_HEADERS
 from zmartd.http.server.timeouts import ConnectionTimeouts, Phase
 from zmartd.log import get_logger
@@ -39,8 +40,11 @@ class Runner(web.AppRunner):
         limits: ConnectionLimits,
         timeouts: ConnectionTimeouts,
         clock: Clock,
+        *,
+        hands_over: bool | None = None,
         **options: Any,
     ) -> None:
+        """`hands_over`: whether WebSockets are taken away from aiohttp; by default where it is known."""
         app[keys.BODIES_STAY_COMPRESSED] = True
         super().__init__(
             app,
@@ -51,6 +55,7 @@ class Runner(web.AppRunner):
         )
         self._limits = limits
         self._clock = clock
+        self._hands_over = can_hand_over() if hands_over is None else hands_over
         self._malformed = LogRateLimit(clock)
         self._timeouts = timeouts
         self._sweeping: asyncio.Task[None] | None = None
@@ -61,6 +66,7 @@ class Runner(web.AppRunner):
         server = HttpServer(handler, request_factory=made.request_factory, **made._kwargs)
         server.limits, server.malformed = self._limits, self._malformed
         server.cors = self.app.get(CORS)
+        server.hands_over = self._hands_over
         self._sweeping = asyncio.create_task(self._sweep(server), name="sweep of connections")
         return server
 

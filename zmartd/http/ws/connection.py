@@ -1,15 +1,13 @@
-"""One WebSocket connection: reads the client's messages and acts on them, and writes frames to it."""
+"""What a WebSocket client asks for: its messages, acted on one at a time, and the frames that answer them."""
 
 from __future__ import annotations
 
 import asyncio
-from asyncio import Transport
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from typing import Final
 
-from aiohttp import WSMsgType
-from aiohttp.web import WebSocketResponse
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Struct, UnsetType
 
 from zmartd.clock import Clock
 from zmartd.errors import ZmartdError
@@ -33,93 +31,78 @@ from zmartd.http.ws.messages import (
     UnsubscribeMessage,
 )
 from zmartd.http.ws.session_monitor import SessionMonitor
+from zmartd.http.ws.socket import WebSocket
+from zmartd.log import get_logger
 from zmartd.market.ids import is_market_id
+from zmartd.metrics import Counter
 from zmartd.realtime import frames
 from zmartd.realtime.client import Client
 from zmartd.realtime.frames import Frame
 from zmartd.realtime.hub import Hub
 from zmartd.store.streams import StreamPosition
 
-CLOSE_SECONDS = 3.0
-"""How long a client may take to answer a close frame."""
-POLICY_VIOLATION = 1008
-
+POLICY_VIOLATION: Final = 1008
+INTERNAL_ERROR: Final = 1011
+MAX_WAITING: Final = 8
+"""Messages that wait to be acted on. Then no more are read until they have been."""
 
 NewestSlot = Callable[[], Awaitable[int | None]]
 """Returns the chain's newest slot that the daemon knows."""
 _PING_TEXT = "PING"
 """What clients send that were written for exchanges."""
 
+log = get_logger(__name__)
 
-class WebSocketWriter:
-    """Writes encoded frames to the transport, because the response object only sends one message at a time.
+_refused = Counter("zmartd_websocket_errors", "Frames `error` that WebSocket clients were sent", ["code"])
 
-    The response also writes whole uncompressed frames to the transport, so the two do not interleave.
-    """
 
-    def __init__(self, response: WebSocketResponse, transport: Transport) -> None:
-        self._response = response
-        self._transport = transport
-        self._closing: asyncio.Task[bool] | None = None
+class Services(Struct, frozen=True):
+    """What all connections share."""
 
-    def write(self, data: bytes) -> None:
-        if not self._transport.is_closing():
-            self._transport.write(data)
-
-    def buffered_bytes(self) -> int:
-        return self._transport.get_write_buffer_size()
-
-    def close(self, code: int, reason: str) -> None:
-        if self._closing is None:
-            closing = self._response.close(code=code, message=reason.encode())
-            self._closing = asyncio.create_task(closing)
-            self.abort_later()
-
-    def abort_later(self) -> None:
-        """Abort the connection after CLOSE_SECONDS.
-
-        Otherwise the unread frames of a client that never reads would stay in memory.
-        """
-        asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._transport.abort)
+    hub: Hub
+    sessions: Sessions
+    monitor: SessionMonitor
+    clock: Clock
+    newest_slot: NewestSlot
+    tasks: set[asyncio.Task[None]]
+    """Those that act on messages. There is none for a client that sends nothing."""
 
 
 class WebSocketConnection:
-    """Reads a client's messages one at a time and acts on them."""
+    """Acts on a client's messages, one at a time, each in a turn of the event loop of its own."""
 
-    def __init__(
-        self,
-        *,
-        response: WebSocketResponse,
-        client: Client,
-        hub: Hub,
-        sessions: Sessions,
-        monitor: SessionMonitor,
-        clock: Clock,
-        newest_slot: NewestSlot,
-    ) -> None:
-        self._response = response
+    __slots__ = ("_client", "_is_acting", "_services", "_socket", "_waiting")
+
+    def __init__(self, services: Services, socket: WebSocket, client: Client) -> None:
+        self._services = services
+        self._socket = socket
         self._client = client
-        self._hub = hub
-        self._sessions = sessions
-        self._monitor = monitor
-        self._clock = clock
-        self._newest_slot = newest_slot
+        self._waiting: list[str | bytes | ClientMessage] = []
+        self._is_acting = False
 
-    async def run(self, client_id: str, token: str | None) -> None:
-        """Welcome the client and serve it until it disconnects.
+    def start(self, client_id: str, token: str | None) -> None:
+        """Welcome the client.
 
         A bad `token` is answered with an error frame, and the client goes on as an anonymous one.
         """
         self._send(frames.welcome(client_id, self._now()))
-        try:
-            if token is not None:
-                await self._act(SignInMessage(token=token))
-            async for message in self._response:
-                await self._receive(message.type, message.data)
-                # Reading a buffered message does not yield to the event loop: this does.
-                await asyncio.sleep(0)
-        finally:
-            self._monitor.remove(self)
+        if token is not None:
+            self._add(SignInMessage(token=token))
+
+    @property
+    def is_full(self) -> bool:
+        return len(self._waiting) >= MAX_WAITING
+
+    def receive(self, message: str | bytes) -> None:
+        self._add(message)
+
+    def drained(self) -> None:
+        self._go_on()
+
+    def ended(self) -> None:
+        self._waiting.clear()
+        self._services.monitor.remove(self)
+        self._services.hub.disconnect(self._client)
 
     def set_trusted(self, trusted: bool) -> None:
         """Whether the client gets what signed-in wallets get."""
@@ -130,15 +113,50 @@ class WebSocketConnection:
         self.set_trusted(False)
         self._send(frames.session_ended(session.wallet, reason.message, reason.code, self._now()))
 
-    async def _receive(self, kind: WSMsgType, data: str | bytes) -> None:
-        if kind not in {WSMsgType.TEXT, WSMsgType.BINARY}:
-            return
-        if not isinstance(data, str):
+    def flooded(self, error: TooManyMessages) -> None:
+        """Close the connection of a client that sends too many frames."""
+        self._waiting.clear()
+        self._send_error(error)
+        self._client.close(POLICY_VIOLATION, error.code)
+
+    def _add(self, message: str | bytes | ClientMessage) -> None:
+        self._waiting.append(message)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Act on what waits, unless that is being done, or the client has not read the last answers."""
+        if self._waiting and not self._is_acting and not self._socket.behind:
+            self._is_acting = True
+            tasks = self._services.tasks
+            task = asyncio.get_running_loop().create_task(self._act_on_all(), name="messages of a client")
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+
+    async def _act_on_all(self) -> None:
+        try:
+            while self._waiting and not self._client.closed and not self._socket.behind:
+                await self._receive(self._waiting.pop(0))
+                if not self._waiting:
+                    self._socket.resume_reading()
+                await asyncio.sleep(0)
+        except Exception:
+            log.exception("websocket.failed")
+            self._client.close(INTERNAL_ERROR, "something went wrong on our side")
+        finally:
+            self._is_acting = False
+            if self._client.closed:
+                self._waiting.clear()
+        self._go_on()
+
+    async def _receive(self, message: str | bytes | ClientMessage) -> None:
+        if isinstance(message, ClientMessage):
+            await self._act(message)
+        elif isinstance(message, bytes):
             self._send_error(InvalidMessage())
-        elif data == _PING_TEXT:
+        elif message == _PING_TEXT:
             await self._act(PingMessage())
         else:
-            await self._handle(data)
+            await self._handle(message)
 
     async def _handle(self, text: str) -> None:
         try:
@@ -156,42 +174,40 @@ class WebSocketConnection:
 
     async def _act(self, message: ClientMessage, message_id: MessageId | UnsetType = UNSET) -> None:
         """Do what the message asks for and answer it, if only with an error."""
+        hub = self._services.hub
         try:
             match message:
                 case SubscribeMessage(since=since):
                     position = None if since is None else StreamPosition(since.epoch, since.seq)
-                    await self._hub.subscribe(self._client, _market_name(message), message_id, position)
+                    await hub.subscribe(self._client, _market_name(message), message_id, position)
                 case UnsubscribeMessage():
-                    self._hub.unsubscribe(self._client, _market_name(message), message_id)
+                    hub.unsubscribe(self._client, _market_name(message), message_id)
                 case SignInMessage(token=token):
                     self._send(await self._sign_in(token), message_id)
                 case PingMessage():
-                    self._send(frames.pong(await self._newest_slot(), self._now()), message_id)
+                    self._send(frames.pong(await self._services.newest_slot(), self._now()), message_id)
         except ZmartdError as error:
             self._send_error(error, message_id)
 
     async def _sign_in(self, token: str | None) -> Frame:
         if not token:
             raise TokenRequired
-        session = await self._sessions.recognise(token)
-        self._monitor.add(self, session)
+        session = await self._services.sessions.recognise(token)
+        if not self._client.closed:
+            self._services.monitor.add(self, session)
         self.set_trusted(True)
         expires_at = datetime.fromtimestamp(session.expires_at, UTC)
         return frames.authenticated(session.wallet, expires_at, self._now())
 
-    def close_flooding(self, error: TooManyMessages) -> None:
-        """Close the connection of a client that sends too many frames."""
-        self._send_error(error)
-        self._client.close(POLICY_VIOLATION, error.code)
-
     def _send_error(self, error: ZmartdError, message_id: MessageId | UnsetType = UNSET) -> None:
+        _refused.labels(error.code).inc()
         self._send(frames.error(error, self._now()), message_id)
 
     def _send(self, frame: Frame, message_id: MessageId | UnsetType = UNSET) -> None:
         self._client.send(frames.answer(frame, message_id))
 
     def _now(self) -> datetime:
-        return datetime.fromtimestamp(self._clock.time(), UTC)
+        return datetime.fromtimestamp(self._services.clock.time(), UTC)
 
 
 def _market_name(message: MarketMessage) -> str:

@@ -1,7 +1,8 @@
-"""The WebSocket endpoint: upgrades HTTP requests and serves the connections."""
+"""The WebSocket endpoint: upgrades HTTP requests and keeps account of the connections."""
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,17 +18,17 @@ from zmartd.http.auth.sessions import Sessions
 from zmartd.http.errors.requests import InvalidHttp
 from zmartd.http.errors.websocket import ConnectionLimit, TooManyConnections, UpgradeRequired
 from zmartd.http.kit.client_address import SITE_CLIENTS, client_of, site_of
-from zmartd.http.server.connection import HttpConnection
-from zmartd.http.ws.connection import CLOSE_SECONDS, NewestSlot, WebSocketConnection, WebSocketWriter
-from zmartd.http.ws.frame_limits import FrameLimits
+from zmartd.http.server.connection import HttpConnection, connection_of
+from zmartd.http.ws.connection import NewestSlot, Services, WebSocketConnection
+from zmartd.http.ws.frame_limits import FrameCounts, FrameLimits
+from zmartd.http.ws.handshake import Handshake, SwitchingProtocols, read_handshake, wants_upgrade
+from zmartd.http.ws.heartbeat import Heartbeat
 from zmartd.http.ws.session_monitor import SessionMonitor
-from zmartd.log import get_logger
+from zmartd.http.ws.socket import CLOSE_SECONDS, WebSocket
 from zmartd.realtime.hub import Hub
 
 GOING_AWAY = 1001
-INTERNAL_ERROR = 1011
-
-log = get_logger(__name__)
+_RESTARTING = "the server is restarting; connect again"
 
 _connections = Gauge("zmartd_websocket_connections", "Open WebSocket connections")
 
@@ -39,22 +40,36 @@ class ConnectionsPerClient:
         self._limit = limit
         self._open: Counter[str] = Counter()
 
-    @contextmanager
-    def connection(self, client: str) -> Iterator[None]:
-        """Count a connection for the length of the block. Raises TooManyConnections."""
-        limits = {client: self._limit}
-        limits.setdefault(site_of(client), self._limit * SITE_CLIENTS)
+    def take(self, client: str) -> None:
+        """Count a connection until `give_back`. Raises TooManyConnections."""
+        limits = self._limits(client)
         for owner, limit in limits.items():
             if self._open[owner] >= limit:
                 raise TooManyConnections(ConnectionLimit(limit))
         self._open.update(limits.keys())
+
+    def give_back(self, client: str) -> None:
+        """Count a connection no more."""
+        limits = self._limits(client)
+        self._open.subtract(limits.keys())
+        for owner in limits:
+            if not self._open[owner]:
+                del self._open[owner]
+
+    @contextmanager
+    def connection(self, client: str) -> Iterator[None]:
+        """Count a connection for the length of the block. Raises TooManyConnections."""
+        self.take(client)
         try:
             yield
         finally:
-            self._open.subtract(limits.keys())
-            for owner in limits:
-                if not self._open[owner]:
-                    del self._open[owner]
+            self.give_back(client)
+
+    def _limits(self, client: str) -> dict[str, int]:
+        """By client and by site: how many connections it may have."""
+        limits = {client: self._limit}
+        limits.setdefault(site_of(client), self._limit * SITE_CLIENTS)
+        return limits
 
 
 class WebSocketEndpoint:
@@ -74,86 +89,99 @@ class WebSocketEndpoint:
         newest_slot: NewestSlot,
     ) -> None:
         self._hub = hub
-        self._sessions = sessions
         self._monitor = SessionMonitor(sessions, clock)
         self._settings = settings
-        self._clock = clock
         self._new_client_id = new_client_id
-        self._newest_slot = newest_slot
         self._per_client = ConnectionsPerClient(settings.max_connections_per_ip)
+        self._frame_limits = FrameLimits(settings, clock)
+        self._heartbeat = Heartbeat(settings.heartbeat_seconds)
+        self._services = Services(hub, sessions, self._monitor, clock, newest_slot, set())
+        self._open = 0
+        self._is_closing = False
+        self._none_is_open = asyncio.Event()
+        self._none_is_open.set()
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
-        """Serve one client until it disconnects. Raises UpgradeRequired, TooManyConnections."""
+        """Make a request a WebSocket, which goes on after the answer.
+
+        Raises UpgradeRequired, InvalidHttp, TooManyConnections.
+        """
         if not wants_upgrade(request):
             raise UpgradeRequired
-        with self._per_client.connection(client_of(request)), _connections.track_inprogress():
-            limits = FrameLimits(self._settings, self._clock)
-            if isinstance(request.protocol, HttpConnection):
-                request.protocol.filter_websocket_input(limits.accepts)
-            response = web.WebSocketResponse(
-                heartbeat=self._settings.heartbeat_seconds,
-                max_msg_size=self._settings.max_message_bytes + 1,  # aiohttp refuses what is not smaller
-                timeout=CLOSE_SECONDS,
-                compress=False,
-            )
-            await _upgrade(request, response)
-            if request.transport is not None:
-                writer = WebSocketWriter(response, request.transport)
-                await self._run(request, response, writer, limits)
-            return response
+        connection = connection_of(request)
+        handshake = read_handshake(request)
+        if not connection.is_upgraded:
+            raise InvalidHttp
+        client = client_of(request)
+        self._per_client.take(client)
+        response = SwitchingProtocols(handshake)
+        try:
+            await response.prepare(request)
+        except BaseException:
+            self._per_client.give_back(client)
+            raise
+        if connection.peer_transport is None:
+            self._per_client.give_back(client)
+        else:
+            await self._begin(connection, client, handshake, _token(request))
+        return response
 
     async def watch_sessions(self) -> None:
         """Sign clients out when their sessions end, until cancelled."""
         await self._monitor.run()
 
     async def close(self, _: web.Application) -> None:
-        """Close all connections with GOING_AWAY; an `on_shutdown` signal.
+        """Close all connections with GOING_AWAY, and wait until they are; an `on_shutdown` signal.
 
         The browser client would not reconnect after the normal code 1000.
         """
-        self._hub.close(GOING_AWAY, "the server is restarting; connect again")
+        self._is_closing = True
+        self._hub.close(GOING_AWAY, _RESTARTING)
+        async with asyncio.timeout(2 * CLOSE_SECONDS):  # each is aborted after CLOSE_SECONDS
+            await self._none_is_open.wait()
+        for task in self._services.tasks:
+            task.cancel()
+        await asyncio.gather(*self._services.tasks, return_exceptions=True)
 
-    async def _run(
-        self,
-        request: web.Request,
-        response: web.WebSocketResponse,
-        writer: WebSocketWriter,
-        limits: FrameLimits,
+    async def _begin(
+        self, connection: HttpConnection, owner: str, handshake: Handshake, token: str | None
     ) -> None:
-        client = self._hub.connect(writer)
-        connection = WebSocketConnection(
-            response=response,
-            client=client,
-            hub=self._hub,
-            sessions=self._sessions,
-            monitor=self._monitor,
-            clock=self._clock,
-            newest_slot=self._newest_slot,
+        transport = connection.peer_transport
+        assert transport is not None, "the connection is open"
+        socket = WebSocket(
+            transport,
+            FrameCounts(self._frame_limits),
+            on_end=self._ended,
+            places=connection.limits,
+            owner=owner,
+            max_message_bytes=self._settings.max_message_bytes,
+            deflates=handshake.extensions is not None,
         )
-        limits.on_exceeded(connection.close_flooding)
-        try:
-            await connection.run(self._new_client_id(), _token(request))
-        except Exception:
-            # The HTTP response has been sent already, so the middleware cannot report the error.
-            log.exception("websocket.failed")
-            writer.close(INTERNAL_ERROR, "something went wrong on our side")
-        finally:
-            self._hub.disconnect(client)
-            writer.abort_later()
+        client = self._hub.connect(socket)
+        messages = WebSocketConnection(self._services, socket, client)
+        socket.heartbeat_slot = self._heartbeat.add(socket)
+        _connections.inc()
+        self._open += 1
+        self._none_is_open.clear()
+
+        def start(received: bytes) -> None:
+            messages.start(self._new_client_id(), token)
+            socket.start(messages, received)
+            if self._is_closing:
+                client.close(GOING_AWAY, _RESTARTING)
+
+        await connection.hand_over(socket, start)
+
+    def _ended(self, socket: WebSocket) -> None:
+        self._heartbeat.remove(socket, socket.heartbeat_slot)
+        self._per_client.give_back(socket.owner)
+        _connections.dec()
+        self._open -= 1
+        if not self._open:
+            self._none_is_open.set()
 
 
 WEBSOCKET: Final[web.AppKey[WebSocketEndpoint]] = web.AppKey("websocket")
-
-
-def wants_upgrade(request: web.Request) -> bool:
-    return request.headers.get(hdrs.UPGRADE, "").strip().lower() == "websocket"
-
-
-async def _upgrade(request: web.Request, response: web.WebSocketResponse) -> None:
-    """Raises InvalidHttp, or aiohttp's error for a bad handshake."""
-    if not request.headers.get(hdrs.SEC_WEBSOCKET_KEY, "").isascii():
-        raise InvalidHttp  # aiohttp's base64 decoder would fail
-    await response.prepare(request)
 
 
 def _token(request: web.Request) -> str | None:

@@ -65,6 +65,8 @@ async def running_daemon(
     settings: RealtimeSettings = LIMITS,
     auth: AuthSettings = AUTH,
     clock: Clock = SYSTEM_CLOCK,
+    *,
+    hands_over: bool | None = None,
 ) -> AsyncIterator[Daemon]:
     redis = Redis.from_url(redis_url)
     bus = Bus(redis, clock)
@@ -80,7 +82,7 @@ async def running_daemon(
     work = [asyncio.create_task(hub.run()), asyncio.create_task(endpoint.watch_sessions())]
     async with asyncio.timeout(120):
         await hub.listening()
-    async with TestClient(Served(_application(endpoint, sessions))) as client:
+    async with TestClient(Served(_application(endpoint, sessions), hands_over=hands_over)) as client:
         yield Daemon(client, markets, sessions)
     for task in work:
         task.cancel()

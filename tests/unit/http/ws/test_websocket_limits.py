@@ -4,10 +4,9 @@ from contextlib import ExitStack
 
 import pytest
 
-from zmartd.http.errors.websocket import TooManyConnections, TooManyMessages
+from zmartd.http.errors.websocket import TooManyConnections
 from zmartd.http.kit.client_address import SITE_CLIENTS
 from zmartd.http.ws.endpoint import ConnectionsPerClient
-from zmartd.http.ws.frame_limits import FixedWindowLimit
 
 
 class Stopwatch:
@@ -54,18 +53,3 @@ def test_a_connection_is_released_after_a_failure() -> None:
         raise RuntimeError
     with limit.connection("a"):
         pass
-
-
-def test_a_connection_may_send_so_many_frames_a_minute() -> None:
-    clock = Stopwatch()
-    limit = FixedWindowLimit(2, clock)
-    limit.count()
-    clock.now += 59.5
-    limit.count()
-    with pytest.raises(TooManyMessages):
-        limit.count()
-    clock.now += 0.5
-    limit.count()
-    limit.count()
-    with pytest.raises(TooManyMessages):
-        limit.count()

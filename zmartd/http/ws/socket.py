@@ -1,0 +1,198 @@
+"""One WebSocket as the transport's own protocol: it reads the client's frames and writes ours.
+
+It holds no task, timer or future while nothing happens: an idle connection is a few small objects.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from asyncio import Transport
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from zmartd.http.errors.websocket import TooManyMessages
+from zmartd.http.ws import frame_parser
+from zmartd.http.ws.frame_limits import FrameCounts
+from zmartd.http.ws.frame_parser import Close, Event, FrameError, FrameParser, Ping
+from zmartd.metrics import Counter
+
+CLOSE_SECONDS: Final = 3.0
+"""How long a client may take to answer a close frame, and to read what was sent before it."""
+NORMAL_CLOSURE: Final = 1000
+MAX_CONTROL_BYTES: Final = 125
+
+SILENT: Final = 1011
+"""The code for a client that does not answer a ping. It is counted; such a client does not read it."""
+
+_PING = b"\x89\x00"
+_PONG = 0x8A
+_CLOSE = 0x88
+
+_ended = Counter("zmartd_websocket_ended_connections", "WebSocket connections ended by the daemon", ["code"])
+
+
+class Listener(Protocol):
+    """What acts on the messages of a client."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so many messages wait that no more should be read."""
+
+    def receive(self, message: str | bytes) -> None:
+        """A message."""
+
+    def flooded(self, error: TooManyMessages) -> None:
+        """The client sends too much: say so, and close the connection."""
+
+    def drained(self) -> None:
+        """The client has read all that was written."""
+
+    def ended(self) -> None:
+        """The connection is gone."""
+
+
+class Places(Protocol):
+    """Where the connection counts."""
+
+    def release(self, transport: Transport) -> None:
+        """Stop counting it."""
+
+
+class WebSocket(asyncio.Protocol):
+    """The connection of one client, after the handshake. `start` begins it."""
+
+    __slots__ = (
+        "_counts",
+        "_is_closing",
+        "_listener",
+        "_on_end",
+        "_parser",
+        "_places",
+        "_transport",
+        "awaits_pong",
+        "behind",
+        "heartbeat_slot",
+        "owner",
+    )
+
+    def __init__(
+        self,
+        transport: Transport,
+        counts: FrameCounts,
+        *,
+        on_end: Callable[[WebSocket], None],
+        places: Places,
+        owner: str,
+        max_message_bytes: int,
+        deflates: bool,
+    ) -> None:
+        self._transport = transport
+        self._counts = counts
+        self._parser = FrameParser(counts.count_frame, max_message_bytes, deflates=deflates)
+        self._listener: Listener | None = None
+        self._on_end = on_end
+        self._places = places
+        self._is_closing = False
+        """Whether a close frame was sent, and nothing else may be."""
+        self.awaits_pong = False
+        self.behind = False
+        self.heartbeat_slot = 0
+        self.owner = owner
+        """The client in whose places the connection counts."""
+        transport.set_write_buffer_limits(0)  # so that `behind` is true while anything is unread
+
+    def start(self, listener: Listener, received: bytes) -> None:
+        """Give messages to `listener`, beginning with `received`, which came behind the handshake."""
+        self._listener = listener
+        self._transport.resume_reading()
+        if received:
+            self.data_received(received)
+
+    def data_received(self, data: bytes) -> None:
+        listener = self._listener
+        if listener is None:
+            return
+        self.awaits_pong = False
+        try:
+            self._counts.count_read()
+            for event in self._parser.feed(data):
+                self._take(event, listener)
+        except TooManyMessages as error:
+            if not self._is_closing:
+                listener.flooded(error)
+            self._transport.pause_reading()
+        except FrameError as error:
+            self.close(error.code, error.reason)
+            self._transport.pause_reading()
+        else:
+            if listener.is_full:
+                self._transport.pause_reading()
+
+    def _take(self, event: Event, listener: Listener) -> None:
+        if isinstance(event, Close):
+            self._answer_close(event)
+        elif self._is_closing:
+            return
+        elif isinstance(event, str | bytes):
+            listener.receive(event)
+        elif isinstance(event, Ping) and not self.behind:
+            payload = event.payload
+            self._transport.write(bytes([_PONG, len(payload)]) + payload)
+
+    def resume_reading(self) -> None:
+        """Read on: messages can be taken again."""
+        if not self._is_closing:
+            self._transport.resume_reading()
+
+    def write(self, data: bytes) -> None:
+        if not self._is_closing:
+            self._transport.write(data)
+
+    def buffered_bytes(self) -> int:
+        return self._transport.get_write_buffer_size()
+
+    def close(self, code: int, reason: str) -> None:
+        if self._is_closing or self._listener is None:
+            return
+        _ended.labels(str(code)).inc()
+        self._send_close(struct.pack("!H", code) + reason.encode()[: MAX_CONTROL_BYTES - 2])
+
+    def ping(self) -> None:
+        if not self._is_closing:
+            self.awaits_pong = True
+            self._transport.write(_PING)
+
+    def end_silent(self) -> None:
+        if self._transport.is_reading():  # otherwise its answer may wait for us
+            self.close(SILENT, "no answer to a ping")
+            self._transport.abort()
+
+    def _answer_close(self, event: Close) -> None:
+        """Answer the client's close frame, unless it answers ours, and end the connection."""
+        if not self._is_closing:
+            code = NORMAL_CLOSURE if event.code == frame_parser.NO_STATUS else event.code
+            self._send_close(struct.pack("!H", code))
+        self._transport.close()
+
+    def _send_close(self, payload: bytes) -> None:
+        self._is_closing = True
+        self._transport.write(bytes([_CLOSE, len(payload)]) + payload)
+        # The unread frames of a client that never reads would stay in memory.
+        asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._transport.abort)
+
+    def pause_writing(self) -> None:
+        self.behind = True
+
+    def resume_writing(self) -> None:
+        self.behind = False
+        if self._listener is not None:
+            self._listener.drained()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        listener, self._listener = self._listener, None
+        self._is_closing = True
+        if listener is not None:
+            listener.ended()
+            self._on_end(self)
+            self._places.release(self._transport)
