@@ -1,24 +1,44 @@
-"""A WebSocket client of the hub: writes its frames, and disconnects it when it is too slow."""
+"""A client of the hub: what waits for it, and what becomes of one that does not keep up."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Final, Protocol
 
 from zmartd.log import get_logger
 from zmartd.metrics import Counter
+from zmartd.realtime import frames
+from zmartd.realtime.batch import Batch, EncodedFrame, conflated
+from zmartd.realtime.close_codes import CloseCode
+from zmartd.realtime.encodings import Encode, audience
 from zmartd.realtime.frames import Broadcast
+from zmartd.realtime.outbox import Outbox
 
-TRY_AGAIN_LATER = 1013
+BEHIND_SECONDS: Final = 5.0
+"""How long a client may leave something unread."""
+ASKED_BYTES_PER_SECOND: Final = 16_384
+"""It may take a second more for each so many bytes of what it asked for."""
+MAX_ASKED_BYTES: Final = 2_097_152
+"""The most that one subscription that resumes is sent at once: a thousand messages."""
 
 log = get_logger(__name__)
 
 _frames = Counter("zmartd_websocket_frames", "Frames handed to WebSocket clients' connections")
 _dropped = Counter("zmartd_websocket_dropped_clients", "WebSocket clients disconnected for being too slow")
+_skipped = Counter("zmartd_websocket_skipped_frames", "Price frames left out for clients that are behind")
 
 
 class FrameWriter(Protocol):
     """Writes to the connection of one client. None of its methods waits for the client."""
+
+    @property
+    def behind(self) -> bool:
+        """Whether the client has left something unread.
+
+        Who sets this to false calls `Client.catch_up`; otherwise the outbox does, within a second.
+        """
 
     def write(self, data: bytes) -> None:
         """Send encoded frames, or buffer them until the client reads them."""
@@ -31,60 +51,182 @@ class FrameWriter(Protocol):
 
 
 class Client:
-    """Collects the frames of one iteration of the event loop and writes them together.
+    """Collects frames and writes them together.
 
-    A client that leaves more than `max_buffered_bytes` unread is disconnected: it would never catch up, and
-    its frames take memory.
+    While it leaves something unread, nothing more is written to it, and of what waits only the newest price
+    of a market is kept. It is disconnected once more than the outbox allows is unread or waits, or after
+    BEHIND_SECONDS. What it asked for itself, the answers to its messages and what it resumes, is allowed
+    besides.
     """
 
-    def __init__(self, writer: FrameWriter, max_buffered_bytes: int) -> None:
-        self.signed_in = False
+    __slots__ = (
+        "_asked_bytes",
+        "_behind_since",
+        "_encode",
+        "_is_answering",
+        "_writer",
+        "audience",
+        "closed",
+        "outbox",
+        "pending",
+        "subscriptions",
+    )
+
+    def __init__(self, writer: FrameWriter, outbox: Outbox, encode: Encode) -> None:
+        self.outbox = outbox
         self.subscriptions: list[str] = []
         self.closed = False
+        self.pending: Batch | None = None
+        """What waits to be written."""
+        self.audience = audience(encode, signed_in=False)
+        self._encode = encode
         self._writer = writer
-        self._max_buffered_bytes = max_buffered_bytes
-        self._pending: list[bytes] = []
-        self._loop = asyncio.get_running_loop()
+        self._asked_bytes = 0
+        """How much of what is unread it has asked for."""
+        self._behind_since: float | None = None
+        self._is_answering = False
 
-    def send(self, frame: bytes) -> None:
-        """Send one encoded frame at the end of this iteration of the event loop."""
-        if self.closed:
-            return
-        if not self._pending:
-            self._loop.call_soon(self._flush)
-        self._pending.append(frame)
+    @property
+    def signed_in(self) -> bool:
+        """Whether it sees whole wallets."""
+        return self.audience.signed_in
+
+    @signed_in.setter
+    def signed_in(self, signed_in: bool) -> None:
+        self.audience = audience(self._encode, signed_in=signed_in)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether frames are held back because it has left others unread."""
+        return self._behind_since is not None
+
+    def send(self, text: bytes) -> None:
+        """Send one frame, given as JSON text, at the end of this turn of the event loop."""
+        if not self.closed:
+            self.pending = Batch(self.pending, (self.outbox.encoded(text, self.audience),), asked=True)
+            if not self._is_answering:
+                self._is_answering = True
+                asyncio.get_running_loop().call_soon(self._answer)
 
     def deliver(self, broadcast: Broadcast, name: str) -> None:
-        """Send a message about the market that it knows as `name`, with wallets as it may see them."""
-        self.send(broadcast.frame(name, signed_in=self.signed_in))
+        """Send a message that it asked for, about the market that it knows as `name`."""
+        if not self.closed:
+            if self.pending is None:
+                self.outbox.add(self)
+            self.pending = Batch(self.pending, (broadcast.encoded(name, self.audience),), asked=True)
 
     def room_bytes(self) -> int:
-        """How much can be sent at once before more is unread than may be."""
-        unsent = self._writer.buffered_bytes() + sum(map(len, self._pending))
-        return self._max_buffered_bytes - unsent
+        """How much of what it asks for can be sent at once."""
+        waiting = 0 if self.pending is None else self.pending.size
+        return MAX_ASKED_BYTES - self._writer.buffered_bytes() - waiting
+
+    def flush(self) -> None:
+        """Write what waits, or hold it back."""
+        batch = self.pending
+        if batch is None or self.closed:
+            return
+        writer = self._writer
+        was_behind = writer.behind
+        if was_behind:
+            self._hold_back(batch)
+            return
+        self.pending = None
+        writer.write(batch.data())
+        _frames.inc(batch.count)
+        if writer.behind:
+            self._asked_bytes = batch.asked_bytes
+            self._fall_behind()
+
+    def catch_up(self) -> None:
+        """Go on: all that was written has been read."""
+        self._behind_since = None
+        self._asked_bytes = 0
+        self.outbox.unwatch(self)
+        if self.pending is not None:
+            self.pending = self._conflated(self.pending)
+            self.flush()
+
+    def check(self, now: float) -> None:
+        """Disconnect it if it has been behind for too long."""
+        if not self._writer.behind:
+            self.catch_up()
+        elif self._behind_since is not None:
+            allowed_seconds = BEHIND_SECONDS + self._asked_bytes / ASKED_BYTES_PER_SECOND
+            if now - self._behind_since > allowed_seconds:
+                self.drop()
+            elif self.pending is not None:
+                self._hold_back(self.pending)
 
     def close(self, code: int, reason: str) -> None:
         """Close the connection after what was sent before."""
-        self._flush()
-        self.closed = True
-        self._writer.close(code, reason)
+        if self.closed:
+            return
+        if self.pending is not None:
+            self._writer.write(self.pending.data())
+        self._end(code, reason)
 
     def drop(self) -> None:
         """Disconnect a client that does not keep up."""
         if self.closed:
             return
-        self.closed = True
         _dropped.inc()
         log.warning("websocket.dropped_slow_client", buffered_bytes=self._writer.buffered_bytes())
-        self._writer.close(TRY_AGAIN_LATER, "too slow: more is waiting for you than may be kept")
+        self._end(CloseCode.TRY_AGAIN_LATER, "too slow: more is waiting for you than may be kept")
 
-    def _flush(self) -> None:
-        pending = self._pending
-        if self.closed or not pending:
-            return
-        self._pending = []
-        if self._writer.buffered_bytes() > self._max_buffered_bytes:
-            self.drop()
-            return
-        self._writer.write(pending[0] if len(pending) == 1 else b"".join(pending))
-        _frames.inc(len(pending))
+    def _end(self, code: int, reason: str) -> None:
+        self.closed = True
+        self.pending = None
+        self.outbox.unwatch(self)
+        self._writer.close(code, reason)
+
+    def _answer(self) -> None:
+        self._is_answering = False
+        self.flush()
+
+    def _fall_behind(self) -> None:
+        if self._behind_since is None:
+            self._behind_since = self.outbox.clock.monotonic()
+            self.outbox.watch(self)
+
+    def _hold_back(self, batch: Batch) -> None:
+        self._fall_behind()
+        if self._exceeds(batch):
+            self.pending = batch = self._conflated(batch)
+            if self._exceeds(batch):
+                self.drop()
+
+    def _exceeds(self, batch: Batch) -> bool:
+        """Whether more is unread, and waits, than may be."""
+        allowed = self.outbox.max_buffered_bytes + self._asked_bytes + batch.asked_bytes
+        return self._writer.buffered_bytes() + batch.size > allowed
+
+    def _conflated(self, batch: Batch) -> Batch:
+        return conflated(batch, self._skipped_frame)
+
+    def _skipped_frame(self, name: str, seqs: Sequence[int]) -> EncodedFrame:
+        _skipped.inc(len(seqs))
+        now = datetime.fromtimestamp(self.outbox.clock.time(), UTC)
+        return EncodedFrame(self._encode(frames.skipped(name, seqs, now).encode()))
+
+
+def deliver_to_all(clients: Iterable[Client], broadcasts: Sequence[Broadcast], name: str) -> None:
+    """Send messages about a market to the clients that know it as `name`, with wallets as each may see them.
+
+    Clients for whom the same waits go on to have the same waiting: the same bytes.
+    """
+    audiences = dict[object, tuple[Sequence[EncodedFrame], dict[Batch | None, Batch]]]()
+    for client in clients:
+        if client.closed:
+            continue
+        known = audiences.get(client.audience)
+        if known is None:
+            known = [one.encoded(name, client.audience) for one in broadcasts], {}
+            audiences[client.audience] = known
+        encoded, batches = known
+        before = client.pending
+        batch = batches.get(before)
+        if batch is None:
+            batch = batches[before] = Batch(before, encoded)
+        client.pending = batch
+        if before is None or client.is_behind:
+            client.outbox.add(client)

@@ -123,6 +123,12 @@ class ResyncData(Struct, frozen=True, kw_only=True):
     message: str
 
 
+class SkippedData(Struct, frozen=True, kw_only=True):
+    """The numbers of the `price_update` frames that are left out. A later one follows."""
+
+    seqs: Sequence[int]
+
+
 class PongData(Struct, frozen=True, kw_only=True):
     slot: int | None
     time: str
@@ -154,6 +160,7 @@ Data = (
     | WelcomeData
     | AuthenticatedData
     | SessionEndedData
+    | SkippedData
     | ResyncData
     | PongData
     | ErrorData

@@ -19,6 +19,7 @@ from zmartd.realtime.frame_data import (
     ResyncData,
     RetractedData,
     SessionEndedData,
+    SkippedData,
     TradeData,
     VoteData,
     WelcomeData,
@@ -80,6 +81,11 @@ FRAME_KINDS: Final[Mapping[FrameType, FrameKind]] = {
     "discussion": _told("A comment was written, edited or deleted", DiscussionData, Presence.NEVER),
     "retracted": _told("A trade or vote that was published is not on the chain", RetractedData),
     "commitment": _told("Trades and votes that no fork can take any more", CommitmentData),
+    "skipped": FrameKind(
+        summary="Prices are left out because a later one follows: the client was behind",
+        data=SkippedData,
+        market_id=Presence.ALWAYS,
+    ),
     "resync": FrameKind(
         summary="Frames are missing and cannot be had: the market's state follows",
         data=ResyncData,

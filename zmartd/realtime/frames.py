@@ -1,4 +1,4 @@
-"""The WebSocket frames that the server sends. Each is encoded once, however many clients get it.
+"""The frames that the server sends. Each is encoded once, however many clients get it.
 
 Every frame is `{type, id?, market_id?, timestamp, epoch?, seq?, commitment?, data}`; `seq` is the place in
 the market's stream. A frame has a commitment if and only if it tells what the chain says.
@@ -6,7 +6,6 @@ the market's stream. A frame has a commitment if and only if it tells what the c
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Literal
@@ -20,6 +19,8 @@ from zmartd.market.ids import masked
 from zmartd.market.iso_time import iso_time
 from zmartd.market.lifecycle import MarketState
 from zmartd.market.lmsr import SCALE
+from zmartd.realtime.batch import EncodedFrame
+from zmartd.realtime.encodings import Audience, Encode, audience, text_frame
 from zmartd.realtime.frame_data import (
     AboutMessage,
     AuthenticatedData,
@@ -35,6 +36,7 @@ from zmartd.realtime.frame_data import (
     ResyncData,
     RetractedData,
     SessionEndedData,
+    SkippedData,
     TradeData,
     VoteData,
     WelcomeData,
@@ -65,12 +67,11 @@ FrameType = Literal[
     "discussion",
     "retracted",
     "commitment",
+    "skipped",
     "resync",
     "pong",
     "error",
 ]
-
-_FINAL_TEXT = 0x81
 
 
 class Envelope(Struct, frozen=True, kw_only=True):
@@ -97,14 +98,8 @@ class Frame(Envelope, frozen=True, kw_only=True):
     data: Data
 
     def encode(self) -> bytes:
-        """JSON text in one unmasked frame of RFC 6455."""
-        payload = msgspec.json.encode(self)
-        size = len(payload)
-        if size < 126:
-            return struct.pack("!BB", _FINAL_TEXT, size) + payload
-        if size < 65_536:
-            return struct.pack("!BBH", _FINAL_TEXT, 126, size) + payload
-        return struct.pack("!BBQ", _FINAL_TEXT, 127, size) + payload
+        """JSON text."""
+        return msgspec.json.encode(self)
 
 
 class Broadcast:
@@ -118,16 +113,23 @@ class Broadcast:
     def __init__(self, message: Message) -> None:
         self.message = message
         self.seq = message.seq
-        self._frames: dict[tuple[str, bool], bytes] = {}
+        self._frames: dict[tuple[str, bool, Encode], EncodedFrame] = {}
+
+    def encoded(self, name: str, audience: Audience) -> EncodedFrame:
+        """The frame for clients that subscribed to the market as `name`."""
+        data = self.message.data
+        whole = audience.signed_in and isinstance(data, TradeExecuted | DiscussionChange)
+        frame = self._frames.get((name, whole, audience.encode))
+        if frame is None:
+            text = message_frame(self.message, name, str if whole else masked).encode()
+            price_of = name if isinstance(data, PriceUpdate) else None
+            frame = EncodedFrame(audience.encode(text), price_of, self.seq)
+            self._frames[name, whole, audience.encode] = frame
+        return frame
 
     def frame(self, name: str, *, signed_in: bool) -> bytes:
-        """The frame for clients that subscribed to the market as `name`."""
-        whole = signed_in and isinstance(self.message.data, TradeExecuted | DiscussionChange)
-        encoded = self._frames.get((name, whole))
-        if encoded is None:
-            encoded = message_frame(self.message, name, str if whole else masked).encode()
-            self._frames[name, whole] = encoded
-        return encoded
+        """The frame for uncompressed WebSockets of clients that subscribed to the market as `name`."""
+        return self.encoded(name, audience(text_frame, signed_in=signed_in)).data
 
 
 def message_frame(message: Message, name: str, wallet: Callable[[str], str]) -> Frame:
@@ -254,6 +256,11 @@ def resync(name: str, now: datetime) -> Frame:
     """Tells a client that it may have missed frames about `name` and must read its state again."""
     data = ResyncData(message="Some updates may have been missed: read the current state over the REST API.")
     return Frame(type="resync", market_id=name, timestamp=iso_time(now), data=data)
+
+
+def skipped(name: str, seqs: Sequence[int], now: datetime) -> Frame:
+    """Tells a client which prices of a market are left out because a later one follows."""
+    return Frame(type="skipped", market_id=name, timestamp=iso_time(now), data=SkippedData(seqs=seqs))
 
 
 def pong(slot: int | None, now: datetime) -> Frame:

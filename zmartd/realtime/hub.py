@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from msgspec import UNSET, UnsetType
@@ -14,11 +14,13 @@ from zmartd.errors import DetailedError, ZmartdError
 from zmartd.log import get_logger
 from zmartd.realtime import frames
 from zmartd.realtime.bus import Bus
-from zmartd.realtime.client import Client, FrameWriter
+from zmartd.realtime.client import Client, FrameWriter, deliver_to_all
+from zmartd.realtime.encodings import Encode, text_frame
 from zmartd.realtime.followed import FollowedStreams, History, StreamUnavailable
 from zmartd.realtime.frame_data import AboutMessage
 from zmartd.realtime.frames import Broadcast
 from zmartd.realtime.messages import Message
+from zmartd.realtime.outbox import Outbox
 from zmartd.realtime.stream import Stream
 from zmartd.store.streams import StreamPosition
 
@@ -71,6 +73,7 @@ class Hub:
         self._settings = settings
         self._clock = clock
         self._clients: set[Client] = set()
+        self._outbox = Outbox(settings.max_buffered_bytes, clock)
         self._subscribed: dict[str, dict[str, Clients]] = {}
         """By market, and by the names that clients gave it: those that get its messages."""
         self._waiting: dict[str, Clients] = {}
@@ -95,9 +98,9 @@ class Hub:
         """Return when the hub receives messages."""
         await self._listening.wait()
 
-    def connect(self, writer: FrameWriter) -> Client:
-        """Add a client, which has no subscriptions."""
-        client = Client(writer, self._settings.max_buffered_bytes)
+    def connect(self, writer: FrameWriter, encode: Encode = text_frame) -> Client:
+        """Add a client, which has no subscriptions. `encode`: how its frames go over its connection."""
+        client = Client(writer, self._outbox, encode)
         self._clients.add(client)
         return client
 
@@ -175,10 +178,10 @@ class Hub:
         """Send messages of a stream to its subscribers."""
         names = self._subscribed.get(stream.market_id, {})
         for name, clients in names.items():
-            _deliver(clients, broadcasts, name)
+            deliver_to_all(clients, broadcasts, name)
         if self._every:
             others = [one for one in self._every if not any(one in clients for clients in names.values())]
-            _deliver(others, broadcasts, stream.market_id)
+            deliver_to_all(others, broadcasts, stream.market_id)
 
     def lose(self, market_id: str) -> None:
         """Tell the subscribers of a market that they may have missed messages; its state follows."""
@@ -284,17 +287,11 @@ class Hub:
         return datetime.fromtimestamp(self._clock.time(), UTC)
 
 
-def _deliver(clients: Iterable[Client], broadcasts: Sequence[Broadcast], name: str) -> None:
-    for client in clients:
-        for broadcast in broadcasts:
-            client.deliver(broadcast, name)
-
-
 def _fits(client: Client, broadcasts: Sequence[Broadcast], name: str) -> bool:
     """Whether a client can be sent all of these, and is not dropped for leaving them unread."""
     room = client.room_bytes()
     for broadcast in broadcasts:
-        room -= len(broadcast.frame(name, signed_in=client.signed_in))
+        room -= len(broadcast.encoded(name, client.audience).data)
         if room < 0:
             return False
     return True

@@ -50,17 +50,15 @@ async def never(_: web.Request) -> web.Response:
     raise AssertionError
 
 
-async def filtered(request: web.Request) -> web.StreamResponse:
-    connection_of(request).filter_websocket_input(lambda _: True)
-    response = web.WebSocketResponse()
-    await response.prepare(request)
-    return response
+async def upgrade(request: web.Request) -> web.StreamResponse:
+    assert connection_of(request).is_upgraded
+    raise web.HTTPBadRequest
 
 
 @asynccontextmanager
 async def server(settings: config.ServerSettings = DEFAULT, clock: Clock | None = None) -> AsyncIterator[int]:
     app = web.Application(client_max_size=10**8)
-    app.add_routes([web.get("/", plain), web.post("/", plain), web.get("/filtered", filtered)])
+    app.add_routes([web.get("/", plain), web.post("/", plain), web.get("/upgrade", upgrade)])
     app.add_routes([web.get("/large", large), web.get("/never", never), web.get("/busy", busy)])
     app[CORS] = CorsHeaders(["https://app.example"])
     runner = served_by(app, settings, clock, access_log=None, shutdown_timeout=0.1)
@@ -260,9 +258,7 @@ async def test_a_websocket_that_was_refused_is_a_connection_like_others() -> Non
     clock = SweptClock()
     async with server(clock=clock) as port:
         reader, writer = await connect(port)
-        writer.write(
-            b"GET /filtered HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
-        )
+        writer.write(b"GET /upgrade HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n{")
         assert b"request_too_slow" in await end_after(clock, DEFAULT.body_seconds, reader)

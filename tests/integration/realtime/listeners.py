@@ -132,6 +132,10 @@ class RecordingWriter:
         self.frames.extend(_payloads(data))
         self._arrived.set()
 
+    @property
+    def behind(self) -> bool:
+        return self._unread > 0
+
     def buffered_bytes(self) -> int:
         return self._unread
 

@@ -37,12 +37,11 @@ from zmartd.market.ids import is_market_id
 from zmartd.metrics import Counter
 from zmartd.realtime import frames
 from zmartd.realtime.client import Client
+from zmartd.realtime.close_codes import CloseCode
 from zmartd.realtime.frames import Frame
 from zmartd.realtime.hub import Hub
 from zmartd.store.streams import StreamPosition
 
-POLICY_VIOLATION: Final = 1008
-INTERNAL_ERROR: Final = 1011
 MAX_WAITING: Final = 8
 """Messages that wait to be acted on. Then no more are read until they have been."""
 
@@ -97,6 +96,7 @@ class WebSocketConnection:
         self._add(message)
 
     def drained(self) -> None:
+        self._client.catch_up()
         self._go_on()
 
     def ended(self) -> None:
@@ -117,7 +117,7 @@ class WebSocketConnection:
         """Close the connection of a client that sends too many frames."""
         self._waiting.clear()
         self._send_error(error)
-        self._client.close(POLICY_VIOLATION, error.code)
+        self._client.close(CloseCode.POLICY_VIOLATION, error.code)
 
     def _add(self, message: str | bytes | ClientMessage) -> None:
         self._waiting.append(message)
@@ -141,7 +141,7 @@ class WebSocketConnection:
                 await asyncio.sleep(0)
         except Exception:
             log.exception("websocket.failed")
-            self._client.close(INTERNAL_ERROR, "something went wrong on our side")
+            self._client.close(CloseCode.INTERNAL_ERROR, "something went wrong on our side")
         finally:
             self._is_acting = False
             if self._client.closed:

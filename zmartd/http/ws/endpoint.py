@@ -25,9 +25,10 @@ from zmartd.http.ws.handshake import Handshake, SwitchingProtocols, read_handsha
 from zmartd.http.ws.heartbeat import Heartbeat
 from zmartd.http.ws.session_monitor import SessionMonitor
 from zmartd.http.ws.socket import CLOSE_SECONDS, WebSocket
+from zmartd.realtime.close_codes import CloseCode
+from zmartd.realtime.encodings import deflated_text_frame, text_frame
 from zmartd.realtime.hub import Hub
 
-GOING_AWAY = 1001
 _RESTARTING = "the server is restarting; connect again"
 
 _connections = Gauge("zmartd_websocket_connections", "Open WebSocket connections")
@@ -136,7 +137,7 @@ class WebSocketEndpoint:
         The browser client would not reconnect after the normal code 1000.
         """
         self._is_closing = True
-        self._hub.close(GOING_AWAY, _RESTARTING)
+        self._hub.close(CloseCode.GOING_AWAY, _RESTARTING)
         async with asyncio.timeout(2 * CLOSE_SECONDS):  # each is aborted after CLOSE_SECONDS
             await self._none_is_open.wait()
         for task in self._services.tasks:
@@ -146,7 +147,7 @@ class WebSocketEndpoint:
     async def _begin(
         self, connection: HttpConnection, owner: str, handshake: Handshake, token: str | None
     ) -> None:
-        transport = connection.peer_transport
+        transport, deflates = connection.peer_transport, handshake.extensions is not None
         assert transport is not None, "the connection is open"
         socket = WebSocket(
             transport,
@@ -155,9 +156,9 @@ class WebSocketEndpoint:
             places=connection.limits,
             owner=owner,
             max_message_bytes=self._settings.max_message_bytes,
-            deflates=handshake.extensions is not None,
+            deflates=deflates,
         )
-        client = self._hub.connect(socket)
+        client = self._hub.connect(socket, deflated_text_frame if deflates else text_frame)
         messages = WebSocketConnection(self._services, socket, client)
         socket.heartbeat_slot = self._heartbeat.add(socket)
         _connections.inc()
@@ -168,7 +169,7 @@ class WebSocketEndpoint:
             messages.start(self._new_client_id(), token)
             socket.start(messages, received)
             if self._is_closing:
-                client.close(GOING_AWAY, _RESTARTING)
+                client.close(CloseCode.GOING_AWAY, _RESTARTING)
 
         await connection.hand_over(socket, start)
 

@@ -9,13 +9,12 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
+from zmartd.realtime.close_codes import CloseCode
+
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 
-NORMAL_CLOSURE = 1000
-PROTOCOL_ERROR = 1002
 NO_STATUS = 1005
-INVALID_DATA = 1007
-MESSAGE_TOO_BIG = 1009
+"""Stands for a close frame without a code."""
 
 _FINAL, _RESERVED, _COMPRESSED, _OPCODE = 0x80, 0x70, 0x40, 0x0F
 _CONTROL = 0x08
@@ -34,7 +33,7 @@ _END_OF_BLOCK = b"\x00\x00\xff\xff"
 class FrameError(Exception):
     """The client broke the protocol. The connection is closed with `code` and `reason`."""
 
-    def __init__(self, code: int, reason: str) -> None:
+    def __init__(self, code: CloseCode, reason: str) -> None:
         super().__init__(reason)
         self.code = code
         self.reason = reason
@@ -134,7 +133,7 @@ class FrameParser:
                 return None
             length = int.from_bytes(data[at : at + size], "big")
             if length < least:
-                raise FrameError(PROTOCOL_ERROR, "a length takes more bytes than it needs")
+                raise FrameError(CloseCode.PROTOCOL_ERROR, "a length takes more bytes than it needs")
             at += size
         if not first & _CONTROL and self._size + length > self._max_bytes:
             raise self._too_big()
@@ -147,17 +146,19 @@ class FrameParser:
     def _check_kind(self, first: int, second: int) -> None:
         opcode = first & _OPCODE
         if opcode not in _OPCODES:
-            raise FrameError(PROTOCOL_ERROR, f"there is no opcode {opcode}")
+            raise FrameError(CloseCode.PROTOCOL_ERROR, f"there is no opcode {opcode}")
         may_be_compressed = self._deflates and opcode in {TEXT, BINARY}
         if first & _RESERVED & ~(_COMPRESSED if may_be_compressed else 0):
-            raise FrameError(PROTOCOL_ERROR, "a reserved bit is set")
+            raise FrameError(CloseCode.PROTOCOL_ERROR, "a reserved bit is set")
         if not second & _MASKED:
-            raise FrameError(PROTOCOL_ERROR, "frames of clients must be masked")
+            raise FrameError(CloseCode.PROTOCOL_ERROR, "frames of clients must be masked")
         if opcode & _CONTROL:
             if not first & _FINAL or second & _LENGTH > _MAX_CONTROL_BYTES:
-                raise FrameError(PROTOCOL_ERROR, "a control frame is fragmented, or longer than 125 bytes")
+                raise FrameError(
+                    CloseCode.PROTOCOL_ERROR, "a control frame is fragmented, or longer than 125 bytes"
+                )
         elif (opcode == CONTINUATION) is (self._parts is None):
-            raise FrameError(PROTOCOL_ERROR, "a message begins within another, or nothing goes on")
+            raise FrameError(CloseCode.PROTOCOL_ERROR, "a message begins within another, or nothing goes on")
 
     def _control(self, payload: bytes) -> Event:
         match self._first & _OPCODE:
@@ -193,13 +194,13 @@ class FrameParser:
                 payload + _END_OF_BLOCK, self._max_bytes + 1
             )
         except zlib.error as error:
-            raise FrameError(INVALID_DATA, "a message that is not compressed as it says") from error
+            raise FrameError(CloseCode.INVALID_DATA, "a message that is not compressed as it says") from error
         if len(inflated) > self._max_bytes:
             raise self._too_big()
         return inflated
 
     def _too_big(self) -> FrameError:
-        return FrameError(MESSAGE_TOO_BIG, f"send messages of at most {self._max_bytes} bytes")
+        return FrameError(CloseCode.MESSAGE_TOO_BIG, f"send messages of at most {self._max_bytes} bytes")
 
 
 def _unmasked(payload: bytes, mask: bytes) -> bytes:
@@ -212,7 +213,7 @@ def _text(payload: bytes) -> str:
     try:
         return payload.decode()
     except UnicodeDecodeError as error:
-        raise FrameError(INVALID_DATA, "a text that is not UTF-8") from error
+        raise FrameError(CloseCode.INVALID_DATA, "a text that is not UTF-8") from error
 
 
 def _close(payload: bytes) -> Close:
@@ -220,5 +221,5 @@ def _close(payload: bytes) -> Close:
         return Close(NO_STATUS, "")
     code = int.from_bytes(payload[:2], "big")
     if len(payload) == 1 or not (code in _CLOSE_CODES or 3000 <= code <= 4999):
-        raise FrameError(PROTOCOL_ERROR, "a close code that may not be sent")
+        raise FrameError(CloseCode.PROTOCOL_ERROR, "a close code that may not be sent")
     return Close(code, _text(payload[2:]))

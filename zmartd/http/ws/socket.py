@@ -16,14 +16,12 @@ from zmartd.http.ws import frame_parser
 from zmartd.http.ws.frame_limits import FrameCounts
 from zmartd.http.ws.frame_parser import Close, Event, FrameError, FrameParser, Ping
 from zmartd.metrics import Counter
+from zmartd.realtime.close_codes import CloseCode
 
 CLOSE_SECONDS: Final = 3.0
 """How long a client may take to answer a close frame, and to read what was sent before it."""
 NORMAL_CLOSURE: Final = 1000
 MAX_CONTROL_BYTES: Final = 125
-
-SILENT: Final = 1011
-"""The code for a client that does not answer a ping. It is counted; such a client does not read it."""
 
 _PING = b"\x89\x00"
 _PONG = 0x8A
@@ -165,7 +163,7 @@ class WebSocket(asyncio.Protocol):
 
     def end_silent(self) -> None:
         if self._transport.is_reading():  # otherwise its answer may wait for us
-            self.close(SILENT, "no answer to a ping")
+            self.close(CloseCode.INTERNAL_ERROR, "no answer to a ping")
             self._transport.abort()
 
     def _answer_close(self, event: Close) -> None:

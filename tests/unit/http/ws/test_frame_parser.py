@@ -11,10 +11,7 @@ from hypothesis import strategies as st
 
 from tests.unit.http.ws.client_frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, frame
 from zmartd.http.ws.frame_parser import (
-    INVALID_DATA,
-    MESSAGE_TOO_BIG,
     NO_STATUS,
-    PROTOCOL_ERROR,
     Close,
     Event,
     FrameError,
@@ -22,6 +19,7 @@ from zmartd.http.ws.frame_parser import (
     Ping,
     Pong,
 )
+from zmartd.realtime.close_codes import CloseCode
 
 wsproto = pytest.importorskip("wsproto.frame_protocol", reason="of the extra `test`")
 
@@ -100,32 +98,32 @@ def test_each_kind_of_frame_is_read(sent: bytes, expected: list[Event]) -> None:
 
 
 BAD: dict[str, tuple[bytes, int]] = {
-    "unmasked": (frame(TEXT, b"{}", masked=False), PROTOCOL_ERROR),
-    "a first reserved bit": (frame(TEXT, reserved=0x40), PROTOCOL_ERROR),
-    "a second reserved bit": (frame(TEXT, reserved=0x20), PROTOCOL_ERROR),
-    "a third reserved bit": (frame(TEXT, reserved=0x10), PROTOCOL_ERROR),
-    "a reserved message": (frame(3), PROTOCOL_ERROR),
-    "a reserved control frame": (frame(11), PROTOCOL_ERROR),
-    "a ping in fragments": (frame(PING, final=False), PROTOCOL_ERROR),
-    "a long ping": (frame(PING, b"x" * 126), PROTOCOL_ERROR),
-    "a continuation of nothing": (frame(CONTINUATION), PROTOCOL_ERROR),
-    "a text within a text": (frame(TEXT, final=False) + frame(TEXT), PROTOCOL_ERROR),
-    "a short length in two bytes": (frame(TEXT, b"x", length_bytes=2), PROTOCOL_ERROR),
-    "a short length in eight bytes": (frame(TEXT, b"x" * 200, length_bytes=8), PROTOCOL_ERROR),
-    "no UTF-8": (frame(TEXT, b"\xff"), INVALID_DATA),
-    "half a character": (frame(TEXT, SNOWMAN[:2]), INVALID_DATA),
-    "a surrogate": (frame(TEXT, b"\xed\xa0\x80"), INVALID_DATA),
-    "half a close code": (frame(CLOSE, b"\x03"), PROTOCOL_ERROR),
-    "a close code of none": (frame(CLOSE, NO_STATUS.to_bytes(2, "big")), PROTOCOL_ERROR),
-    "a close code below all": (frame(CLOSE, (999).to_bytes(2, "big")), PROTOCOL_ERROR),
-    "a close code above all": (frame(CLOSE, (5000).to_bytes(2, "big")), PROTOCOL_ERROR),
-    "a reason that is no UTF-8": (frame(CLOSE, b"\x03\xe8\xff"), INVALID_DATA),
-    "a message that is too large": (frame(TEXT, b"x" * (MAX_BYTES + 1)), MESSAGE_TOO_BIG),
+    "unmasked": (frame(TEXT, b"{}", masked=False), CloseCode.PROTOCOL_ERROR),
+    "a first reserved bit": (frame(TEXT, reserved=0x40), CloseCode.PROTOCOL_ERROR),
+    "a second reserved bit": (frame(TEXT, reserved=0x20), CloseCode.PROTOCOL_ERROR),
+    "a third reserved bit": (frame(TEXT, reserved=0x10), CloseCode.PROTOCOL_ERROR),
+    "a reserved message": (frame(3), CloseCode.PROTOCOL_ERROR),
+    "a reserved control frame": (frame(11), CloseCode.PROTOCOL_ERROR),
+    "a ping in fragments": (frame(PING, final=False), CloseCode.PROTOCOL_ERROR),
+    "a long ping": (frame(PING, b"x" * 126), CloseCode.PROTOCOL_ERROR),
+    "a continuation of nothing": (frame(CONTINUATION), CloseCode.PROTOCOL_ERROR),
+    "a text within a text": (frame(TEXT, final=False) + frame(TEXT), CloseCode.PROTOCOL_ERROR),
+    "a short length in two bytes": (frame(TEXT, b"x", length_bytes=2), CloseCode.PROTOCOL_ERROR),
+    "a short length in eight bytes": (frame(TEXT, b"x" * 200, length_bytes=8), CloseCode.PROTOCOL_ERROR),
+    "no UTF-8": (frame(TEXT, b"\xff"), CloseCode.INVALID_DATA),
+    "half a character": (frame(TEXT, SNOWMAN[:2]), CloseCode.INVALID_DATA),
+    "a surrogate": (frame(TEXT, b"\xed\xa0\x80"), CloseCode.INVALID_DATA),
+    "half a close code": (frame(CLOSE, b"\x03"), CloseCode.PROTOCOL_ERROR),
+    "a close code of none": (frame(CLOSE, NO_STATUS.to_bytes(2, "big")), CloseCode.PROTOCOL_ERROR),
+    "a close code below all": (frame(CLOSE, (999).to_bytes(2, "big")), CloseCode.PROTOCOL_ERROR),
+    "a close code above all": (frame(CLOSE, (5000).to_bytes(2, "big")), CloseCode.PROTOCOL_ERROR),
+    "a reason that is no UTF-8": (frame(CLOSE, b"\x03\xe8\xff"), CloseCode.INVALID_DATA),
+    "a message that is too large": (frame(TEXT, b"x" * (MAX_BYTES + 1)), CloseCode.MESSAGE_TOO_BIG),
     "fragments that are too large": (
         frame(TEXT, b"x" * MAX_BYTES, final=False) + frame(CONTINUATION, b"x"),
-        MESSAGE_TOO_BIG,
+        CloseCode.MESSAGE_TOO_BIG,
     ),
-    "eighteen exabytes": (b"\x81\xff" + b"\xff" * 8, MESSAGE_TOO_BIG),
+    "eighteen exabytes": (b"\x81\xff" + b"\xff" * 8, CloseCode.MESSAGE_TOO_BIG),
 }
 
 
@@ -136,7 +134,7 @@ def test_what_breaks_the_protocol_is_refused_with_its_code(sent: bytes, code: in
 
 
 def test_a_giant_is_refused_by_its_head() -> None:
-    assert read([frame(TEXT, b"x" * 70_000)[:14]]) == [MESSAGE_TOO_BIG]
+    assert read([frame(TEXT, b"x" * 70_000)[:14]]) == [CloseCode.MESSAGE_TOO_BIG]
 
 
 def test_each_frame_counts_once_when_its_head_is_there() -> None:
@@ -162,19 +160,19 @@ def test_compressed_messages_are_inflated_where_that_was_agreed() -> None:
     text = b'{"action":"ping"}' * 10
     sent = frame(TEXT, compressed(text), reserved=0x40, mask=MASK)
     assert read([sent], deflates=True) == [text.decode()]
-    assert read([sent]) == [PROTOCOL_ERROR]
+    assert read([sent]) == [CloseCode.PROTOCOL_ERROR]
     halves = frame(TEXT, compressed(text)[:5], reserved=0x40, final=False) + frame(
         CONTINUATION, compressed(text)[5:]
     )
     assert read([halves + frame(TEXT, b"plain")], deflates=True) == [text.decode(), "plain"]
-    assert read([frame(PING, reserved=0x40)], deflates=True) == [PROTOCOL_ERROR]
-    assert read([frame(TEXT, b"\xff\xff", reserved=0x40)], deflates=True) == [INVALID_DATA]
+    assert read([frame(PING, reserved=0x40)], deflates=True) == [CloseCode.PROTOCOL_ERROR]
+    assert read([frame(TEXT, b"\xff\xff", reserved=0x40)], deflates=True) == [CloseCode.INVALID_DATA]
 
 
 def test_a_compressed_bomb_is_refused() -> None:
     bomb = compressed(b"x" * 1_000_000)
     assert len(bomb) < MAX_BYTES
-    assert read([frame(TEXT, bomb, reserved=0x40)], deflates=True) == [MESSAGE_TOO_BIG]
+    assert read([frame(TEXT, bomb, reserved=0x40)], deflates=True) == [CloseCode.MESSAGE_TOO_BIG]
 
 
 STREAMS = st.lists(
@@ -209,7 +207,7 @@ def test_any_bytes_cut_anywhere_are_read_as_wsproto_reads_them(stream: bytes, rn
     ours = read(_cut(stream, rng))
     assert ours == read([stream])
     theirs = _read_by_wsproto(stream)
-    if theirs and theirs[-1] == INVALID_DATA:
+    if theirs and theirs[-1] == CloseCode.INVALID_DATA:
         # It reads the characters of a text before the text is complete.
         assert ours[: len(theirs) - 1] == theirs[:-1]
     else:
