@@ -1,6 +1,6 @@
 """Measures what it costs to tell many clients of one market, compared with writing the same bytes.
 
-    python -m bench.ws [--clients N] [--messages N] [--rate R] [--json]
+    python -m bench.ws [--clients N] [--messages N] [--rate R] [--idle N] [--json]
 
 It starts Postgres, Valkey, a synthetic Solana node and a daemon on one core, and clients in a second process
 on another core. It prints a table and one line of JSON, and asserts nothing.
@@ -24,7 +24,8 @@ import uvloop
 
 from bench.cpu_affinity import on_core
 from bench.figures import Figure, print_figures
-from bench.servers import HistorySize, listening, second_process, servers
+from bench.idle_connections import idle_connections, watching
+from bench.servers import HistorySize, listening, servers
 from bench.synthetic_history import IDL, SyntheticHistory
 from bench.ws_load import Seen, Watch, WatchPlan
 from zmartd import config, daemon, log
@@ -33,6 +34,7 @@ from zmartd.chain.transactions import parse_transaction
 from zmartd.clock import SystemClock
 from zmartd.core import Core, open_core
 from zmartd.http.kit import keys
+from zmartd.http.server import file_descriptors
 from zmartd.market.fees import TradeFees
 from zmartd.realtime.frames import Broadcast
 from zmartd.realtime.messages import Message, TradeExecuted
@@ -41,6 +43,10 @@ from zmartd.store.streams import StreamPosition
 
 SEED = 21
 ROUNDS = 3
+SINGLE_RATE = 8.0
+"""So many times a second, each message is written alone."""
+TOGETHER = 16
+MARKETS = 5
 FIRST_SEQ = 1_000_000
 """Numbers of as many digits make frames of as many bytes."""
 _AT = datetime(2026, 3, 1, 12, 0, 0, 123_000, tzinfo=UTC)
@@ -60,71 +66,92 @@ class Bench:
         self._clients = clients
         self._seq = FIRST_SEQ
         self._other_core = other_core
+        self._frame_bytes = 0
         self._raw: set[asyncio.Transport] = set()
 
     async def measured(self, messages: int, rate: float) -> list[Figure]:
         """The CPU of a frame, and how long the last of all clients waits for it."""
-        opening = _upgrade() + _client_frame(f'{{"action":"subscribe","market_id":"{self._market_id}"}}')
-        costs: list[tuple[float, float]] = []
-        waits: list[float] = []
+        opening = upgrade() + subscribe(self._market_id)
         async with (
             self._watchers(self._port, opening.decode("latin-1"), _SUBSCRIBED) as clients,
             self._raw_server() as raw_port,
             self._watchers(raw_port, "", "") as raw,
         ):
-            for _ in range(ROUNDS):
-                batch = [self._next() for _ in range(messages)]
-                frame_bytes = len(Broadcast(batch[0]).frame(self._market_id, signed_in=False))
-                watch = Watch(messages, frame_bytes)
-                hub_cost, waited = await self._told(clients, watch, batch, rate, self._publish)
-                raw_cost, _ = await self._told(raw, watch, batch, rate, self._write)
-                costs.append((hub_cost, raw_cost))
-                waits += waited
-        hub_cost, raw_cost = min(costs)
+            single, single_floor, _ = await self._compared(clients, raw, messages // 4, 1, SINGLE_RATE)
+            together, together_floor, _ = await self._compared(clients, raw, messages, TOGETHER, SINGLE_RATE)
+            usual, _, waits = await self._compared(clients, raw, messages, 1, rate)
         waits.sort()
         return [
             Figure(
                 f"one frame to each of {self._clients} clients",
-                1e6 / hub_cost, "frames/s of CPU", 1e6 / raw_cost, 0.95,
-                f"floor: {frame_bytes} bytes written to as many transports",
+                1e6 / single, "frames/s of CPU", 1e6 / single_floor, 0.95,
+                f"floor: {self._frame_bytes} bytes written to as many transports",
             ),
-            Figure(f"  at {rate:g} messages/s: of a core", hub_cost * self._clients * rate / 1e6, "",
-                   note="the daemon's CPU, with its reading from Redis"),
+            Figure(
+                f"{TOGETHER} frames at once to each of them",
+                1e6 / together, "frames/s of CPU", 1e6 / together_floor, None,
+                f"goal: ≥ 1 000 000; floor: as above, {TOGETHER} times as many bytes",
+            ),
+            Figure(f"{rate:g} messages/s to {self._clients} clients: of a core",
+                   usual * self._clients * rate / 1e6, "",
+                   note="goal: ≤ 0.15; the daemon's CPU, with its reading from Redis"),
             Figure("  p50 of the last client", waits[len(waits) // 2] * 1e3, "ms", note="from PUBLISH"),
-            Figure("  p99 of the last client", waits[int(len(waits) * 0.99)] * 1e3, "ms"),
+            Figure("  p99 of the last client", waits[int(len(waits) * 0.99)] * 1e3, "ms", note="goal: ≤ 60"),
         ]  # fmt: skip
+
+    async def _compared(
+        self,
+        clients: asyncio.subprocess.Process,
+        raw: asyncio.subprocess.Process,
+        messages: int,
+        at_once: int,
+        rate: float,
+    ) -> tuple[float, float, list[float]]:
+        """The CPU of a frame in microseconds, the daemon's and the floor, and the seconds that each took."""
+        costs: list[tuple[float, float]] = []
+        waits: list[float] = []
+        for _ in range(ROUNDS):
+            batches = [[self._next() for _ in range(at_once)] for _ in range(max(1, messages // at_once))]
+            self._frame_bytes = len(Broadcast(batches[0][0]).frame(self._market_id, signed_in=False))
+            watch = Watch(len(batches) * at_once, self._frame_bytes)
+            hub_cost, waited = await self._told(clients, watch, batches, rate, self._publish)
+            raw_cost, _ = await self._told(raw, watch, batches, rate, self._write)
+            costs.append((hub_cost, raw_cost))
+            waits += waited
+        return *min(costs), waits
 
     async def _told(
         self,
         watchers: asyncio.subprocess.Process,
         watch: Watch,
-        batch: list[Message],
+        batches: list[list[Message]],
         rate: float,
-        tell: Callable[[Message], Awaitable[None]],
+        tell: Callable[[list[Message]], Awaitable[None]],
     ) -> tuple[float, list[float]]:
         """The CPU of a frame in microseconds, and the seconds until each message was everywhere."""
         assert watchers.stdin is not None
         assert watchers.stdout is not None
         watchers.stdin.write(msgspec.json.encode(watch) + b"\n")
         await watchers.stdout.readline()
-        before, told, next_at = time.process_time(), [], time.monotonic()
-        for message in batch:
-            told.append(time.monotonic())
-            await tell(message)
+        before, told, next_at = time.process_time(), list[float](), time.monotonic()
+        for batch in batches:
+            told += [time.monotonic()] * len(batch)
+            await tell(batch)
             next_at += 1 / rate
             await asyncio.sleep(max(0.0, next_at - time.monotonic()))
         seen = msgspec.json.decode(await watchers.stdout.readline(), type=Seen)
         spent = time.process_time() - before
         waited = [arrived - at for arrived, at in zip(seen.arrived, told, strict=True)]
-        return spent / len(batch) / self._clients * 1e6, waited
+        return spent / len(told) / self._clients * 1e6, waited
 
-    async def _publish(self, message: Message) -> None:
-        await self._core.publisher.publish([message])
+    async def _publish(self, messages: list[Message]) -> None:
+        await self._core.publisher.publish(messages)
 
-    async def _write(self, message: Message) -> None:
-        frame = Broadcast(message).frame(self._market_id, signed_in=False)
+    async def _write(self, messages: list[Message]) -> None:
+        frames = [Broadcast(one).frame(self._market_id, signed_in=False) for one in messages]
+        joined = b"".join(frames)
         for transport in self._raw:
-            transport.write(frame)
+            transport.write(joined)
 
     def _next(self) -> Message:
         self._seq += 1
@@ -141,10 +168,7 @@ class Bench:
         self, port: int, opening: str, ready_after: str
     ) -> AsyncIterator[asyncio.subprocess.Process]:
         plan = WatchPlan(port, self._clients, opening, ready_after)
-        async with second_process("bench.ws_load", msgspec.json.encode(plan).decode()) as process:
-            os.sched_setaffinity(process.pid, {self._other_core})
-            assert process.stdout is not None
-            await process.stdout.readline()
+        async with watching(plan, self._other_core) as process:
             yield process
 
     @asynccontextmanager
@@ -170,65 +194,74 @@ class _Raw(asyncio.Protocol):
             self._connected.discard(self._transport)
 
 
-def _upgrade() -> bytes:
+def upgrade() -> bytes:
+    """The request of a handshake."""
     return (
         b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
     )
 
 
-def _client_frame(text: str) -> bytes:
-    """A masked text frame of less than 126 bytes; the mask is zero."""
+def subscribe(market_id: str) -> bytes:
+    """The frame of a subscription, of less than 126 bytes; its mask is zero."""
+    text = f'{{"action":"subscribe","market_id":"{market_id}"}}'
     return bytes([0x81, 0x80 | len(text)]) + bytes(4) + text.encode()
 
 
-async def _open_market(core: Core) -> tuple[str, str]:
-    """A market with trades, and the epoch; its stream goes on after FIRST_SEQ."""
-    history = SyntheticHistory(SEED, 1, 5)
+async def _open_markets(core: Core) -> tuple[list[str], str]:
+    """Markets with trades, and the epoch; their streams go on after FIRST_SEQ."""
+    history = SyntheticHistory(SEED, MARKETS, 5)
     parsed = [
         parse_transaction(msgspec.json.decode(one), IDL.program_id, Codec(IDL))
         for one in [*history.openings(), *history.trades(5)]
     ]
     await core.indexer.apply(parsed)
     async with core.database.service() as connection:
-        market_id: str = await connection.fetchval("select id from markets limit 1")
+        market_ids = [row["id"] for row in await connection.fetch("select id from markets order by id")]
         await connection.execute("update streams set seq = $1", FIRST_SEQ)
-        market = await markets.get(connection, market_id)
+        market = await markets.get(connection, market_ids[0])
     assert market.stream_position is not None, "it was read alone"
-    return market_id, market.stream_position.epoch
+    return market_ids, market.stream_position.epoch
 
 
-async def measure(directory: Path, clients: int, messages: int, rate: float) -> list[Figure]:
+async def measure(directory: Path, clients: int, messages: int, rate: float, idle: int) -> list[Figure]:
     """All figures, with servers of their own."""
-    async with servers(directory, HistorySize(SEED, 1, 5)) as surroundings:
-        settings = surroundings.settings
+    async with servers(directory, HistorySize(SEED, MARKETS, 5)) as surroundings:
+        settings, most = surroundings.settings, max(clients, idle) + 16
         settings = msgspec.structs.replace(
             settings,
-            server=msgspec.structs.replace(settings.server, max_connections_per_ip=clients + 16),
-            realtime=config.RealtimeSettings(max_connections_per_ip=clients + 16),
+            server=msgspec.structs.replace(
+                settings.server, max_connections=most, max_connections_per_ip=most
+            ),
+            realtime=config.RealtimeSettings(max_connections_per_ip=most),
         )
+        file_descriptors.raise_limit()
         async with open_core(settings, SystemClock()) as core:
-            market_id, epoch = await _open_market(core)
+            market_ids, epoch = await _open_markets(core)
             app = daemon.application(core)
             async with listening(app, backlog=clients) as port:
                 await app[keys.HUB].listening()
                 cores = os.sched_getaffinity(0)
                 with on_core(min(cores)):
-                    bench = Bench(core, port, market_id, epoch, clients, max(cores))
-                    return await bench.measured(messages, rate)
+                    bench = Bench(core, port, market_ids[0], epoch, clients, max(cores))
+                    figures = await bench.measured(messages, rate)
+                    opening = upgrade() + b"".join(map(subscribe, market_ids))
+                    last = f"Subscribed to market {market_ids[-1]}"
+                    return figures + await idle_connections(port, idle, opening, last, max(cores))
 
 
 @click.command()
 @click.option("--clients", type=click.IntRange(1, 10_000), default=1_000, show_default=True)
 @click.option("--messages", type=click.IntRange(10, 100_000), default=200, show_default=True)
 @click.option("--rate", type=click.FloatRange(1, 1_000), default=50, show_default=True, help="A second.")
+@click.option("--idle", type=click.IntRange(100, 60_000), default=18_000, show_default=True)
 @click.option("--json", "only_json", is_flag=True, help="Print JSON only.")
-def main(clients: int, messages: int, rate: float, only_json: bool) -> None:
+def main(clients: int, messages: int, rate: float, idle: int, only_json: bool) -> None:
     """Measure how a message reaches many WebSocket clients, beside writing the same bytes."""
     with tempfile.TemporaryDirectory(prefix="zmartd-bench-") as directory, open(os.devnull, "w") as nowhere:
         log.configure("warning", "json", nowhere)
         Path(directory).chmod(0o711)  # Postgres may run as another user
-        figures = uvloop.run(measure(Path(directory), clients, messages, rate))
+        figures = uvloop.run(measure(Path(directory), clients, messages, rate, idle))
     print_figures(figures, only_json=only_json)
 
 

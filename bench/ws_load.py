@@ -17,7 +17,11 @@ import msgspec
 import uvloop
 from msgspec import Struct
 
+from zmartd.http.server import file_descriptors
+
 TIMEOUT_SECONDS = 120.0
+_PING = b"\x89\x00"
+_PONG = b"\x8a\x80" + bytes(4)
 
 
 class WatchPlan(Struct, frozen=True):
@@ -28,6 +32,8 @@ class WatchPlan(Struct, frozen=True):
     opening: str
     """One character for each byte."""
     ready_after: str
+    addresses: int = 1
+    """How many addresses of this machine the connections come from: one has ports for 28,000."""
 
 
 class Watch(Struct, frozen=True):
@@ -47,17 +53,22 @@ class _Connection(asyncio.Protocol):
     def __init__(self, plan: WatchPlan, watching: _Watching) -> None:
         self._opening, self._ready_after = plan.opening.encode("latin-1"), plan.ready_after.encode()
         self._watching = watching
+        self._transport: asyncio.Transport | None = None
         self._head: bytes | None = b""
         self.got = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        cast("asyncio.Transport", transport).write(self._opening)
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.write(self._opening)
         if not self._ready_after:
             self._head = None
             self._watching.ready()
 
     def data_received(self, data: bytes) -> None:
         if self._head is None:
+            if data == _PING and self._transport is not None:
+                self._transport.write(_PONG)
+                return
             before = self.got
             self.got += len(data)
             self._watching.count(before, self.got)
@@ -112,8 +123,14 @@ async def watch(plan: WatchPlan) -> None:
     loop = asyncio.get_running_loop()
     watching = _Watching(plan.connections)
     connections: list[_Connection] = []
-    for _ in range(plan.connections):
-        _, one = await loop.create_connection(lambda: _Connection(plan, watching), "127.0.0.1", plan.port)
+    file_descriptors.raise_limit()
+    for number in range(plan.connections):
+        _, one = await loop.create_connection(
+            lambda: _Connection(plan, watching),
+            "127.0.0.1",
+            plan.port,
+            local_addr=(f"127.0.0.{1 + number % plan.addresses}", 0),
+        )
         connections.append(one)
     async with asyncio.timeout(TIMEOUT_SECONDS):
         await watching.all_ready.wait()

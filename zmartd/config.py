@@ -298,8 +298,10 @@ class RealtimeSettings(Struct, frozen=True, kw_only=True):
     ] = 200
     max_buffered_bytes: Annotated[
         Bytes, described("unsent bytes after which a slow WebSocket client is disconnected")
-    ] = 1_048_576
-    heartbeat_seconds: Annotated[Seconds, described("how often an idle WebSocket client is pinged")] = 30.0
+    ] = 65_536
+    heartbeat_seconds: Annotated[
+        Seconds, described("how often a WebSocket client is pinged; it may take 0.4 of this to answer")
+    ] = 25.0
     history_seconds: Annotated[
         WholeSeconds, described("how long messages are kept, so that clients can resume")
     ] = 604_800

@@ -15,6 +15,7 @@ from zmartd.http.kit.path_variables import path_template
 from zmartd.http.routes import OPERATIONS
 from zmartd.market.fees import INITIAL_RATES
 from zmartd.market.next_steps import EXPECTED, Action, Actor
+from zmartd.realtime.close_codes import CloseCode
 from zmartd.realtime.frame_data import (
     AuthenticatedData,
     CommitmentData,
@@ -28,6 +29,7 @@ from zmartd.realtime.frame_data import (
     ResyncData,
     RetractedData,
     SessionEndedData,
+    SkippedData,
     TradeData,
     VoteData,
     WelcomeData,
@@ -142,6 +144,7 @@ def test_the_fields_of_every_frame_are_listed() -> None:
         "commitment": CommitmentData,
         "discussion": DiscussionData,
         "discussion in it": Post,
+        "skipped": SkippedData,
         "resync": ResyncData,
         "pong": PongData,
         "welcome": WelcomeData,
@@ -154,6 +157,11 @@ def test_the_fields_of_every_frame_are_listed() -> None:
         own, kept = listed[name]
         assert sorted(own + kept) == sorted(field.encode_name for field in structs.fields(kind)), name
         assert [one for one in own if one != one.lower()] == [], name
+
+
+def test_every_close_code_is_listed() -> None:
+    guide = (REPOSITORY / "docs" / "frames.md").read_text()
+    assert re.findall(r"^\| (1\d{3}) \|", guide, re.MULTILINE) == [str(code.value) for code in CloseCode]
 
 
 def test_what_is_installed_to_contribute_exists() -> None:

@@ -31,7 +31,14 @@ from zmartd.realtime.messages import Message, VoteCast
 from zmartd.store import votes
 from zmartd.store.markets import MarketNotFound, MarketRow
 from zmartd.store.postgres.rls import ACT_AS_SERVICE
-from zmartd.store.votes import AlreadyVoted, NotAHolder, Vote, VotedOutcomeReplaced, VotesBeingCounted, VotingClosed
+from zmartd.store.votes import (
+    AlreadyVoted,
+    NotAHolder,
+    Vote,
+    VotedOutcomeReplaced,
+    VotesBeingCounted,
+    VotingClosed,
+)
 
 log = get_logger(__name__)
 
@@ -277,7 +284,9 @@ async def _closed(call: Call[VoteRequest], kind: VoteKind, error: VotingClosed) 
     async with call.app[keys.DATABASE].reader(call.caller) as connection:
         market = await chain_market(connection, call.input.market_id)
     message, step = await explanation(call, market, VOTES[kind])
-    return WrongState(step, error.message if isinstance(error, VotesBeingCounted | VotedOutcomeReplaced) else message)
+    return WrongState(
+        step, error.message if isinstance(error, VotesBeingCounted | VotedOutcomeReplaced) else message
+    )
 
 
 async def require_proposal_voter(call: Call[Any], wallet: str) -> None:

@@ -211,3 +211,25 @@ async def test_a_slow_sign_in_delays_nobody_else_and_nothing_overtakes_it(start:
     assert received.index(b"authenticated") < received.index(b"Subscribed")
     for one in (slow, writer):
         one.close()
+
+
+async def test_messages_are_compressed_both_ways_for_who_offers_it(
+    start: StartDaemon, hands_over: bool
+) -> None:
+    daemon = await start(hands_over=hands_over)
+    socket = await daemon.client.ws_connect("/ws", compress=15)
+    assert socket.compress == 15
+    await socket.receive_json()
+    for _ in range(2):
+        await socket.send_json({"action": "subscribe", "market_id": MARKET, "id": "x" * 64})
+        assert (await socket.receive_json())["type"] == "market_state"
+    for seq in range(1, 4):
+        await daemon.markets.change(trade(seq))
+        assert (await socket.receive_json())["seq"] == seq
+    reader, writer = await asyncio.open_connection(daemon.client.server.host, daemon.client.server.port)
+    writer.write(UPGRADE.replace(b"Host: x", b"Host: x\r\nSec-WebSocket-Extensions: permessage-deflate"))
+    head = await until(reader, b"\r\n\r\n")
+    assert b"permessage-deflate; server_no_context_takeover; client_no_context_takeover" in head
+    writer.write(frame(TEXT, b"x" * 5_000))
+    assert closed_with(1009, await rest(reader))
+    writer.close()
