@@ -130,7 +130,7 @@ async def test_a_subscription_to_all_is_refused_while_the_database_does_not_answ
     bus: Bus, markets: Markets, database: Database, history: StumblingHistory
 ) -> None:
     history.looking.clear()
-    async with running_hub(bus, database, history, turn_seconds=0.1) as hub:
+    async with running_hub(bus, database, history, turn_seconds=2.0) as hub:
         client = hub.connect(RecordingWriter())
         with pytest.raises(StreamUnavailable):
             await hub.subscribe(client, EVERY_MARKET)

@@ -21,7 +21,7 @@ from zmartd.embedded.valkey import EmbeddedValkey
 from zmartd.market.lifecycle import VoteKind
 from zmartd.realtime.bus import Bus
 from zmartd.realtime.hub import EVERY_MARKET, Hub, TooManySubscriptions, UnknownMarket
-from zmartd.realtime.messages import PriceUpdate, VoteCast
+from zmartd.realtime.messages import DiscussionChange, PriceUpdate, VoteCast
 from zmartd.store.postgres.database import Database
 from zmartd.store.streams import StreamPosition
 
@@ -159,21 +159,23 @@ async def test_who_cannot_be_given_all_that_was_missed_gets_a_snapshot_and_none_
 async def test_who_has_missed_more_than_may_be_left_unread_gets_a_snapshot_instead(
     hub: Hub, markets: Markets
 ) -> None:
+    long = DiscussionChange(action="created", discussion_id="d", user_wallet=TRADER, content="x" * 30_000)
     watcher = await subscriber(hub, MARKET)
-    committed = await markets.change(*[None] * 9, state(5))
-    await watcher.until(lambda out: len(out.told) == 10)
+    committed = await markets.change(*[long] * 40, state(5))
+    await watcher.until(lambda out: len(out.told) == 41)
     writers = []
-    for missed, recovered in ((2, True), (9, False)):
+    for missed, recovered in ((2, True), (40, False)):
         writer = RecordingWriter()
         writers.append(writer)
-        writer.stalled = True
         await hub.subscribe(hub.connect(writer), MARKET, since=committed[-missed - 1].position)
         await writer.until(lambda out: len(out.frames) > 0)
         assert writer.frames[0]["data"]["recovered"] is recovered
-        assert writer.told == ([9, 10] if recovered else [])
+        if recovered:
+            await writer.until(lambda out: out.told == [40, 41])
     await markets.change(None)
     for writer in writers:
-        await writer.until(lambda out: 11 in out.told)
+        await writer.until(lambda out: 42 in out.told)
+    assert writers[1].told == [42]
 
 
 async def test_what_was_committed_and_never_published_arrives(hub: Hub, markets: Markets) -> None:
