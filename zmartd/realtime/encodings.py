@@ -8,7 +8,10 @@ from collections.abc import Callable
 from functools import cache
 
 Encode = Callable[[bytes], bytes]
-"""Makes the bytes that go over a connection out of the JSON text of one frame."""
+"""Makes the bytes that go over a connection out of the JSON text of one frame.
+
+One function for all clients of a kind: they share the bytes.
+"""
 
 MIN_DEFLATED_BYTES = 256
 """Shorter texts become hardly shorter."""

@@ -14,6 +14,7 @@ from time import perf_counter
 from typing import Final, Protocol
 
 from zmartd.clock import Clock
+from zmartd.log import get_logger
 from zmartd.realtime.batch import EncodedFrame
 from zmartd.realtime.encodings import Audience
 
@@ -23,6 +24,8 @@ MAX_PAUSE_SECONDS: Final = 0.04
 AT_ONCE: Final = 500
 """Clients that are written to in one turn of the event loop."""
 CHECK_SECONDS: Final = 1.0
+
+log = get_logger(__name__)
 
 
 class Waiting(Protocol):
@@ -88,8 +91,11 @@ class Outbox:
             self._flushing, self._waiting = iter(self._waiting), []
         flushed = 0
         for client in islice(self._flushing, AT_ONCE):
-            client.flush()
             flushed += 1
+            try:
+                client.flush()
+            except Exception:  # of one connection; the others still have to be written to
+                log.exception("websocket.write_failed")
         now = perf_counter()
         self._spent += now - began
         loop = asyncio.get_running_loop()

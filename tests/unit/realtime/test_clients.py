@@ -249,3 +249,14 @@ async def test_messages_are_compressed_once_for_all(outbox: Outbox) -> None:
     assert len(broadcast.encoded(MARKET, clients[0].audience).data) < len(
         broadcast.frame(MARKET, signed_in=False)
     )
+
+
+async def test_a_connection_that_fails_keeps_nobody_from_theirs(outbox: Outbox) -> None:
+    class Broken(Writer):
+        def write(self, data: bytes) -> None:
+            raise RuntimeError
+
+    broken, (witness, writer) = Client(Broken(), outbox, text_frame), connected(outbox)
+    for seq in (1, 2):
+        deliver_to_all([broken, witness], trades(seq, seq), MARKET)
+        await writer.until(lambda out, seq=seq: out.told[-1:] == [seq])  # type: ignore[misc]

@@ -9,6 +9,7 @@ import asyncio
 import struct
 from asyncio import Transport
 from collections.abc import Callable
+from socket import SO_SNDBUF, SOL_SOCKET
 from typing import Final, Protocol
 
 from zmartd.http.errors.websocket import TooManyMessages
@@ -22,6 +23,10 @@ CLOSE_SECONDS: Final = 3.0
 """How long a client may take to answer a close frame, and to read what was sent before it."""
 NORMAL_CLOSURE: Final = 1000
 MAX_CONTROL_BYTES: Final = 125
+SEND_BUFFER_BYTES: Final = 65_536
+"""What the system keeps for a client that does not read, and twice that for its own account. It would grow to
+megabytes, and a client could be minutes behind before anybody noticed.
+"""
 
 _PING = b"\x89\x00"
 _PONG = 0x8A
@@ -99,6 +104,8 @@ class WebSocket(asyncio.Protocol):
         self.owner = owner
         """The client in whose places the connection counts."""
         transport.set_write_buffer_limits(0)  # so that `behind` is true while anything is unread
+        if (opened := transport.get_extra_info("socket")) is not None:
+            opened.setsockopt(SOL_SOCKET, SO_SNDBUF, SEND_BUFFER_BYTES)
 
     def start(self, listener: Listener, received: bytes) -> None:
         """Give messages to `listener`, beginning with `received`, which came behind the handshake."""
