@@ -20,6 +20,7 @@ from msgspec import Struct
 from zmartd.http.server import file_descriptors
 
 TIMEOUT_SECONDS = 120.0
+READY_SECONDS = 300.0
 _PING = b"\x89\x00"
 """No other frame has these bytes: not in its text, nor in the lengths that are used here."""
 _PONG = b"\x8a\x80" + bytes(4)
@@ -133,7 +134,7 @@ async def watch(plan: WatchPlan) -> None:
             local_addr=(f"127.0.0.{1 + number % plan.addresses}", 0),
         )
         connections.append(one)
-    async with asyncio.timeout(TIMEOUT_SECONDS):
+    async with asyncio.timeout(READY_SECONDS):
         await watching.all_ready.wait()
     _say(b"ready")
     reader = asyncio.StreamReader()
