@@ -9,6 +9,7 @@ import jsonschema_rs
 import msgspec
 
 from zmartd.http.asyncapi.document import asyncapi
+from zmartd.realtime.frame_kinds import FRAME_KINDS
 from zmartd.realtime.frames import Frame
 
 _encode = Frame.encode
@@ -29,10 +30,11 @@ def faults() -> list[str]:
 
 def faults_of(frame: dict[str, Any]) -> list[str]:
     """What is wrong with one frame."""
-    validator = _validators().get(frame.get("type", ""))
-    if validator is None:
-        return [f"unknown type {frame.get('type')!r}"]
-    return [f"{frame['type']}: {error.message}" for error in validator.iter_errors(frame)]
+    found = [
+        [f"{frame['type']}: {error.message}" for error in validator.iter_errors(frame)]
+        for validator in _validators().get(frame.get("type", ""), ())
+    ]
+    return min(found, key=len, default=[f"unknown type {frame.get('type')!r}"])
 
 
 def _checked(frame: Frame) -> bytes:
@@ -42,14 +44,15 @@ def _checked(frame: Frame) -> bytes:
 
 
 @cache
-def _validators() -> dict[str, jsonschema_rs.Draft202012Validator]:
-    components = asyncapi()["components"]
-    shared = {"components": {"schemas": {k: _strict(v) for k, v in components["schemas"].items()}}}
-    return {
-        name: jsonschema_rs.Draft202012Validator({**_strict(message["payload"]), **shared})
-        for name, message in components["messages"].items()
-        if not name.endswith("_message")
-    }
+def _validators() -> dict[str, list[jsonschema_rs.Draft202012Validator]]:
+    """By type: of the kinds of frames that have it."""
+    document = asyncapi()["components"]
+    schemas = {name: _strict(schema) for name, schema in document["schemas"].items()}
+    validators: dict[str, list[jsonschema_rs.Draft202012Validator]] = {}
+    for name, kind in FRAME_KINDS.items():
+        schema = {**_strict(document["messages"][name]["payload"]), "components": {"schemas": schemas}}
+        validators.setdefault(kind.name, []).append(jsonschema_rs.Draft202012Validator(schema))
+    return validators
 
 
 def _strict(schema: Any) -> Any:

@@ -26,7 +26,6 @@ from zmartd.indexer.fetch import Fetcher
 from zmartd.indexer.plausibility import Plausibility
 from zmartd.realtime.bus import Bus
 from zmartd.realtime.publisher import Publisher, StreamPublisher
-from zmartd.store.outbox import DatabaseOutbox
 from zmartd.store.postgres.database import Database
 from zmartd.tasks.admin_decisions import AdminDecisions
 from zmartd.tasks.announcements import Announcements
@@ -36,6 +35,7 @@ from zmartd.tasks.plugins import BrokenPlugin, discover
 from zmartd.tasks.run_history import RunHistory
 from zmartd.tasks.runner import TaskRunner
 from zmartd.tasks.scheduler import Scheduler
+from zmartd.transactions.outbox import DatabaseOutbox
 from zmartd.transactions.submission import Submitter
 
 
@@ -93,7 +93,7 @@ async def open_core(settings: Settings, clock: Clock) -> AsyncIterator[Core]:
         plausibility = Plausibility(rpc.chain_time, clock, jumps=jumps)
         await plausibility.refresh()
         fetcher = Fetcher(rpc, indexer, parse, plausibility)
-        outbox = DatabaseOutbox(database, settings.transactions)
+        outbox = DatabaseOutbox(database, settings.transactions, publisher)
         sender = await stack.enter_async_context(Sender(rpc, outbox, clock, idl))
         context = TaskContext(
             settings=settings.tasks,

@@ -38,6 +38,11 @@ from zmartd.indexer.effects.market_messages import (
     market_promotion_messages,
     promotion_messages,
 )
+from zmartd.indexer.effects.wallet_messages import (
+    finalized_messages,
+    wallet_messages,
+    wallet_promotions,
+)
 from zmartd.indexer.events.commitment import promote, promote_markets
 from zmartd.indexer.events.incomplete import (
     quarantine_lines,
@@ -55,7 +60,7 @@ from zmartd.indexer.rebuild.replacement import rebuild_configuration, replace_ev
 from zmartd.indexer.rebuild.rollback import Rollback, roll_back
 from zmartd.log import get_logger
 from zmartd.metrics import Counter
-from zmartd.realtime.messages import Message
+from zmartd.realtime.messages import AnyMessage, Message
 from zmartd.realtime.publisher import Publisher
 from zmartd.store.postgres.database import Database
 
@@ -83,7 +88,8 @@ class IndexAltered(ZmartdError):
 
 
 class Applied(Struct, frozen=True):
-    """The result of a batch: the number of its transactions, of its new events, and what was published."""
+    """The result of a batch: the number of its transactions, of its new events, and what was published about
+    markets."""
 
     transactions: int
     new_events: int
@@ -97,7 +103,7 @@ class PromotionReport(Struct, frozen=True):
     differing: frozenset[str]
 
 
-_Prepare = Callable[[Connection], Awaitable[list[Message]]]
+_Prepare = Callable[[Connection], Awaitable[list[AnyMessage]]]
 """What runs first in a batch's database transaction. Returns messages to publish with those of the batch."""
 
 
@@ -126,7 +132,7 @@ class Indexer:
         `lines` are signatures and ordinals. Raises what `apply` raises.
         """
 
-        async def prepare(connection: Connection) -> list[Message]:
+        async def prepare(connection: Connection) -> list[AnyMessage]:
             await resolve_quarantined(connection, lines)
             return []
 
@@ -145,11 +151,11 @@ class Indexer:
         """
         rollback = Rollback(0, ())
 
-        async def prepare(connection: Connection) -> list[Message]:
+        async def prepare(connection: Connection) -> list[AnyMessage]:
             nonlocal rollback
             rollback = await roll_back(connection, lost, self._pdas.global_config())
             await reached(Point.APPLY_UNDONE)
-            return list(rollback.messages)
+            return [*rollback.messages, *rollback.private]
 
         applied = await self._apply_batch(instead, commitment, prepare)
         _UNDONE.inc(rollback.events)
@@ -178,7 +184,7 @@ class Indexer:
             if row.market_id is not None:
                 addresses[row.market_id] = self._market_address(row.market_id)
 
-        async def work(connection: Connection) -> tuple[None, list[Message]]:
+        async def work(connection: Connection) -> tuple[None, list[AnyMessage]]:
             for certainty, transactions in incomplete.items():
                 await _record_incomplete(connection, transactions, certainty)
                 await reopen_truncated(connection, [tx.signature for tx in transactions if tx.logs_truncated])
@@ -195,12 +201,18 @@ class Indexer:
         """
         fetched = {tx.signature for tx in transactions}
 
-        async def work(connection: Connection) -> tuple[PromotionReport, list[Message]]:
+        async def work(connection: Connection) -> tuple[PromotionReport, list[AnyMessage]]:
             placed = await place_events(connection, transactions, verified=True)
             differing = frozenset(await differing_signatures(connection, transactions, self._pdas))
             equal = [one for one in final if one.signature in fetched - differing]
             promoted = await promote(connection, equal)
-            return PromotionReport(promoted.transactions, differing), placed + promotion_messages(promoted)
+            messages: list[AnyMessage] = [
+                *placed,
+                *promotion_messages(promoted),
+                *wallet_promotions(promoted),
+                *await finalized_messages(connection, promoted.signatures),
+            ]
+            return PromotionReport(len(promoted.signatures), differing), messages
 
         report, _ = await self._commit(work)
         return report
@@ -208,8 +220,8 @@ class Indexer:
     async def promote_markets(self, finalized_slot: int) -> None:
         """Mark the markets as finalized whose events all are. Raises what `apply` raises."""
 
-        async def work(connection: Connection) -> tuple[None, list[Message]]:
-            return None, market_promotion_messages(await promote_markets(connection, finalized_slot))
+        async def work(connection: Connection) -> tuple[None, list[AnyMessage]]:
+            return None, [*market_promotion_messages(await promote_markets(connection, finalized_slot))]
 
         await self._commit(work)
 
@@ -219,7 +231,7 @@ class Indexer:
         The truncated transactions that these made up for are open again. Raises what `apply` raises.
         """
 
-        async def work(connection: Connection) -> tuple[None, list[Message]]:
+        async def work(connection: Connection) -> tuple[None, list[AnyMessage]]:
             dropped_from = await drop_configuration_corrections(connection, self._pdas.global_config())
             messages = await rebuild_configuration(connection, at)
             messages += await rebuild_markets(connection, set(), at, dropped_from, removed=())
@@ -233,7 +245,7 @@ class Indexer:
         Raises what `apply` raises.
         """
 
-        async def work(connection: Connection) -> tuple[None, list[Message]]:
+        async def work(connection: Connection) -> tuple[None, list[AnyMessage]]:
             await markets.ensure_markets(connection, {correction.market_id: (str(address), correction.at)})
             await put_correction(connection, correction)
             return None, await rebuild_markets(connection, {correction.market_id}, correction.at, removed=())
@@ -246,7 +258,7 @@ class Indexer:
         Messages bear the time `at`. Raises what `apply` raises.
         """
 
-        async def work(connection: Connection) -> tuple[None, list[Message]]:
+        async def work(connection: Connection) -> tuple[None, list[AnyMessage]]:
             rates_from = await correct_configuration(connection, correction)
             return None, await rebuild_markets(connection, set(), at, rates_from, removed=())
 
@@ -266,7 +278,7 @@ class Indexer:
         if not rows and not incomplete and not eventless and prepare is None:
             return Applied(len(transactions), 0, ())
 
-        async def work(connection: Connection) -> tuple[list[EventRow], list[Message]]:
+        async def work(connection: Connection) -> tuple[list[EventRow], list[AnyMessage]]:
             prepared = [] if prepare is None else await prepare(connection)
             await _record_incomplete(connection, incomplete, commitment)
             await record_eventless(connection, eventless)
@@ -275,16 +287,19 @@ class Indexer:
             placed = await place_events(
                 connection, [succeeded[signature] for signature in known], verified=False
             )
+            if commitment == "finalized":
+                messages += await finalized_messages(connection, {row.signature for row in new})
             return new, prepared + messages + placed
 
         new, messages = await self._commit(work)
         for row in new:
             _EVENTS.labels(row.event_type).inc()
-        return Applied(len(transactions), len(new), tuple(messages))
+        about_markets = tuple(one for one in messages if isinstance(one, Message))
+        return Applied(len(transactions), len(new), about_markets)
 
     async def _commit(
-        self, work: Callable[[Connection], Awaitable[tuple[T, Sequence[Message]]]]
-    ) -> tuple[T, list[Message]]:
+        self, work: Callable[[Connection], Awaitable[tuple[T, Sequence[AnyMessage]]]]
+    ) -> tuple[T, list[AnyMessage]]:
         """Run `work` in one database transaction, with which its messages commit, and publish these.
 
         It is run again after a conflict with another daemon. Returns what `work` does, with what was
@@ -309,7 +324,7 @@ class Indexer:
 
     async def _apply_rows(
         self, connection: Connection, rows: Sequence[EventRow], commitment: Commitment
-    ) -> tuple[list[EventRow], list[Message]]:
+    ) -> tuple[list[EventRow], list[AnyMessage]]:
         addresses = await markets.known_addresses(connection, rows)
         market_ids = [row.market_id or addresses.get(row.market_address or "") for row in rows]
         new_keys = await record_events(connection, rows, market_ids, commitment)
@@ -333,7 +348,8 @@ class Indexer:
         slots = dict.fromkeys(traded.changed, 0) | batch.slots
         after = await markets.advance_markets(connection, slots, commitment)
         await reached(Point.APPLY_SETTLED)
-        messages = batch_messages(batch, before, after, traded.fills)
+        messages: list[AnyMessage] = [*batch_messages(batch, before, after, traded.fills)]
+        messages += await wallet_messages(connection, others, batch.market_of, traded.fills, commitment)
         if (rates_from := rates_changed_from(due.rows)) is not None:
             contained |= await corrected_since(connection, rates_from)
         if contained:

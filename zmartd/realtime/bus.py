@@ -1,4 +1,7 @@
-"""Messages about markets between the daemons, over Redis pub/sub. The names of its channels are only here."""
+"""Messages about markets and for wallets, from daemon to daemon over Redis pub/sub.
+
+The names of its channels are only here.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from zmartd.clock import Clock
 from zmartd.faults import Point, reached
 from zmartd.log import get_logger
-from zmartd.realtime.messages import Channel, Gap, Message
+from zmartd.realtime.messages import AnyMessage, Channel, Gap, Message, WalletMessage, decode_message
 
 MAX_MESSAGE_BYTES = 65_536
 PUBLISH_SECONDS = 5.0
@@ -24,6 +27,7 @@ SILENCE_SECONDS = 15.0
 BACKOFF_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 
 _MARKET_PATTERN = "market:*"
+_WALLET_PATTERN = "user:*"
 _VOTES = "global:vote"
 _GAP = "global:gap"
 
@@ -31,13 +35,15 @@ _PUBLISH_ALL = "for i = 1, #ARGV, 2 do redis.call('PUBLISH', ARGV[i], ARGV[i + 1
 """One command costs the daemon a third of a pipeline, which has a command and an answer for each message."""
 
 Observer = Callable[[Message | Gap], None]
-"""Called with each message. It must neither raise nor block."""
+"""Called with each message about a market. It must neither raise nor block."""
 
 log = get_logger(__name__)
 
 
-def channel_name(message: Message) -> str:
+def channel_name(message: AnyMessage) -> str:
     """The Redis channel that a message is published on."""
+    if isinstance(message, WalletMessage):
+        return message.stream
     if message.channel is Channel.VOTE:
         return _VOTES
     return f"market:{message.market_id}:{message.channel}"
@@ -56,17 +62,16 @@ class Bus:
         self._publish = redis.register_script(_PUBLISH_ALL)
         self._clock = clock
         self._silence_seconds = silence_seconds
-        self._decoder = msgspec.json.Decoder(Message)
         self._publishing_failed = False
         self._observers: list[Observer] = []
 
     def add_observer(self, observer: Observer) -> None:
-        """Call `observer` with all that this daemon publishes, before Redis gets it, and with all that
-        `listen` receives. When `listen` loses its connection, it gets a `Gap`.
+        """Call `observer` with all that this daemon publishes about markets, before Redis gets it, and with
+        all that `listen` receives about them. When `listen` loses its connection, it gets a `Gap`.
         """
         self._observers.append(observer)
 
-    async def publish(self, messages: Sequence[Message]) -> None:
+    async def publish(self, messages: Sequence[AnyMessage]) -> None:
         """Publish in order, in one round trip. Without Redis it logs that they will come late."""
         if not messages:
             return
@@ -99,7 +104,7 @@ class Bus:
         self._publishing_failed = False
         return True
 
-    async def listen(self) -> AsyncGenerator[Message | Gap]:
+    async def listen(self) -> AsyncGenerator[AnyMessage | Gap]:
         """Every message from now on, in the order in which Redis got them. It does not end.
 
         The first item is a `Gap`, as soon as the subscription is in place. Another one follows each time that
@@ -120,14 +125,17 @@ class Bus:
                 log.warning("bus.disconnected", reason=str(error) or "no answer", retry_seconds=delay)
                 await self._clock.sleep(delay)
 
-    def _notify(self, item: Message | Gap) -> None:
+    def _notify(self, item: AnyMessage | Gap) -> None:
+        if isinstance(item, WalletMessage):
+            return
         for observer in self._observers:
             observer(item)
 
-    async def _items(self, pubsub: PubSub) -> AsyncGenerator[Message | Gap]:
+    async def _items(self, pubsub: PubSub) -> AsyncGenerator[AnyMessage | Gap]:
         async with asyncio.timeout(self._silence_seconds):
             await pubsub.subscribe(_VOTES, _GAP)
             await pubsub.psubscribe(_MARKET_PATTERN)
+            await pubsub.psubscribe(_WALLET_PATTERN)
         pinged = False
         while True:
             response = await pubsub.get_message(timeout=self._silence_seconds)
@@ -139,7 +147,7 @@ class Bus:
                 continue
             pinged = False
             match response["type"]:
-                case "psubscribe":
+                case "psubscribe" if response["channel"] == _WALLET_PATTERN.encode():
                     # The last confirmation. It is repeated when redis-py reconnects on its own.
                     yield Gap()
                 case "message" | "pmessage":
@@ -147,13 +155,13 @@ class Bus:
                     if item is not None:
                         yield item
 
-    def _decoded(self, channel: bytes, payload: bytes) -> Message | Gap | None:
+    def _decoded(self, channel: bytes, payload: bytes) -> AnyMessage | Gap | None:
         if channel == _GAP.encode():
             return Gap()
         if len(payload) <= MAX_MESSAGE_BYTES:
             try:
-                return self._decoder.decode(payload)
-            except msgspec.DecodeError as error:
+                return decode_message(channel.decode(), payload)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 reason = str(error)
         else:
             reason = f"{len(payload)} bytes are more than {MAX_MESSAGE_BYTES}"

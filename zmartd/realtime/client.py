@@ -70,10 +70,13 @@ class Client:
         "outbox",
         "pending",
         "subscriptions",
+        "wallet",
     )
 
     def __init__(self, writer: FrameWriter, outbox: Outbox, encode: Encode) -> None:
         self.outbox = outbox
+        self.wallet: str | None = None
+        """The wallet of its session; while `signed_in` is false, it is not known whether that goes on."""
         self.subscriptions: list[str] = []
         self.closed = False
         self.pending: Batch | None = None

@@ -18,7 +18,7 @@ from zmartd.errors import ZmartdError
 from zmartd.log import get_logger
 from zmartd.realtime.batched_reads import BatchedReads
 from zmartd.realtime.frames import Broadcast
-from zmartd.realtime.messages import Message, Snapshot, market_of
+from zmartd.realtime.messages import AnyMessage, Message, Snapshot, market_of, market_stream
 from zmartd.realtime.stream import MAX_RECENT as MAX_RECENT_OF_ONE
 from zmartd.realtime.stream import Stream
 from zmartd.store.streams import Changes, StreamPosition
@@ -54,7 +54,9 @@ class History(Protocol):
 
     async def changes(self, horizon: str | None) -> Changes: ...
 
-    async def after(self, positions: Mapping[str, StreamPosition]) -> dict[str, list[Message]]: ...
+    async def after(self, positions: Mapping[str, StreamPosition]) -> dict[str, list[AnyMessage]]: ...
+
+    async def positions(self, names: Sequence[str]) -> dict[str, StreamPosition]: ...
 
     async def snapshots(self, names: Sequence[str]) -> dict[str, Snapshot]: ...
 
@@ -65,21 +67,21 @@ class Subscribers(Protocol):
     def tell(self, stream: Stream, broadcasts: Sequence[Broadcast]) -> None:
         """Messages of a stream, in order, each once."""
 
-    def lose(self, market_id: str) -> None:
+    def lose(self, name: str) -> None:
         """A stream cannot be followed any further: it is another one now, or older than the history."""
 
     def lose_every(self) -> None:
         """All streams are other ones now, also those that are not followed."""
 
-    def want(self, market_id: str) -> bool:
-        """Whether anybody is subscribed to this market."""
+    def want(self, name: str) -> bool:
+        """Whether anybody is subscribed to the stream with this name."""
 
     def want_every(self) -> bool:
         """Whether anybody is subscribed to all markets."""
 
 
 class FollowedStreams:
-    """The streams of markets that are or were subscribed to. `run` has to be running."""
+    """The streams of markets and wallets that are or were subscribed to. `run` has to be running."""
 
     def __init__(self, history: History, subscribers: Subscribers, clock: Clock) -> None:
         self._history = history
@@ -91,10 +93,10 @@ class FollowedStreams:
         self._found: Mapping[str, tuple[int, int]] = {}
         """What the last look found. The next one may find some of it again."""
         self._streams: OrderedDict[str, Stream] = OrderedDict()
-        """By market, the longest unchanged first."""
+        """By name, the longest unchanged first."""
         self._ids: dict[str, str] = {}
         """The ids of markets by their addresses."""
-        self._unfollowed: deque[Message] = deque(maxlen=MAX_UNFOLLOWED)
+        self._unfollowed: deque[AnyMessage] = deque(maxlen=MAX_UNFOLLOWED)
         self._remembering: OrderedDict[str, Stream] = OrderedDict()
         """Those that have messages for clients that resume, the longest unchanged first."""
         self._kept = 0
@@ -106,6 +108,7 @@ class FollowedStreams:
         self._looks = BatchedReads(self._look, 1)
         self._looks_done = 0
         self._snapshots = BatchedReads(history.snapshots, MAX_NAMES)
+        self._positions = BatchedReads(history.positions, MAX_NAMES)
         self._missing = BatchedReads(self._read_missing, MAX_NAMES)
         self._older = BatchedReads(self._read_older, MAX_NAMES)
 
@@ -145,12 +148,12 @@ class FollowedStreams:
         """
         await self._looks.get("")
 
-    def receive(self, message: Message) -> None:
+    def receive(self, message: AnyMessage) -> None:
         """A message from the bus."""
-        stream = self._streams.get(message.market_id)
+        stream = self._streams.get(message.stream)
         if stream is None:
             self._unfollowed.append(message)
-            if self._subscribers.want_every():
+            if self._subscribers.want_every() and isinstance(message, Message):
                 self.look_now()
             return
         if message.position is None or message.position.epoch != stream.epoch:
@@ -162,9 +165,14 @@ class FollowedStreams:
         """The id of a market that is followed, by its id or address."""
         return self._ids.get(name, name)
 
+    def position(self, name: str) -> StreamPosition | None:
+        """How far the stream with this name has come, if it is followed."""
+        stream = self._streams.get(name)
+        return None if stream is None else stream.position
+
     def follows(self, stream: Stream) -> bool:
         """Whether this stream is still the one that is followed."""
-        return self._streams.get(stream.market_id) is stream
+        return self._streams.get(stream.name) is stream
 
     async def find(self, name: str) -> Stream | None:
         """The stream of the market with this id or address, which has its snapshot; None if there is none.
@@ -172,14 +180,14 @@ class FollowedStreams:
         Raises StreamUnavailable, DatabaseUnavailable, DatabaseTimeout, DatabaseNotReady.
         """
         for _ in range(MAX_ATTEMPTS):
-            stream = self._streams.get(self.id_of(name))
+            stream = self._streams.get(market_stream(self.id_of(name)))
             if stream is not None and stream.snapshot is not None:
                 return stream
             looks = self._looks_done
             snapshot = await self._snapshots.get(name)
             if snapshot is None:
                 return None
-            if snapshot.market_id not in self._streams and self._subscribers.want_every():
+            if market_stream(snapshot.market_id) not in self._streams and self._subscribers.want_every():
                 # What is in the snapshot already, and in no look, those that follow all have yet to be told.
                 await self.looked()
             stream = self._adopt(name, snapshot)
@@ -187,9 +195,31 @@ class FollowedStreams:
                 # A look may have found what came after the snapshot, when the stream was not followed.
                 self._fetch(stream)
             if stream is not None and stream.behind:
-                await self._missing.get(stream.market_id)
+                await self._missing.get(stream.name)
             if stream is None:
                 await self._clock.sleep(LOOK_SECONDS)
+        raise StreamUnavailable
+
+    async def find_wallet(self, name: str) -> Stream:
+        """A wallet's stream by its name, followed from where it is in the database, if not from before.
+
+        Raises StreamUnavailable, DatabaseUnavailable, DatabaseTimeout, DatabaseNotReady.
+        """
+        for _ in range(MAX_ATTEMPTS):
+            stream = self._streams.get(name)
+            if stream is not None:
+                return stream
+            looks = self._looks_done
+            position = await self._positions.get(name)
+            assert position is not None, "every stream has one"
+            if self._epoch is None or position.epoch == self._epoch:
+                stream = self._follow_from(name, position)
+                self._take(stream, [one for one in self._unfollowed if one.stream == name])
+                if looks != self._looks_done:  # as in `find`
+                    self._fetch(stream)
+                return stream
+            self.look_now()
+            await self._clock.sleep(LOOK_SECONDS)
         raise StreamUnavailable
 
     async def replay(self, stream: Stream, since: StreamPosition) -> Sequence[Broadcast] | None:
@@ -200,14 +230,14 @@ class FollowedStreams:
         if since.epoch != stream.epoch:
             return None
         if since.seq > stream.seq:
-            await self._missing.get(stream.market_id)
+            await self._missing.get(stream.name)
         found = stream.since(since.seq)
         if found is None and 0 < stream.seq - since.seq <= MAX_RECENT_OF_ONE:
             seq = max(0, min(since.seq, stream.seq - REPLAYED_BEFORE))
-            if (known := self._since.get(stream.market_id)) is not None:
+            if (known := self._since.get(stream.name)) is not None:
                 seq = min(seq, known.seq)
-            self._since[stream.market_id] = StreamPosition(stream.epoch, seq)
-            older, before = await self._older.get(stream.market_id), stream.recent
+            self._since[stream.name] = StreamPosition(stream.epoch, seq)
+            older, before = await self._older.get(stream.name), stream.recent
             stream.remember(older or ())
             self._remembered(stream, stream.recent - before)
             found = stream.since(since.seq)
@@ -225,17 +255,16 @@ class FollowedStreams:
         if is_first:
             self._begin(changes.epoch)
         for name, (first, last) in changes.streams.items():
-            market_id = market_of(name)
-            if market_id is None:
+            followed = self._streams.get(name)
+            if followed is None and market_of(name) is None:
                 continue
-            followed = self._streams.get(market_id)
             if followed is None:
                 _, told = self._found.get(name, (0, 0))
                 before = max(first - 1, told)
                 if is_first or before >= last or not self._subscribers.want_every():
                     continue
                 # It has not changed since the last look but for what is new: that is the first to tell.
-                followed = self._add(Stream(market_id, StreamPosition(changes.epoch, before)))
+                followed = self._add(Stream(name, StreamPosition(changes.epoch, before)))
             followed.learn(last)
             if followed.behind:
                 self._fetch(followed)
@@ -246,7 +275,7 @@ class FollowedStreams:
         previous, self._epoch, self._found = self._epoch, epoch, {}
         for stream in [one for one in self._streams.values() if one.epoch != epoch]:
             self._drop(stream)
-            self._subscribers.lose(stream.market_id)
+            self._subscribers.lose(stream.name)
         if previous is not None:
             self._subscribers.lose_every()
         for stream in self._streams.values():  # they were read before the first look
@@ -259,16 +288,18 @@ class FollowedStreams:
             return None
         if name != snapshot.market_id:
             self._ids[name] = snapshot.market_id
-        stream = self._streams.get(snapshot.market_id) or self._add(
-            Stream(snapshot.market_id, snapshot.position)
-        )
+        stream = self._follow_from(market_stream(snapshot.market_id), snapshot.position)
         if not stream.adopt(snapshot):
             return None
-        self._take(stream, [one for one in self._unfollowed if one.market_id == stream.market_id])
+        self._take(stream, [one for one in self._unfollowed if one.stream == stream.name])
         return stream
 
+    def _follow_from(self, name: str, position: StreamPosition) -> Stream:
+        """The stream with this name, which is followed from this position on unless it is already."""
+        return self._streams.get(name) or self._add(Stream(name, position))
+
     def _add(self, stream: Stream) -> Stream:
-        self._streams[stream.market_id] = stream
+        self._streams[stream.name] = stream
         if len(self._streams) > MAX_STREAMS:
             self._drop_one()
         return stream
@@ -277,21 +308,21 @@ class FollowedStreams:
         """Drop the longest unchanged stream that nobody is subscribed to."""
         if self._subscribers.want_every():
             return
-        for market_id, stream in self._streams.items():
-            if not self._subscribers.want(market_id):
+        for name, stream in self._streams.items():
+            if not self._subscribers.want(name):
                 self._drop(stream)
                 return
 
     def _drop(self, stream: Stream) -> None:
-        del self._streams[stream.market_id]
-        if self._remembering.pop(stream.market_id, None) is not None:
+        del self._streams[stream.name]
+        if self._remembering.pop(stream.name, None) is not None:
             self._kept -= stream.recent
 
-    def _take(self, stream: Stream, messages: Sequence[Message]) -> None:
+    def _take(self, stream: Stream, messages: Sequence[AnyMessage]) -> None:
         before = stream.recent
         ready = stream.receive(messages)
         if ready:
-            self._streams.move_to_end(stream.market_id)
+            self._streams.move_to_end(stream.name)
             self._remembered(stream, stream.recent - before)
             self._subscribers.tell(stream, ready)
         if stream.behind:
@@ -300,17 +331,17 @@ class FollowedStreams:
     def _remembered(self, stream: Stream, more: int) -> None:
         """Keep no more messages of all streams than there is room for: those of the longest unchanged go."""
         self._kept += more
-        self._remembering[stream.market_id] = stream
-        self._remembering.move_to_end(stream.market_id)
+        self._remembering[stream.name] = stream
+        self._remembering.move_to_end(stream.name)
         while self._kept > MAX_RECENT:
             _, oldest = self._remembering.popitem(last=False)
             self._kept -= oldest.forget()
 
     def _fetch(self, stream: Stream) -> None:
         """Fetch what the stream is behind of, beside what else goes on."""
-        if stream.market_id in self._fetching:
+        if stream.name in self._fetching:
             return
-        self._fetching.add(stream.market_id)
+        self._fetching.add(stream.name)
         task = asyncio.create_task(self._catch_up(stream), name="catch up with a stream")
         self._fetches.add(task)
         task.add_done_callback(self._fetches.discard)
@@ -320,33 +351,33 @@ class FollowedStreams:
             while self.follows(stream):
                 before = stream.seq
                 try:
-                    await self._missing.get(stream.market_id)
+                    await self._missing.get(stream.name)
                 except ZmartdError:
                     await self._clock.sleep(REPEAT_SECONDS)
                     continue
                 if not stream.behind:
                     return
                 if stream.seq == before and self.follows(stream):
-                    log.warning("realtime.history_too_short", market_id=stream.market_id, seq=before)
+                    log.warning("realtime.history_too_short", stream=stream.name, seq=before)
                     self._drop(stream)
-                    self._subscribers.lose(stream.market_id)
+                    self._subscribers.lose(stream.name)
         finally:
-            self._fetching.discard(stream.market_id)
+            self._fetching.discard(stream.name)
 
-    async def _read_missing(self, market_ids: Sequence[str]) -> Mapping[str, Sequence[Message]]:
+    async def _read_missing(self, names: Sequence[str]) -> Mapping[str, Sequence[AnyMessage]]:
         """Read what follows each stream in memory, and take it."""
-        followed = [self._streams[one] for one in market_ids if one in self._streams]
+        followed = [self._streams[one] for one in names if one in self._streams]
         if not followed:
             return {}
         try:
-            found = await self._history.after({one.market_id: one.position for one in followed})
+            found = await self._history.after({one.name: one.position for one in followed})
         except ZmartdError as error:
             log.warning("realtime.catch_up_failed", streams=len(followed), reason=error.message)
             raise
         for stream in followed:
             if self.follows(stream):
-                self._take(stream, found[stream.market_id])
+                self._take(stream, found[stream.name])
         return found
 
-    async def _read_older(self, market_ids: Sequence[str]) -> Mapping[str, Sequence[Message]]:
-        return await self._history.after({market_id: self._since.pop(market_id) for market_id in market_ids})
+    async def _read_older(self, names: Sequence[str]) -> Mapping[str, Sequence[AnyMessage]]:
+        return await self._history.after({name: self._since.pop(name) for name in names})

@@ -8,6 +8,7 @@ from msgspec import UNSET, Struct, UnsetType, field
 
 from zmartd.realtime.market_summary import MarketSummary
 from zmartd.realtime.trade_summary import TradeSummary
+from zmartd.realtime.wallet_frames import WalletData
 
 
 class MarketData(MarketSummary, frozen=True, kw_only=True):
@@ -117,6 +118,8 @@ class SessionEndedData(Struct, frozen=True, kw_only=True):
     wallet: str
     message: str
     code: str
+    unsubscribed: Sequence[str] | UnsetType = UNSET
+    """The wallet's channels, whose frames end with the session."""
 
 
 class ResyncData(Struct, frozen=True, kw_only=True):
@@ -141,6 +144,8 @@ class AboutMessage(Struct, frozen=True, kw_only=True):
     """The key of the message."""
     market_id: str | UnsetType = UNSET
     """The market, as the message names it."""
+    channel: str | UnsetType = UNSET
+    """The channel, as the message names it."""
 
 
 class ErrorData(Struct, frozen=True, kw_only=True):
@@ -164,4 +169,5 @@ Data = (
     | ResyncData
     | PongData
     | ErrorData
+    | WalletData
 )

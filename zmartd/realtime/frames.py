@@ -1,7 +1,8 @@
 """The frames that the server sends. Each is encoded once, however many clients get it.
 
-Every frame is `{type, id?, market_id?, timestamp, epoch?, seq?, commitment?, data}`; `seq` is the place in
-the market's stream. A frame has a commitment if and only if it tells what the chain says.
+Every frame is `{type, id?, market_id?, channel?, timestamp, epoch?, seq?, commitment?, data}`; `seq` is the
+place in the stream of the market or the wallet. A frame has a commitment if and only if it tells what the
+chain says.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ from zmartd.realtime.frame_data import (
 )
 from zmartd.realtime.market_summary import market_summary, prices
 from zmartd.realtime.messages import (
+    AnyMessage,
     DiscussionChange,
     MarketUpdate,
     Message,
@@ -52,8 +54,11 @@ from zmartd.realtime.messages import (
     Snapshot,
     TradeExecuted,
     VoteCast,
+    WalletMessage,
+    wallet_of,
 )
 from zmartd.realtime.trade_summary import trade_summary
+from zmartd.realtime.wallet_frames import UserStateData, wallet_data
 from zmartd.store.streams import StreamPosition
 
 FrameType = Literal[
@@ -71,6 +76,11 @@ FrameType = Literal[
     "resync",
     "pong",
     "error",
+    "fill",
+    "claim",
+    "position",
+    "transaction",
+    "user_state",
 ]
 
 
@@ -82,6 +92,8 @@ class Envelope(Struct, frozen=True, kw_only=True):
     """The id of the client's message that this frame answers."""
     market_id: str | UnsetType = UNSET
     """The market, as the client named it in its subscription."""
+    channel: str | UnsetType = UNSET
+    """The wallet's channel, for frames of its stream; the market has `market_id`."""
     timestamp: str
     """When it happened, or when the answer was made."""
     epoch: str | UnsetType = UNSET
@@ -110,7 +122,7 @@ class Broadcast:
 
     __slots__ = ("_frames", "message", "seq")
 
-    def __init__(self, message: Message) -> None:
+    def __init__(self, message: AnyMessage) -> None:
         self.message = message
         self.seq = message.seq
         self._frames: dict[tuple[str, bool, Encode], EncodedFrame] = {}
@@ -121,7 +133,10 @@ class Broadcast:
         whole = audience.signed_in and isinstance(data, TradeExecuted | DiscussionChange)
         frame = self._frames.get((name, whole, audience.encode))
         if frame is None:
-            text = message_frame(self.message, name, str if whole else masked).encode()
+            if isinstance(self.message, WalletMessage):
+                text = wallet_frame(self.message).encode()
+            else:
+                text = message_frame(self.message, name, str if whole else masked).encode()
             price_of = name if isinstance(data, PriceUpdate) else None
             frame = EncodedFrame(audience.encode(text), price_of, self.seq)
             self._frames[name, whole, audience.encode] = frame
@@ -163,6 +178,47 @@ def message_frame(message: Message, name: str, wallet: Callable[[str], str]) -> 
         seq=message.seq,
         commitment=message.commitment or UNSET,
         data=body,
+    )
+
+
+def wallet_frame(message: WalletMessage) -> Frame:
+    """The frame of a message for one wallet, which alone may get it."""
+    kind, data = wallet_data(message)
+    return Frame(
+        type=kind,
+        channel=message.stream,
+        timestamp=iso_time(message.occurred_at),
+        seq=message.seq,
+        commitment=message.commitment or UNSET,
+        data=data,
+    )
+
+
+def user_state(
+    channel: str,
+    wallet: str,
+    position: StreamPosition | None,
+    now: datetime,
+    *,
+    subscriptions: Sequence[str] | UnsetType = UNSET,
+    recovered: bool | UnsetType = UNSET,
+) -> Frame:
+    """The answer to a subscription to a wallet's stream, or where it goes on; None if that is not known."""
+    answers = subscriptions is not UNSET
+    data = UserStateData(
+        wallet=wallet,
+        message=f"Subscribed to {channel}" if answers else UNSET,
+        subscriptions=subscriptions,
+        known=position is not None if answers else UNSET,
+        recovered=recovered,
+    )
+    return Frame(
+        type="user_state",
+        channel=channel,
+        timestamp=iso_time(now),
+        epoch=UNSET if position is None else position.epoch,
+        seq=UNSET if position is None else position.seq,
+        data=data,
     )
 
 
@@ -229,6 +285,9 @@ def subscribed_to_all(name: str, subscriptions: Sequence[str], now: datetime) ->
 
 
 def unsubscribed(name: str, subscriptions: Sequence[str], now: datetime) -> Frame:
+    if (wallet := wallet_of(name)) is not None:
+        ended = UserStateData(wallet=wallet, message=f"Unsubscribed from {name}", subscriptions=subscriptions)
+        return Frame(type="user_state", channel=name, timestamp=iso_time(now), data=ended)
     data = MarketStateData(message=f"Unsubscribed from market {name}", subscriptions=subscriptions)
     return Frame(type="market_state", market_id=name, timestamp=iso_time(now), data=data)
 
@@ -246,15 +305,25 @@ def authenticated(wallet: str, expires_at: datetime, now: datetime) -> Frame:
     return Frame(type="authenticated", timestamp=iso_time(now), data=data)
 
 
-def session_ended(wallet: str, text: str, code: str, now: datetime) -> Frame:
-    """Tells a client that it is no longer signed in as `wallet`, and why."""
-    data = SessionEndedData(wallet=wallet, message=text, code=code)
+def session_ended(
+    wallet: str, text: str, code: str, now: datetime, unsubscribed: Sequence[str] = ()
+) -> Frame:
+    """Tells a client that it is no longer signed in as `wallet`, why, and which channels end with that."""
+    data = SessionEndedData(wallet=wallet, message=text, code=code, unsubscribed=unsubscribed or UNSET)
     return Frame(type="session_ended", timestamp=iso_time(now), data=data)
+
+
+def replaced_session(wallet: str, unsubscribed: Sequence[str], now: datetime) -> Frame:
+    """Tells a client that has signed in as another wallet which channels of `wallet` end with that."""
+    text = "Another wallet has signed in on this connection."
+    return session_ended(wallet, text, "session_replaced", now, unsubscribed)
 
 
 def resync(name: str, now: datetime) -> Frame:
     """Tells a client that it may have missed frames about `name` and must read its state again."""
     data = ResyncData(message="Some updates may have been missed: read the current state over the REST API.")
+    if wallet_of(name) is not None:
+        return Frame(type="resync", channel=name, timestamp=iso_time(now), data=data)
     return Frame(type="resync", market_id=name, timestamp=iso_time(now), data=data)
 
 
@@ -275,7 +344,9 @@ def error(failure: ZmartdError, now: datetime) -> Frame:
     if isinstance(failure, DetailedError) and isinstance(failure.details, AboutMessage):
         about = failure.details
     data = ErrorData(error=failure.message, code=failure.code, field=about.field)
-    return Frame(type="error", market_id=about.market_id, timestamp=iso_time(now), data=data)
+    return Frame(
+        type="error", market_id=about.market_id, channel=about.channel, timestamp=iso_time(now), data=data
+    )
 
 
 def answer(frame: Frame, message_id: str | int | UnsetType) -> bytes:

@@ -8,7 +8,7 @@ import msgspec
 
 from zmartd.log import get_logger
 from zmartd.market.ids import is_address, is_market_id
-from zmartd.realtime.messages import Message, Snapshot, market_stream
+from zmartd.realtime.messages import AnyMessage, Snapshot, decode_message
 from zmartd.realtime.snapshots import snapshot_of
 from zmartd.store import markets, streams
 from zmartd.store.postgres.database import Database
@@ -27,7 +27,6 @@ class StreamHistory:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._decoder = msgspec.json.Decoder(Message)
 
     async def changes(self, horizon: str | None) -> Changes:
         """Which streams have changed since `horizon`, that of an earlier look.
@@ -46,18 +45,22 @@ class StreamHistory:
             await streams.begin_epoch(connection)
         return await self.changes(None)
 
-    async def after(self, positions: Mapping[str, StreamPosition]) -> dict[str, list[Message]]:
-        """The messages of markets after these positions, by market and in order, up to MAX_AT_ONCE of each.
+    async def after(self, positions: Mapping[str, StreamPosition]) -> dict[str, list[AnyMessage]]:
+        """The messages of streams after these positions, by stream and in order, up to MAX_AT_ONCE of each.
 
         What cannot be read is left out.
         """
-        wanted = {market_stream(market_id): position.seq for market_id, position in positions.items()}
+        wanted = {name: position.seq for name, position in positions.items()}
         async with self._database.service_reader() as connection:
             found = await streams.after(connection, wanted, MAX_AT_ONCE)
         return {
-            market_id: self._messages(found.get(market_stream(market_id), ()), position.epoch)
-            for market_id, position in positions.items()
+            name: _messages(name, found.get(name, ()), position.epoch) for name, position in positions.items()
         }
+
+    async def positions(self, names: Sequence[str]) -> dict[str, StreamPosition]:
+        """How far these streams have come."""
+        async with self._database.service_reader() as connection:
+            return await streams.positions(connection, names)
 
     async def snapshots(self, names: Sequence[str]) -> dict[str, Snapshot]:
         """The markets with these ids or addresses, by the name that was asked for. Others are left out."""
@@ -71,13 +74,14 @@ class StreamHistory:
             by_name[market.id] = by_name[market.on_chain_address] = snapshot_of(market)
         return {name: by_name[name] for name in wanted if name in by_name}
 
-    def _messages(self, stored: Sequence[StoredMessage], epoch: str) -> list[Message]:
-        messages: list[Message] = []
-        for one in stored:
-            try:
-                message = self._decoder.decode(one.body)
-            except msgspec.DecodeError as error:  # one of a daemon of a later version
-                log.warning("realtime.unreadable_message", seq=one.seq, reason=str(error))
-            else:
-                messages.append(msgspec.structs.replace(message, position=StreamPosition(epoch, one.seq)))
-        return messages
+
+def _messages(name: str, stored: Sequence[StoredMessage], epoch: str) -> list[AnyMessage]:
+    messages: list[AnyMessage] = []
+    for one in stored:
+        try:
+            message = decode_message(name, one.body)
+        except msgspec.DecodeError as error:  # one of a daemon of a later version
+            log.warning("realtime.unreadable_message", stream=name, seq=one.seq, reason=str(error))
+        else:
+            messages.append(msgspec.structs.replace(message, position=StreamPosition(epoch, one.seq)))
+    return messages

@@ -1,10 +1,12 @@
-"""Sends the messages of streams to the WebSocket clients that subscribed to their markets."""
+"""Sends the messages of streams to the WebSocket clients that subscribed to their markets or wallets."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
+from typing import Any, TypeVar
 
 from msgspec import UNSET, UnsetType
 
@@ -18,8 +20,8 @@ from zmartd.realtime.client import Client, FrameWriter, deliver_to_all
 from zmartd.realtime.encodings import Encode, text_frame
 from zmartd.realtime.followed import FollowedStreams, History, StreamUnavailable
 from zmartd.realtime.frame_data import AboutMessage
-from zmartd.realtime.frames import Broadcast
-from zmartd.realtime.messages import Message
+from zmartd.realtime.frames import Broadcast, Frame
+from zmartd.realtime.messages import Gap, market_of, market_stream, wallet_of
 from zmartd.realtime.outbox import Outbox
 from zmartd.realtime.stream import Stream
 from zmartd.store.streams import StreamPosition
@@ -52,11 +54,20 @@ class TooManySubscriptions(DetailedError[AboutMessage]):
         super().__init__(AboutMessage(market_id=market_id))
 
 
+class ForeignStream(DetailedError[AboutMessage]):
+    """A wallet's stream is for that wallet alone: sign in as it first."""
+
+    code = "foreign_stream"
+
+    def __init__(self, channel: str) -> None:
+        super().__init__(AboutMessage(field="channel", channel=channel))
+
+
 class Hub:
     """The clients of this daemon and what they are subscribed to.
 
-    A client can name a market by its id or its address; its frames use the same name. Messages arrive only
-    while `run` runs.
+    A client can name a market by its id or its address; its frames use the same name. A wallet's stream has
+    its own name. Messages arrive only while `run` runs.
     """
 
     def __init__(
@@ -75,9 +86,12 @@ class Hub:
         self._clients: set[Client] = set()
         self._outbox = Outbox(settings.max_buffered_bytes, clock)
         self._subscribed: dict[str, dict[str, Clients]] = {}
-        """By market, and by the names that clients gave it: those that get its messages."""
-        self._waiting: dict[str, Clients] = {}
-        """By name: those that get its messages once its state can be read."""
+        """By stream, and by the names that clients gave it: those that get its messages."""
+        self._waiting: dict[str, dict[Client, StreamPosition | None]] = {}
+        """By name: those that get its messages once it can be read, and after which position, if any."""
+        self._paused: dict[Client, dict[str, StreamPosition | None]] = {}
+        """By name: wallets' streams of clients whose sessions are not known to go on."""
+        self._wake = asyncio.Event()
         self._every: Clients = {}
         self._listening = asyncio.Event()
         self._turn_seconds = turn_seconds
@@ -88,11 +102,11 @@ class Hub:
             tasks.create_task(self._streams.run())
             tasks.create_task(self._serve_waiting())
             async for item in self._bus.listen():
-                if isinstance(item, Message):
-                    self._streams.receive(item)
-                else:
+                if isinstance(item, Gap):
                     self._streams.look_now()
                     self._listening.set()
+                else:
+                    self._streams.receive(item)
 
     async def listening(self) -> None:
         """Return when the hub receives messages."""
@@ -123,9 +137,10 @@ class Hub:
 
         With `since` everything after it is sent instead, if it can all be had. `message_id`: that of the
         answer. A repeated call repeats the answer. One client's calls must not overlap. Raises
-        TooManySubscriptions; UnknownMarket, or StreamUnavailable for `*`, after which the client is not
-        subscribed to it.
+        TooManySubscriptions; UnknownMarket, ForeignStream, or StreamUnavailable for `*` and for a wallet
+        whose session cannot be checked, after which the client is not subscribed to it.
         """
+        self._require_own(client, name)
         if name not in client.subscriptions:
             if len(client.subscriptions) >= self._settings.max_subscriptions:
                 raise TooManySubscriptions(name)
@@ -137,26 +152,28 @@ class Hub:
         try:
             stream, missed = await self._find(name, since)
         except UnknownMarket:
-            if name in client.subscriptions:
-                client.subscriptions.remove(name)
+            _forget(client, name)
             raise
         except (ZmartdError, TimeoutError) as error:
             # Later frames are of use without it, and it comes as soon as it can be read.
-            log.warning("realtime.snapshot_failed", market=name, reason=repr(error))
+            log.warning("realtime.snapshot_failed", name=name, reason=repr(error))
             if name in client.subscriptions:
-                answer = frames.subscribed(name, client.subscriptions, None, self._now())
+                answer = self._unknown(name, client)
                 client.send(frames.answer(answer, message_id))
                 self._waiting.setdefault(name, {})[client] = None
             return
         if client.closed or name not in client.subscriptions:
             return
+        try:
+            self._require_own(client, name)
+        except ZmartdError:
+            _forget(client, name)
+            raise
         if since is not None and missed is not None and _fits(client, missed, name):
-            answer = frames.resumed(name, client.subscriptions, since, self._now())
+            answer = self._resumed(name, client, since)
         else:
             recovered = UNSET if since is None else False
-            answer = frames.subscribed(
-                name, client.subscriptions, stream.snapshot, self._now(), recovered=recovered
-            )
+            answer = self._answer(name, client, stream, recovered)
             missed = _after_snapshot(stream)
         client.send(frames.answer(answer, message_id))
         self._admit(client, name, stream, missed)
@@ -164,10 +181,45 @@ class Hub:
     def unsubscribe(self, client: Client, name: str, message_id: str | int | UnsetType = UNSET) -> None:
         """Send no more about this market. It is answered even if there was no subscription."""
         if name in client.subscriptions:
-            client.subscriptions.remove(name)
+            _forget(client, name)
             self._leave(client, name)
         answer = frames.unsubscribed(name, client.subscriptions, self._now())
         client.send(frames.answer(answer, message_id))
+
+    def sign_in(self, client: Client, wallet: str) -> Sequence[str]:
+        """Let a client see whole wallets, and subscribe to what is for this wallet alone.
+
+        Returns the subscriptions that have ended, because they were for another wallet.
+        """
+        ended = () if client.wallet in (None, wallet) else self.sign_out(client)
+        client.wallet = wallet
+        self.set_trusted(client, True)
+        return ended
+
+    def sign_out(self, client: Client) -> Sequence[str]:
+        """Make a client an anonymous one. Returns the subscriptions that have ended with that."""
+        ended = [name for name in client.subscriptions if wallet_of(name) is not None]
+        for name in ended:
+            _forget(client, name)
+            self._leave(client, name)
+        client.wallet, client.signed_in = None, False
+        return ended
+
+    def set_trusted(self, client: Client, trusted: bool) -> None:
+        """Whether the session of a client is known to go on. While it is not, its wallet's stream pauses."""
+        if client.signed_in is trusted:
+            return
+        client.signed_in = trusted
+        if trusted:
+            for name, since in self._paused.pop(client, {}).items():
+                self._waiting.setdefault(name, {})[client] = since
+            self._wake.set()
+            return
+        for name in client.subscriptions:
+            if wallet_of(name) is not None and client in self._subscribed.get(name, {}).get(name, ()):
+                position = self._streams.position(name)
+                self._leave(client, name)
+                self._paused.setdefault(client, {})[name] = position
 
     def close(self, code: int, reason: str) -> None:
         """Close all connections."""
@@ -176,20 +228,24 @@ class Hub:
 
     def tell(self, stream: Stream, broadcasts: Sequence[Broadcast]) -> None:
         """Send messages of a stream to its subscribers."""
-        names = self._subscribed.get(stream.market_id, {})
+        names = self._subscribed.get(stream.name, {})
         for name, clients in names.items():
             deliver_to_all(clients, broadcasts, name)
-        if self._every:
+        market_id = market_of(stream.name)
+        if self._every and market_id is not None:
             others = [one for one in self._every if not any(one in clients for clients in names.values())]
-            deliver_to_all(others, broadcasts, stream.market_id)
+            deliver_to_all(others, broadcasts, market_id)
 
-    def lose(self, market_id: str) -> None:
-        """Tell the subscribers of a market that they may have missed messages; its state follows."""
-        for name, clients in self._subscribed.pop(market_id, {}).items():
+    def lose(self, stream_name: str) -> None:
+        """Tell the subscribers of a stream that they may have missed messages; its state follows."""
+        for name, clients in self._subscribed.pop(stream_name, {}).items():
             frame = frames.resync(name, self._now()).encode()
             for client in clients:
                 client.send(frame)
-            self._waiting.setdefault(name, {}).update(clients)
+            self._waiting.setdefault(name, {}).update(dict.fromkeys(clients))
+        market_id = market_of(stream_name)
+        if market_id is None:
+            return
         frame = frames.resync(market_id, self._now()).encode()
         for client in self._every:
             client.send(frame)
@@ -200,9 +256,9 @@ class Hub:
         for client in self._every:
             client.send(frame)
 
-    def want(self, market_id: str) -> bool:
-        """Whether anybody is subscribed to this market by itself."""
-        return market_id in self._subscribed
+    def want(self, name: str) -> bool:
+        """Whether anybody is subscribed to this stream by itself."""
+        return name in self._subscribed
 
     def want_every(self) -> bool:
         """Whether anybody is subscribed to all markets."""
@@ -215,8 +271,7 @@ class Hub:
                 async with asyncio.timeout(self._turn_seconds):
                     await self._streams.looked()
             except (ZmartdError, TimeoutError) as error:
-                if EVERY_MARKET in client.subscriptions:
-                    client.subscriptions.remove(EVERY_MARKET)
+                _forget(client, EVERY_MARKET)
                 raise StreamUnavailable from error
         if client.closed or EVERY_MARKET not in client.subscriptions:
             return
@@ -225,62 +280,120 @@ class Hub:
         self._every[client] = None
 
     async def _serve_waiting(self) -> None:
-        """Send those who wait for a market's state what it is, again and again, until cancelled."""
+        """Send those who wait for a stream what they lack of it, again and again, until cancelled."""
         while True:
-            await self._clock.sleep(RETRY_SECONDS)
-            for name in list(self._waiting):
-                try:
-                    stream, _ = await self._find(name, None)
-                except UnknownMarket:
-                    self._end(name)
-                except (ZmartdError, TimeoutError):
-                    break
-                else:
-                    assert stream.snapshot is not None, "a stream that was found has one"
-                    frame = frames.snapshot_frame(stream.snapshot, name).encode()
-                    for client in self._waiting.pop(name, {}):
-                        client.send(frame)
-                        self._admit(client, name, stream, _after_snapshot(stream))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(RETRY_SECONDS):
+                    await self._wake.wait()
+            self._wake.clear()
+            with suppress(ZmartdError, TimeoutError):
+                for name, clients in list(self._waiting.items()):
+                    for since in dict.fromkeys(clients.values()):
+                        await self._serve(name, since)
+
+    async def _serve(self, name: str, since: StreamPosition | None) -> None:
+        """Serve those who wait for a stream after the same position. Raises TimeoutError, ZmartdError."""
+        try:
+            stream, missed = await self._find(name, since)
+        except UnknownMarket:
+            self._end(name)
+            return
+        for client, after in list(self._waiting.get(name, {}).items()):
+            if after != since:
+                continue
+            _remove(self._waiting, name, client)
+            if wallet_of(name) is not None and not client.signed_in:
+                self._paused.setdefault(client, {})[name] = since
+            elif since is not None and missed is not None and _fits(client, missed, name):
+                self._admit(client, name, stream, missed)
+            else:
+                if since is not None:
+                    client.send(frames.resync(name, self._now()).encode())
+                client.send(self._state(name, stream).encode())
+                self._admit(client, name, stream, _after_snapshot(stream))
 
     async def _find(
         self, name: str, since: StreamPosition | None
     ) -> tuple[Stream, Sequence[Broadcast] | None]:
-        """A market's stream with its snapshot, and what it has after `since`.
+        """A wallet's stream, or a market's with its snapshot; and what it has after `since`.
 
         Raises UnknownMarket, TimeoutError, and errors of the database.
         """
         async with asyncio.timeout(self._turn_seconds):
             while True:
-                stream = await self._streams.find(name)
+                private = wallet_of(name) is not None
+                stream = await (self._streams.find_wallet(name) if private else self._streams.find(name))
                 if stream is None:
                     raise _not_found(name)
                 missed = None if since is None else await self._streams.replay(stream, since)
-                if self._streams.follows(stream) and stream.snapshot is not None:
+                if self._streams.follows(stream) and (private or stream.snapshot is not None):
                     return stream, missed
+
+    def _require_own(self, client: Client, name: str) -> None:
+        """Raises ForeignStream, StreamUnavailable unless it is a market's, or of the wallet of the client."""
+        wallet = wallet_of(name)
+        if wallet is not None and wallet != client.wallet:
+            raise ForeignStream(name)
+        if wallet is not None and not client.signed_in:
+            raise StreamUnavailable
+
+    def _answer(
+        self, name: str, client: Client, stream: Stream, recovered: bool | UnsetType = UNSET
+    ) -> Frame:
+        """The answer to a subscription: where the stream is, and the market's state there."""
+        wallet, subscriptions, now = wallet_of(name), client.subscriptions, self._now()
+        if wallet is None:
+            return frames.subscribed(name, subscriptions, stream.snapshot, now, recovered=recovered)
+        return frames.user_state(
+            name, wallet, stream.position, now, subscriptions=subscriptions, recovered=recovered
+        )
+
+    def _resumed(self, name: str, client: Client, since: StreamPosition) -> Frame:
+        """The answer to a subscription that goes on after `since`."""
+        wallet, subscriptions, now = wallet_of(name), client.subscriptions, self._now()
+        if wallet is None:
+            return frames.resumed(name, subscriptions, since, now)
+        return frames.user_state(name, wallet, since, now, subscriptions=subscriptions, recovered=True)
+
+    def _unknown(self, name: str, client: Client) -> Frame:
+        """The answer to a subscription that can only be followed later."""
+        wallet, subscriptions, now = wallet_of(name), client.subscriptions, self._now()
+        if wallet is None:
+            return frames.subscribed(name, subscriptions, None, now)
+        return frames.user_state(name, wallet, None, now, subscriptions=subscriptions)
+
+    def _state(self, name: str, stream: Stream) -> Frame:
+        """Where the stream is, and the market's state there, for clients that may have missed messages."""
+        wallet = wallet_of(name)
+        if wallet is not None:
+            return frames.user_state(name, wallet, stream.position, self._now())
+        assert stream.snapshot is not None, "a stream that was found has one"
+        return frames.snapshot_frame(stream.snapshot, name)
 
     def _admit(self, client: Client, name: str, stream: Stream, missed: Sequence[Broadcast]) -> None:
         """Send a client what it has missed of a stream, and from now on what is new."""
         for broadcast in missed:
             client.deliver(broadcast, name)
-        self._subscribed.setdefault(stream.market_id, {}).setdefault(name, {})[client] = None
+        self._subscribed.setdefault(stream.name, {}).setdefault(name, {})[client] = None
 
     def _leave(self, client: Client, name: str) -> None:
         if name == EVERY_MARKET:
             self._every.pop(client, None)
             return
         _remove(self._waiting, name, client)
-        market_id = self._streams.id_of(name)
-        names = self._subscribed.get(market_id)
+        _remove(self._paused, client, name)
+        stream = market_stream(self._streams.id_of(name)) if wallet_of(name) is None else name
+        names = self._subscribed.get(stream)
         if names is not None:
             _remove(names, name, client)
             if not names:
-                del self._subscribed[market_id]
+                del self._subscribed[stream]
 
     def _end(self, name: str) -> None:
         """End the subscriptions to a market that is not on the chain after all."""
         frame = frames.error(_not_found(name), self._now()).encode()
         for client in self._waiting.pop(name, {}):
-            client.subscriptions.remove(name)
+            _forget(client, name)
             client.send(frame)
 
     def _now(self) -> datetime:
@@ -299,18 +412,30 @@ def _fits(client: Client, broadcasts: Sequence[Broadcast], name: str) -> bool:
 
 def _after_snapshot(stream: Stream) -> Sequence[Broadcast]:
     """What the stream has told since its snapshot: the beginning of a change that is not told whole yet."""
+    if wallet_of(stream.name) is not None:
+        return ()
     assert stream.snapshot is not None, "a stream that was found has one"
     later = stream.since(stream.snapshot.position.seq)
     assert later is not None, "it is never dropped"
     return later
 
 
-def _remove(subscribers: dict[str, Clients], name: str, client: Client) -> None:
-    clients = subscribers.get(name)
-    if clients is not None:
-        clients.pop(client, None)
-        if not clients:
-            del subscribers[name]
+def _forget(client: Client, name: str) -> None:
+    if name in client.subscriptions:
+        client.subscriptions.remove(name)
+
+
+Outer = TypeVar("Outer")
+Inner = TypeVar("Inner")
+
+
+def _remove(entries: dict[Outer, dict[Inner, Any]], outer: Outer, inner: Inner) -> None:
+    """Remove an entry, and with its last one what it is in."""
+    within = entries.get(outer)
+    if within is not None:
+        within.pop(inner, None)
+        if not within:
+            del entries[outer]
 
 
 def _not_found(name: str) -> UnknownMarket:

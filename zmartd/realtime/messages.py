@@ -1,4 +1,4 @@
-"""The messages that daemons exchange about changes of a market, one struct per kind of change.
+"""The messages that daemons exchange about markets, and for single wallets: a struct per kind of change.
 
 Amounts are integers as on the chain: lamports, shares with nine decimals, prices with 1_000_000_000 = 1.0.
 Wallets are not shortened; `realtime.frames` shortens them for anonymous clients.
@@ -10,6 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Literal
 
+import msgspec
 from msgspec import Meta, Struct
 
 from zmartd.chain.commitment import Commitment
@@ -133,7 +134,79 @@ _CHANNELS: dict[type[Change], Channel] = {
 }
 
 
+class WalletPosition(Struct, frozen=True, kw_only=True):
+    """A wallet's position in a market, after everything that was committed with the change."""
+
+    shares_yes: int = 0
+    shares_no: int = 0
+    invested_lamports: int = 0
+    returned_lamports: int = 0
+    claimed_lamports: int = 0
+    has_claimed: bool = False
+    trades_count: int = 0
+
+
+class OwnFill(Struct, frozen=True, kw_only=True, tag="fill"):
+    """A trade of the wallet."""
+
+    market_id: str
+    trade: TradeExecuted
+    position: WalletPosition
+
+
+class OwnClaim(Struct, frozen=True, kw_only=True, tag="claim"):
+    """What the wallet's claim in a finalized market paid."""
+
+    market_id: str
+    claim_id: str
+    amount_lamports: int
+    signature: str
+    slot: int
+    position: WalletPosition
+
+
+class OwnPosition(Struct, frozen=True, kw_only=True, tag="position"):
+    """The wallet's position has changed otherwise: shares were transferred, or something was retracted."""
+
+    market_id: str
+    position: WalletPosition
+
+
+class OwnRetraction(Struct, frozen=True, kw_only=True, tag="retraction"):
+    """A trade or claim of the wallet is not on the chain, or not in this slot, or not like that."""
+
+    market_id: str
+    kind: Literal["trade", "claim"]
+    record_id: str
+    slot: int
+
+
+class OwnPromotion(Struct, frozen=True, kw_only=True, tag="promotion"):
+    """The wallet's trades and claims by id that have become final."""
+
+    trades: tuple[str, ...] = ()
+    claims: tuple[str, ...] = ()
+
+
+TransactionStatus = Literal["sent", "confirmed", "finalized", "failed", "expired"]
+
+
+class OwnTransaction(Struct, frozen=True, kw_only=True, tag="transaction"):
+    """What has become of a transaction that was relayed for the wallet.
+
+    `sent`: recorded, and sent from now on until its fate is known. `error` is the name of what failed.
+    """
+
+    signature: str
+    status: TransactionStatus
+    slot: int | None = None
+    error: str | None = None
+
+
+WalletChange = OwnFill | OwnClaim | OwnPosition | OwnRetraction | OwnPromotion | OwnTransaction
+
 _MARKET = "market:"
+_WALLET = "user:"
 
 
 class Message(Struct, frozen=True, omit_defaults=True):
@@ -165,6 +238,30 @@ class Message(Struct, frozen=True, omit_defaults=True):
         return self.position.seq
 
 
+class WalletMessage(Struct, frozen=True, omit_defaults=True):
+    """A change that one wallet alone is told. The rest is as in `Message`."""
+
+    wallet: Annotated[str, Meta(pattern="^[1-9A-HJ-NP-Za-km-z]{32,44}$")]
+    data: WalletChange
+    occurred_at: Annotated[datetime, Meta(tz=True)]
+    commitment: Commitment | None = None
+    position: StreamPosition | None = None
+
+    @property
+    def stream(self) -> str:
+        """The name of its stream."""
+        return wallet_stream(self.wallet)
+
+    @property
+    def seq(self) -> int:
+        """Its number in the stream. It must have been appended."""
+        assert self.position is not None, "a message has a place once it is appended"
+        return self.position.seq
+
+
+AnyMessage = Message | WalletMessage
+
+
 def market_stream(market_id: str) -> str:
     """The name of a market's stream."""
     return f"{_MARKET}{market_id}"
@@ -173,6 +270,27 @@ def market_stream(market_id: str) -> str:
 def market_of(stream: str) -> str | None:
     """The market whose stream has this name; None for another kind of stream."""
     return stream.removeprefix(_MARKET) if stream.startswith(_MARKET) else None
+
+
+def wallet_stream(wallet: str) -> str:
+    """The name of a wallet's stream."""
+    return f"{_WALLET}{wallet}"
+
+
+def wallet_of(stream: str) -> str | None:
+    """The wallet whose stream has this name; None for another kind of stream."""
+    return stream.removeprefix(_WALLET) if stream.startswith(_WALLET) else None
+
+
+def decode_message(stream: str, body: bytes) -> AnyMessage:
+    """The message of a stream with this name. Raises msgspec.DecodeError."""
+    if wallet_of(stream) is not None:
+        return _wallet_messages.decode(body)
+    return _messages.decode(body)
+
+
+_messages = msgspec.json.Decoder(Message)
+_wallet_messages = msgspec.json.Decoder(WalletMessage)
 
 
 class Gap(Struct, frozen=True):

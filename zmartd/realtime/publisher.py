@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import msgspec
 from asyncpg import Connection
 
 from zmartd.realtime.bus import Bus
-from zmartd.realtime.messages import Message
+from zmartd.realtime.messages import AnyMessage
 from zmartd.store import streams
+
+M = TypeVar("M", bound=AnyMessage)
 
 
 class Publisher(Protocol):
-    async def append(self, connection: Connection, messages: Sequence[Message]) -> list[Message]:
-        """Append messages to the streams of their markets, in order, and return them with their positions.
+    async def append(self, connection: Connection, messages: Sequence[M]) -> list[M]:
+        """Append messages to their streams, in order, and return them with their positions.
 
         Takes the service transaction that makes the changes, and is the last that is done in it.
         """
 
-    async def publish(self, messages: Sequence[Message]) -> None:
+    async def publish(self, messages: Sequence[AnyMessage]) -> None:
         """Publish messages that are committed. What fails here is made up for by the hubs."""
 
 
@@ -30,7 +32,7 @@ class StreamPublisher:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
 
-    async def append(self, connection: Connection, messages: Sequence[Message]) -> list[Message]:
+    async def append(self, connection: Connection, messages: Sequence[M]) -> list[M]:
         encoded = [(message.stream, msgspec.json.encode(message)) for message in messages]
         positions = await streams.append(connection, encoded)
         return [
@@ -38,15 +40,15 @@ class StreamPublisher:
             for message, position in zip(messages, positions, strict=True)
         ]
 
-    async def publish(self, messages: Sequence[Message]) -> None:
+    async def publish(self, messages: Sequence[AnyMessage]) -> None:
         await self._bus.publish(messages)
 
 
 class NoPublisher:
     """For an index that nobody subscribes to."""
 
-    async def append(self, connection: Connection, messages: Sequence[Message]) -> list[Message]:
+    async def append(self, connection: Connection, messages: Sequence[M]) -> list[M]:
         return list(messages)
 
-    async def publish(self, messages: Sequence[Message]) -> None:
+    async def publish(self, messages: Sequence[AnyMessage]) -> None:
         pass

@@ -9,6 +9,7 @@ import msgspec
 
 from zmartd.realtime.frames import Broadcast
 from zmartd.realtime.messages import (
+    AnyMessage,
     MarketUpdate,
     Message,
     PriceUpdate,
@@ -26,7 +27,7 @@ MAX_RECENT = 1_000
 
 
 class Stream:
-    """The stream of a market, from the position after which this daemon follows it.
+    """The stream of a market or a wallet, from the position after which this daemon follows it.
 
     `receive` takes messages however they come and returns each once and in order. It does no input or output:
     whoever has it fetches what is `behind`.
@@ -41,26 +42,26 @@ class Stream:
         "_snapshot",
         "_unsettled",
         "epoch",
-        "market_id",
+        "name",
         "seq",
     )
 
     def __init__(
         self,
-        market_id: str,
+        name: str,
         position: StreamPosition,
         *,
         max_early: int = MAX_EARLY,
         max_recent: int = MAX_RECENT,
     ) -> None:
-        self.market_id = market_id
+        self.name = name
         self.epoch = position.epoch
         self.seq = position.seq
         """The number of the newest message that was returned."""
         self._known = position.seq
         self._max_early = max_early
         self._max_recent = max_recent
-        self._early: dict[int, Message] = {}
+        self._early: dict[int, AnyMessage] = {}
         self._recent: deque[Broadcast] = deque(maxlen=max_recent)
         self._snapshot: Snapshot | None = None
         self._unsettled = False
@@ -94,7 +95,7 @@ class Stream:
         """Note that the stream has a message with this number."""
         self._known = max(self._known, seq)
 
-    def receive(self, messages: Iterable[Message]) -> list[Broadcast]:
+    def receive(self, messages: Iterable[AnyMessage]) -> list[Broadcast]:
         """The messages that are new and have all before them, in order."""
         ready: list[Broadcast] = []
         for message in messages:
@@ -106,7 +107,7 @@ class Stream:
                 if len(self._early) < self._max_early:
                     self._early[position.seq] = message
                 continue
-            following: Message | None = message
+            following: AnyMessage | None = message
             while following is not None:
                 self.seq += 1
                 self._settle(following)
@@ -126,7 +127,7 @@ class Stream:
             return None
         return tuple(self._recent)[-missed:]
 
-    def remember(self, messages: Sequence[Message]) -> None:
+    def remember(self, messages: Sequence[AnyMessage]) -> None:
         """Keep older messages, in order, for clients that resume from before those in memory."""
         oldest = self.seq - len(self._recent) + 1
         older = [Broadcast(one) for one in messages if one.seq < oldest]
@@ -163,10 +164,12 @@ class Stream:
             self._settle(broadcast.message)
         return True
 
-    def _settle(self, message: Message) -> None:
+    def _settle(self, message: AnyMessage) -> None:
         """Bring the snapshot up to `message`, or leave it where the message is one of several of a change."""
         snapshot, position = self._snapshot, message.position
         if snapshot is None or position is None or position.seq <= snapshot.position.seq:
+            return
+        if not isinstance(message, Message):
             return
         data = message.data
         match data:

@@ -8,10 +8,9 @@ from datetime import datetime
 from asyncpg import Connection
 from msgspec import Struct
 
-from zmartd import config
 from zmartd.chain.signed_transactions import Fate, SignedTransaction
 from zmartd.errors import DetailedError
-from zmartd.store.postgres.database import Database
+from zmartd.store.postgres.reader import Reads
 
 RETRY_AFTER_SECONDS = 5
 """Within this time most transactions are confirmed and no longer count as pending."""
@@ -31,16 +30,19 @@ with place as (
         (signature, wire, last_valid_block_height, purpose, relayed_for, min_shares)
     select $1, $2, $3, $4, $5, $7 from place where is_free
     on conflict (signature) do nothing
+    returning signature
 )
-select is_free from place
+select is_free, (select count(*) from recorded) = 1 as is_new from place
 """
 _RECORD_FATE = """
 update outbox_transactions set status = $2, slot = $3, error = $4, settled_at = now()
  where signature = $1 and status = 'pending'
+returning relayed_for
 """
 _REOPEN = """
 update outbox_transactions set status = 'pending', slot = null, error = null, settled_at = null
  where signature = $1 and slot is not null
+returning relayed_for
 """
 _PURGE = """
 delete from outbox_transactions where signature in (
@@ -58,6 +60,10 @@ _FIND = """
 select signature, wire, last_valid_block_height, purpose, relayed_for, min_shares, status, slot, error,
        created_at, settled_at as ended_at
   from outbox_transactions where signature = $1
+"""
+_RELAYED = """
+select signature, relayed_for, slot from outbox_transactions
+ where signature = any($1::text[]) and relayed_for is not null order by signature
 """
 _PENDING_STATUS = "pending"
 _LOCK_PURPOSE = "select pg_advisory_xact_lock(hashtextextended($1 || ':' || $2, 8))"
@@ -111,73 +117,95 @@ class OutboxClaim(Struct, frozen=True):
     landed_slot: int | None
 
 
-class DatabaseOutbox:
-    """`chain.sender.Outbox` in Postgres. Each call is a transaction of its own, durable when it returns.
+class RelayedTransaction(Struct, frozen=True):
+    """A transaction that was relayed for a wallet. `slot` is that of its block, if it is known."""
 
-    Raises DatabaseUnavailable and the like.
+    signature: str
+    wallet: str
+    slot: int | None
+
+
+async def record(connection: Connection, transaction: SignedTransaction, max_pending: int) -> bool:
+    """Record a transaction that is pending; whether it is new. Takes a service transaction of its own.
+
+    Raises TooManyPending when the wallet that it is relayed for has `max_pending` pending ones.
     """
-
-    def __init__(self, database: Database, settings: config.TransactionSettings) -> None:
-        self._database = database
-        self._max_pending_per_wallet = settings.max_pending_per_wallet
-        self._keep_days = settings.keep_days
-
-    async def record(self, transaction: SignedTransaction) -> None:
-        """Raises TooManyPending when the wallet that it is relayed for has too many pending ones."""
-        values = (
-            transaction.signature,
-            transaction.wire,
-            transaction.last_valid_block_height,
-            transaction.purpose,
-            transaction.relayed_for,
-        )
-        async with self._database.service() as connection:
-            if transaction.relayed_for is None:
-                await connection.execute(_RECORD, *values)
-                return
-            # A statement of its own: the next one must see what the last holder of the lock wrote.
-            await connection.execute(_LOCK_WALLET, transaction.relayed_for)
-            if not await connection.fetchval(
-                _RECORD_RELAYED, *values, self._max_pending_per_wallet, transaction.min_shares
-            ):
-                raise TooManyPending(self._max_pending_per_wallet)
-
-    async def record_fate(self, signature: str, fate: Fate, slot: int | None, error: str | None) -> None:
-        """Also deletes up to 100 entries that ended longer ago than they are kept."""
-        async with self._database.service() as connection:
-            await connection.execute(_RECORD_FATE, signature, fate.value, slot, error)
-            await connection.execute(_PURGE, self._keep_days)
-
-    async def pending(self) -> Sequence[SignedTransaction]:
-        async with self._database.service_reader() as connection:
-            return [SignedTransaction(**dict(row)) for row in await connection.fetch(_PENDING)]
-
-    async def find(self, signature: str) -> OutboxEntry | None:
-        """A transaction that this daemon or another one has sent."""
-        async with self._database.service_reader() as connection:
-            row = await connection.fetchrow(_FIND, signature)
-        if row is None:
-            return None
-        return OutboxEntry(
-            transaction=SignedTransaction(
-                row["signature"],
-                row["wire"],
-                row["last_valid_block_height"],
-                row["purpose"],
-                row["relayed_for"],
-                row["min_shares"],
-            ),
-            fate=None if row["status"] == _PENDING_STATUS else Fate(row["status"]),
-            slot=row["slot"],
-            error=row["error"],
-            created_at=row["created_at"],
-            ended_at=row["ended_at"],
-        )
+    values = (
+        transaction.signature,
+        transaction.wire,
+        transaction.last_valid_block_height,
+        transaction.purpose,
+        transaction.relayed_for,
+    )
+    if transaction.relayed_for is None:
+        done: str = await connection.execute(_RECORD, *values)
+        return done.endswith(" 1")
+    # A statement of its own: the next one must see what the last holder of the lock wrote.
+    await connection.execute(_LOCK_WALLET, transaction.relayed_for)
+    row = await connection.fetchrow(_RECORD_RELAYED, *values, max_pending, transaction.min_shares)
+    assert row is not None, "it selects one row"
+    if not row["is_free"]:
+        raise TooManyPending(max_pending)
+    is_new: bool = row["is_new"]
+    return is_new
 
 
-async def reopen(connection: Connection, signature: str) -> None:
-    """Make a transaction pending again that was in a block. Takes a service transaction."""
-    await connection.execute(_REOPEN, signature)
+async def record_fate(
+    connection: Connection, signature: str, fate: Fate, slot: int | None, error: str | None
+) -> str | None:
+    """Record how a pending transaction ended. Returns the wallet that it was relayed for, if any.
+
+    Takes a service transaction.
+    """
+    wallet: str | None = await connection.fetchval(_RECORD_FATE, signature, fate.value, slot, error)
+    return wallet
+
+
+async def purge(connection: Connection, keep_days: int) -> None:
+    """Delete up to 100 entries that ended longer ago. Takes a service transaction."""
+    await connection.execute(_PURGE, keep_days)
+
+
+async def pending(connection: Reads) -> list[SignedTransaction]:
+    """The transactions whose fate is not known, oldest first."""
+    return [SignedTransaction(**dict(row)) for row in await connection.fetch(_PENDING)]
+
+
+async def relayed(connection: Connection, signatures: Sequence[str]) -> list[RelayedTransaction]:
+    """Those of these transactions that were relayed for a wallet. Takes a service transaction."""
+    rows = await connection.fetch(_RELAYED, signatures)
+    return [RelayedTransaction(row["signature"], row["relayed_for"], row["slot"]) for row in rows]
+
+
+async def find(connection: Reads, signature: str) -> OutboxEntry | None:
+    """A transaction that this daemon or another one has sent."""
+    row = await connection.fetchrow(_FIND, signature)
+    if row is None:
+        return None
+    return OutboxEntry(
+        transaction=SignedTransaction(
+            row["signature"],
+            row["wire"],
+            row["last_valid_block_height"],
+            row["purpose"],
+            row["relayed_for"],
+            row["min_shares"],
+        ),
+        fate=None if row["status"] == _PENDING_STATUS else Fate(row["status"]),
+        slot=row["slot"],
+        error=row["error"],
+        created_at=row["created_at"],
+        ended_at=row["ended_at"],
+    )
+
+
+async def reopen(connection: Connection, signature: str) -> str | None:
+    """Make a transaction pending again that was in a block.
+
+    Returns the wallet that it is relayed for, if any. Takes a service transaction.
+    """
+    wallet: str | None = await connection.fetchval(_REOPEN, signature)
+    return wallet
 
 
 async def claim(

@@ -68,6 +68,10 @@ select stream.name, message.seq, message.body
                       where stream_id = stream.id and seq > wanted.after order by seq limit $3) as message
  order by stream.name, message.seq
 """
+_POSITIONS = """
+select wanted.name, zmartd.stream_epoch() || ':' || coalesce(stream.seq, 0) as position
+  from unnest($1::text[]) as wanted (name) left join streams as stream using (name)
+"""
 _PURGE = """
 delete from stream_messages where (stream_id, seq) in (
     select stream_id, seq from stream_messages
@@ -161,6 +165,12 @@ async def after(
     for row in await connection.fetch(_AFTER, list(positions), list(positions.values()), limit):
         found.setdefault(row["name"], []).append(StoredMessage(row["seq"], row["body"]))
     return found
+
+
+async def positions(connection: Reads, names: Sequence[str]) -> dict[str, StreamPosition]:
+    """How far each of these streams has come."""
+    rows = await connection.fetch(_POSITIONS, names)
+    return {row["name"]: StreamPosition.parse(row["position"]) for row in rows}
 
 
 async def purge(connection: Connection, older_than: timedelta, limit: int) -> int:

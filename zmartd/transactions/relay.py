@@ -27,10 +27,11 @@ from zmartd.chain.transport import RpcRejected
 from zmartd.clock import Clock
 from zmartd.faults import Point, reached
 from zmartd.indexer.fetch import Fetcher, TransactionDetails, TransactionNotFound, TransactionUnread
-from zmartd.store.outbox import DatabaseOutbox, OutboxEntry
+from zmartd.store.outbox import OutboxEntry
 from zmartd.transactions.admission import AdmittedTransaction, TransactionRefused
 from zmartd.transactions.funds import Funds
 from zmartd.transactions.lookup_limit import LookupLimit
+from zmartd.transactions.outbox import DatabaseOutbox
 from zmartd.transactions.price_protection import PriceMoved, PriceMovedDetails
 from zmartd.transactions.spending import check_spending
 from zmartd.transactions.submission import Submission, Submitter
@@ -107,7 +108,8 @@ class Relay:
         elif sent.fate is None:
             submission = await self._submitter.submit_recorded(sent.transaction)
         elif await self._has_left_the_chain(sent):
-            submission = await self._submitter.submit_anew(sent.transaction)
+            await self._outbox.reopen(transaction.signature)
+            submission = await self._submitter.submit_recorded(sent.transaction)
         else:
             return await self._within_patience(self._settled(sent, sent.fate))
         return await self._within_patience(self._executed(submission))

@@ -74,12 +74,6 @@ class Submitter:
         """Send a transaction that is in the outbox already and whose fate is not known."""
         return self._submission(transaction, await self._sender.begin_recorded(transaction))
 
-    async def submit_anew(self, transaction: SignedTransaction) -> Submission:
-        """Send a transaction again that was in a block and is in none any more."""
-        async with self._database.service() as connection:
-            await outbox.reopen(connection, transaction.signature)
-        return await self.submit_recorded(transaction)
-
     async def submit_once(
         self,
         market_id: str,

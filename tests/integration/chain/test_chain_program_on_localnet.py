@@ -33,8 +33,8 @@ from zmartd.config import TransactionSettings
 from zmartd.embedded.localnet import LocalnetSettings, running
 from zmartd.market import lmsr
 from zmartd.market.lifecycle import MarketState, VoteKind
-from zmartd.store.outbox import DatabaseOutbox
 from zmartd.store.postgres.database import Database
+from zmartd.transactions.outbox import DatabaseOutbox
 
 IDL = default_idl()
 CODEC = Codec(IDL)

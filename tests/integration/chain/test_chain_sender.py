@@ -27,9 +27,10 @@ from zmartd.config import TransactionSettings
 from zmartd.embedded.localnet import Endpoints
 from zmartd.errors import ZmartdError
 from zmartd.faults import Point, watching
-from zmartd.store.outbox import DatabaseOutbox, claim
+from zmartd.store.outbox import claim
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.errors import DatabaseUnavailable
+from zmartd.transactions.outbox import DatabaseOutbox
 
 NOBODY = Pubkey([77] * 32)
 MARKET = "ab" * 32

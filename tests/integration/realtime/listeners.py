@@ -16,7 +16,17 @@ from zmartd.chain.commitment import Commitment
 from zmartd.market.fees import TradeFees
 from zmartd.market.lifecycle import MarketState
 from zmartd.realtime.bus import Bus
-from zmartd.realtime.messages import Change, DiscussionChange, Gap, MarketUpdate, Message, TradeExecuted
+from zmartd.realtime.messages import (
+    AnyMessage,
+    Change,
+    DiscussionChange,
+    Gap,
+    MarketUpdate,
+    Message,
+    TradeExecuted,
+    WalletChange,
+    WalletMessage,
+)
 from zmartd.realtime.publisher import StreamPublisher
 from zmartd.store import markets
 from zmartd.store.postgres.database import Database
@@ -106,7 +116,19 @@ class Markets:
                 said.append(message(change, market_id))
             return await self._publisher.append(connection, said)
 
-    async def publish(self, messages: Sequence[Message]) -> None:
+    async def tell(self, wallet: str, *changes: WalletChange) -> list[WalletMessage]:
+        """Commit messages for one wallet, and publish them."""
+        committed = await self.commit_for(wallet, *changes)
+        await self.publish(committed)
+        return committed
+
+    async def commit_for(self, wallet: str, *changes: WalletChange) -> list[WalletMessage]:
+        """Commit messages for one wallet, and die before they are published."""
+        async with self._database.service() as connection:
+            said = [WalletMessage(wallet, change, AT, "confirmed") for change in changes]
+            return await self._publisher.append(connection, said)
+
+    async def publish(self, messages: Sequence[AnyMessage]) -> None:
         await self._publisher.publish(messages)
 
 
@@ -165,7 +187,7 @@ class Reader:
     def __init__(self, bus: Bus) -> None:
         self._items = bus.listen()
 
-    async def next(self) -> Message | Gap:
+    async def next(self) -> AnyMessage | Gap:
         async with asyncio.timeout(120):
             return await anext(self._items)
 

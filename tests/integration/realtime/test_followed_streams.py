@@ -13,7 +13,7 @@ from zmartd.realtime.bus import Bus
 from zmartd.realtime.followed import StreamUnavailable
 from zmartd.realtime.history import StreamHistory
 from zmartd.realtime.hub import EVERY_MARKET, Hub
-from zmartd.realtime.messages import Message, Snapshot
+from zmartd.realtime.messages import AnyMessage, Snapshot
 from zmartd.store import streams
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.errors import DatabaseUnavailable
@@ -46,7 +46,7 @@ class StumblingHistory(StreamHistory):
         await self.reading.wait()
         return found
 
-    async def after(self, positions: Mapping[str, StreamPosition]) -> dict[str, list[Message]]:
+    async def after(self, positions: Mapping[str, StreamPosition]) -> dict[str, list[AnyMessage]]:
         if self.failing:
             self.failures += 1
             raise DatabaseUnavailable

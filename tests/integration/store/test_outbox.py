@@ -8,8 +8,9 @@ import pytest
 from tests.integration.store.rows import insert_market, signature, wallet
 from zmartd.chain.signed_transactions import Fate, SignedTransaction
 from zmartd.config import TransactionSettings
-from zmartd.store.outbox import DatabaseOutbox, PendingTransactionsDetails, TooManyPending, claim
+from zmartd.store.outbox import PendingTransactionsDetails, TooManyPending, claim
 from zmartd.store.postgres.database import Database
+from zmartd.transactions.outbox import DatabaseOutbox
 
 
 def transaction(name: str) -> SignedTransaction:

@@ -7,8 +7,9 @@ import pytest
 from zmartd.chain.signed_transactions import Fate, SignedTransaction
 from zmartd.config import TransactionSettings
 from zmartd.market.ids import base58_encode
-from zmartd.store.outbox import DatabaseOutbox, OutboxClaim, claim
+from zmartd.store.outbox import OutboxClaim, claim
 from zmartd.store.postgres.database import Database
+from zmartd.transactions.outbox import DatabaseOutbox
 
 MARKET, OTHER_MARKET = "ab" * 32, "cd" * 32
 

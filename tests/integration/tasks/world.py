@@ -42,11 +42,11 @@ from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.realtime.bus import Bus
 from zmartd.realtime.publisher import StreamPublisher
 from zmartd.store import dispute_requests, markets, votes
-from zmartd.store.outbox import DatabaseOutbox
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.rls import Caller
 from zmartd.tasks.base import PeriodicTask
 from zmartd.tasks.context import TaskContext
+from zmartd.transactions.outbox import DatabaseOutbox
 from zmartd.transactions.submission import Submitter
 
 PROGRAM_ID = Pubkey.from_string("7h3gXfBfYFueFVLYyfL5Qo1QGsf4GQUfW96FKVgnUsJS")

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 from tests.unit.realtime.market_messages import CHAIN_VOTE, EPOCH, MARKET, TRADE, market, message, snapshot
+from zmartd.realtime.messages import market_stream
 from zmartd.realtime.stream import MAX_EARLY, MAX_RECENT, Stream
 from zmartd.store.streams import StreamPosition
 
 
 def stream(seq: int = 0) -> Stream:
-    return Stream(MARKET, StreamPosition(EPOCH, seq))
+    return Stream(market_stream(MARKET), StreamPosition(EPOCH, seq))
 
 
 def snapshot_of(followed: Stream) -> int | None:

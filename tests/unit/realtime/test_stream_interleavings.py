@@ -15,7 +15,7 @@ import pytest
 from msgspec import Struct
 
 from tests.unit.realtime.market_messages import AT, CHAIN_VOTE, EPOCH, MARKET, TRADE, market, message
-from zmartd.realtime.messages import MarketUpdate, Message, Snapshot
+from zmartd.realtime.messages import MarketUpdate, Message, Snapshot, market_stream
 from zmartd.realtime.stream import MAX_EARLY, MAX_RECENT, Stream
 from zmartd.store.streams import StreamPosition
 
@@ -112,7 +112,9 @@ def steps(state: State) -> Iterator[Step]:
         name, new = after("follow")
         snapshot = read_market(new.commits)
         room = state.room
-        new.stream = Stream(MARKET, snapshot.position, max_early=room.early, max_recent=room.recent)
+        new.stream = Stream(
+            market_stream(MARKET), snapshot.position, max_early=room.early, max_recent=room.recent
+        )
         assert new.stream.adopt(snapshot)
         yield Step(name, new)
         return

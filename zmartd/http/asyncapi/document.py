@@ -11,7 +11,7 @@ from zmartd.http.openapi.schemas import Json, Schemas
 from zmartd.http.ws.actions import ACTIONS, ANY_MESSAGE, UNASKED, Action
 from zmartd.realtime.close_codes import CloseCode
 from zmartd.realtime.frame_kinds import FRAME_KINDS, FrameKind, Presence
-from zmartd.realtime.frames import Envelope, FrameType
+from zmartd.realtime.frames import Envelope
 
 _CHANNEL = "websocket"
 _ADDRESS = "/ws"
@@ -99,16 +99,16 @@ def asyncapi() -> Json:
     }
 
 
-def _frame(name: FrameType, kind: FrameKind, around: Mapping[str, Json], schemas: Schemas) -> Json:
+def _frame(name: str, kind: FrameKind, around: Mapping[str, Json], schemas: Schemas) -> Json:
     presence = {field: getattr(kind, field, Presence.ALWAYS) for field in around}
     properties: Json = {
         field: schema for field, schema in around.items() if presence[field] is not Presence.NEVER
     }
-    properties |= {"type": {"const": name}, "data": schemas.of(kind.data)}
+    properties |= {"type": {"const": kind.name}, "data": schemas.of(kind.data)}
     required = [field for field in around if presence[field] is Presence.ALWAYS]
     return {
         "name": name,
-        "title": name,
+        "title": kind.name,
         "summary": kind.summary,
         "payload": {"type": "object", "properties": properties, "required": [*required, "data"]},
     }

@@ -62,6 +62,15 @@ class MarketIdRequired(DetailedError[AboutMessage]):
         super().__init__(AboutMessage(field="market_id"))
 
 
+class UnknownChannel(DetailedError[AboutMessage]):
+    """Unknown channel; send "user" for what is for the wallet of the session alone."""
+
+    code = "unknown_channel"
+
+    def __init__(self, channel: str) -> None:
+        super().__init__(AboutMessage(field="channel", channel=channel[:_SHOWN_LENGTH]))
+
+
 class TokenRequired(DetailedError[AboutMessage]):
     """token required: send a session token from POST /api/auth/login."""
 

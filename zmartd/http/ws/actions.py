@@ -8,13 +8,14 @@ from typing import Final
 from msgspec import Struct
 
 from zmartd.errors import ZmartdError
-from zmartd.http.errors.auth import SessionsUnavailable, Unauthorized
+from zmartd.http.errors.auth import SessionRequired, SessionsUnavailable, Unauthorized
 from zmartd.http.errors.websocket import (
     InvalidMessage,
     MarketIdRequired,
     TokenRequired,
     TooManyMessages,
     UnknownAction,
+    UnknownChannel,
 )
 from zmartd.http.ws.messages import (
     ClientMessage,
@@ -24,8 +25,9 @@ from zmartd.http.ws.messages import (
     SubscribeMessage,
     UnsubscribeMessage,
 )
+from zmartd.realtime.followed import StreamUnavailable
 from zmartd.realtime.frames import FrameType
-from zmartd.realtime.hub import TooManySubscriptions, UnknownMarket
+from zmartd.realtime.hub import ForeignStream, TooManySubscriptions, UnknownMarket
 
 
 class Action(Struct, frozen=True, kw_only=True):
@@ -50,13 +52,21 @@ ACTIONS: Final[Mapping[str, Action]] = {
         message=SubscribeMessage,
         summary="Get what is told of a market, or of all",
         answer="market_state",
-        errors=(MarketIdRequired, UnknownMarket, TooManySubscriptions),
+        errors=(
+            MarketIdRequired,
+            UnknownMarket,
+            UnknownChannel,
+            SessionRequired,
+            ForeignStream,
+            TooManySubscriptions,
+            StreamUnavailable,
+        ),
     ),
     "unsubscribe": Action(
         message=UnsubscribeMessage,
         summary="Get no more of it",
         answer="market_state",
-        errors=(MarketIdRequired,),
+        errors=(MarketIdRequired, UnknownChannel, SessionRequired),
     ),
     "auth": Action(
         message=SignInMessage,

@@ -12,18 +12,19 @@ from msgspec import UNSET, Struct, UnsetType
 from zmartd.clock import Clock
 from zmartd.errors import ZmartdError
 from zmartd.http.auth.sessions import Sessions
-from zmartd.http.errors.auth import Unauthorized
+from zmartd.http.errors.auth import SessionRequired, Unauthorized
 from zmartd.http.errors.websocket import (
     InvalidMessage,
     MarketIdRequired,
     TokenRequired,
     TooManyMessages,
+    UnknownChannel,
 )
 from zmartd.http.kit.identity import Session
 from zmartd.http.ws import messages
 from zmartd.http.ws.messages import (
+    ChannelMessage,
     ClientMessage,
-    MarketMessage,
     MessageId,
     PingMessage,
     SignInMessage,
@@ -40,10 +41,13 @@ from zmartd.realtime.client import Client
 from zmartd.realtime.close_codes import CloseCode
 from zmartd.realtime.frames import Frame
 from zmartd.realtime.hub import Hub
+from zmartd.realtime.messages import wallet_of, wallet_stream
 from zmartd.store.streams import StreamPosition
 
 MAX_WAITING: Final = 8
 """Messages that wait to be acted on. Then no more are read until they have been."""
+OWN_CHANNEL: Final = "user"
+"""The stream of the session's wallet."""
 
 NewestSlot = Callable[[], Awaitable[int | None]]
 """Returns the chain's newest slot that the daemon knows."""
@@ -106,12 +110,12 @@ class WebSocketConnection:
 
     def set_trusted(self, trusted: bool) -> None:
         """Whether the client gets what signed-in wallets get."""
-        self._client.signed_in = trusted
+        self._services.hub.set_trusted(self._client, trusted)
 
     def end_session(self, session: Session, reason: Unauthorized) -> None:
         """Tell the client that it is signed out, and why."""
-        self.set_trusted(False)
-        self._send(frames.session_ended(session.wallet, reason.message, reason.code, self._now()))
+        ended = self._services.hub.sign_out(self._client)
+        self._send(frames.session_ended(session.wallet, reason.message, reason.code, self._now(), ended))
 
     def flooded(self, error: TooManyMessages) -> None:
         """Close the connection of a client that sends too many frames."""
@@ -179,9 +183,9 @@ class WebSocketConnection:
             match message:
                 case SubscribeMessage(since=since):
                     position = None if since is None else StreamPosition(since.epoch, since.seq)
-                    await hub.subscribe(self._client, _market_name(message), message_id, position)
+                    await hub.subscribe(self._client, self._name(message), message_id, position)
                 case UnsubscribeMessage():
-                    hub.unsubscribe(self._client, _market_name(message), message_id)
+                    hub.unsubscribe(self._client, self._name(message), message_id)
                 case SignInMessage(token=token):
                     self._send(await self._sign_in(token), message_id)
                 case PingMessage():
@@ -193,11 +197,32 @@ class WebSocketConnection:
         if not token:
             raise TokenRequired
         session = await self._services.sessions.recognise(token)
+        before = self._client.wallet
         if not self._client.closed:
             self._services.monitor.add(self, session)
-        self.set_trusted(True)
+        if ended := self._services.hub.sign_in(self._client, session.wallet):
+            assert before is not None, "nobody else has such subscriptions"
+            self._send(frames.replaced_session(before, ended, self._now()))
         expires_at = datetime.fromtimestamp(session.expires_at, UTC)
         return frames.authenticated(session.wallet, expires_at, self._now())
+
+    def _name(self, message: ChannelMessage) -> str:
+        """The hub's name of what a message is about.
+
+        A market's address or its id in lower case, `*`, or a wallet's stream. Raises MarketIdRequired,
+        UnknownChannel, SessionRequired.
+        """
+        if message.channel is None:
+            return _market_name(message)
+        if message.market_id is not None:
+            raise InvalidMessage("Send either market_id or channel, not both.", field="channel")
+        if wallet_of(message.channel) is not None:
+            return message.channel
+        if message.channel != OWN_CHANNEL:
+            raise UnknownChannel(message.channel)
+        if self._client.wallet is None:
+            raise SessionRequired
+        return wallet_stream(self._client.wallet)
 
     def _send_error(self, error: ZmartdError, message_id: MessageId | UnsetType = UNSET) -> None:
         _refused.labels(error.code).inc()
@@ -210,7 +235,7 @@ class WebSocketConnection:
         return datetime.fromtimestamp(self._services.clock.time(), UTC)
 
 
-def _market_name(message: MarketMessage) -> str:
+def _market_name(message: ChannelMessage) -> str:
     """The market of a message: its address, `*`, or its id in lower case. Raises MarketIdRequired."""
     name = message.market_id
     if not name:

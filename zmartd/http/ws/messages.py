@@ -40,6 +40,13 @@ class MarketMessage(ClientMessage, frozen=True, kw_only=True):
     ] = None
 
 
+class ChannelMessage(MarketMessage, frozen=True, kw_only=True):
+    channel: Annotated[
+        Annotated[str, Meta(max_length=MAX_MARKET_NAME_LENGTH)] | None,
+        Meta(description='"user": what is for the wallet of the session alone; instead of market_id'),
+    ] = None
+
+
 class Since(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A position in a market's stream, as frames have it."""
 
@@ -47,13 +54,13 @@ class Since(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     seq: Annotated[int, Meta(ge=0, le=2**53, description="the seq of a frame")]
 
 
-class SubscribeMessage(MarketMessage, frozen=True, kw_only=True):
+class SubscribeMessage(ChannelMessage, frozen=True, kw_only=True):
     since: Annotated[
         Since | None, Meta(description='the position of the newest frame: {"epoch": "...", "seq": 12}')
     ] = None
 
 
-class UnsubscribeMessage(MarketMessage, frozen=True, kw_only=True):
+class UnsubscribeMessage(ChannelMessage, frozen=True, kw_only=True):
     pass
 
 

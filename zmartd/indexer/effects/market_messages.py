@@ -124,28 +124,35 @@ def _by_market(
 
 def _change(row: EventRow, fills: Fills) -> Change | None:
     match row.event:
-        case SharesBought() | SharesSold() as trade:
-            buys, fill = isinstance(trade, SharesBought), fills[row.key]
-            return TradeExecuted(
-                trade_id=ids.trade_id(row.signature, row.ordinal),
-                trade_type="buy" if buys else "sell",
-                outcome=trade.outcome,
-                shares=trade.shares,
-                cost_lamports=trade.cost if isinstance(trade, SharesBought) else trade.proceeds,
-                amount_lamports=fill.amount_lamports,
-                fees=fill.fees,
-                price_yes_before=fill.price_yes_before,
-                price_yes=trade.new_price_yes,
-                user_wallet=str(trade.user),
-                signature=row.signature,
-                slot=row.slot,
-            )
+        case SharesBought() | SharesSold():
+            return trade_executed(row, fills[row.key])
         case ProposalVoteSubmitted() | DisputeVoteSubmitted():
             kind = _VOTES[row.event_type]
             vote_id = ids.vote_id(kind, row.signature, row.market_id or "", row.actor or "")
             return VoteCast(vote_type=kind, vote_id=vote_id)
         case _:
             return None
+
+
+def trade_executed(row: EventRow, fill: Fill) -> TradeExecuted:
+    """What is told of a SharesBought or SharesSold event."""
+    trade = row.event
+    if not isinstance(trade, SharesBought | SharesSold):
+        raise TypeError(f"{row.event_type} is not a trade")
+    return TradeExecuted(
+        trade_id=ids.trade_id(row.signature, row.ordinal),
+        trade_type="buy" if isinstance(trade, SharesBought) else "sell",
+        outcome=trade.outcome,
+        shares=trade.shares,
+        cost_lamports=trade.cost if isinstance(trade, SharesBought) else trade.proceeds,
+        amount_lamports=fill.amount_lamports,
+        fees=fill.fees,
+        price_yes_before=fill.price_yes_before,
+        price_yes=trade.new_price_yes,
+        user_wallet=str(trade.user),
+        signature=row.signature,
+        slot=row.slot,
+    )
 
 
 def _retraction(record: Record) -> Retraction | None:

@@ -95,11 +95,11 @@ select exists (
 
 
 class Promoted(Struct, frozen=True):
-    """How many transactions became final, the rows of their events, and when, by the ids of the markets of
+    """The signatures of what became final, the rows of its events, and when, by the ids of the markets of
     these that are on the chain.
     """
 
-    transactions: int
+    signatures: frozenset[str]
     events: Sequence[Record]
     markets: dict[str, datetime]
 
@@ -110,7 +110,7 @@ async def promote(connection: Connection, final: Sequence[TransactionInSlot]) ->
     rows = await connection.fetch(_PROMOTE, [one.signature for one in order], [one.slot for one in order])
     ids = sorted({row["market_id"] for row in rows if row["market_id"] is not None})
     return Promoted(
-        transactions=len({row["tx_signature"] for row in rows}),
+        signatures=frozenset(row["tx_signature"] for row in rows),
         events=[row for row in rows if row["event_type"] is not None],
         markets=_times(await connection.fetch(_PUBLISHED, ids)),
     )

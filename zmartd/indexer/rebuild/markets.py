@@ -24,6 +24,7 @@ from zmartd.indexer.effects import markets
 from zmartd.indexer.effects.apply_effects import apply_effects
 from zmartd.indexer.effects.batch import Batch
 from zmartd.indexer.effects.market_messages import rebuild_messages
+from zmartd.indexer.effects.wallet_messages import wallet_messages
 from zmartd.indexer.events.rows import EventRow, stored_row
 from zmartd.indexer.rebuild.corrections import (
     Correction,
@@ -32,7 +33,7 @@ from zmartd.indexer.rebuild.corrections import (
     elect,
     find_corrections,
 )
-from zmartd.realtime.messages import Message
+from zmartd.realtime.messages import AnyMessage
 
 _DELETE_VOTES = (
     "delete from proposal_votes where market_id = any($1::text[]) and source = 'chain'",
@@ -93,12 +94,12 @@ async def rebuild_markets(
     removed: Sequence[Record],
     recorded: Sequence[EventRow] = (),
     commitment: Commitment = "confirmed",
-) -> list[Message]:
+) -> list[AnyMessage]:
     """Rebuild markets, and reprice the trades of all markets from the slot `rates_from` on, if it is given.
 
     `removed` and `recorded` are the events that the markets have lost, as they were stored, and got, the
-    latter with `commitment`. Returns messages with the time `at` for the markets that this changed. Takes a
-    service transaction.
+    latter with `commitment`. Returns messages with the time `at` for the markets that this changed, and for
+    the wallets of those events. Takes a service transaction.
     """
     if rates_from is not None:
         # Their totals stay what the accounts held: other fees change only their single trades.
@@ -125,9 +126,15 @@ async def rebuild_markets(
     for market_id, correction in corrections.items():
         slots[market_id] = max(slots[market_id], correction.slot)
     after = await markets.advance_markets(connection, slots, batch.commitment)
-    return rebuild_messages(
-        before, after, at, removed=removed, recorded=recorded, fills=traded.fills, commitment=commitment
+    messages: list[AnyMessage] = [
+        *rebuild_messages(
+            before, after, at, removed=removed, recorded=recorded, fills=traded.fills, commitment=commitment
+        )
+    ]
+    messages += await wallet_messages(
+        connection, recorded, batch.market_of, traded.fills, commitment, removed=removed, at=at
     )
+    return messages
 
 
 def _parted(batch: Batch, corrections: Mapping[str, Correction]) -> tuple[Batch, Batch]:

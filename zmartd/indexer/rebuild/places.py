@@ -11,12 +11,12 @@ from zmartd.indexer.effects.configuration import CONFIGURATION_EVENTS, rates_set
 from zmartd.indexer.effects.lifecycle import out_of_order
 from zmartd.indexer.events.places import record_places
 from zmartd.indexer.rebuild.markets import rebuild_markets
-from zmartd.realtime.messages import Message
+from zmartd.realtime.messages import AnyMessage
 
 
 async def place_events(
     connection: Connection, transactions: Sequence[ChainTransaction], *, verified: bool
-) -> list[Message]:
+) -> list[AnyMessage]:
     """Give recorded events the places of these transactions, and derive what follows from their order.
 
     Places that are not `verified` take the place of none. Takes a service transaction.

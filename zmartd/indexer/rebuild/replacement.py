@@ -20,7 +20,7 @@ from zmartd.indexer.events.rows import EventRow, stored_row
 from zmartd.indexer.rebuild.corrections import drop_corrections, end_corrections
 from zmartd.indexer.rebuild.event_diff import EventDiff
 from zmartd.indexer.rebuild.markets import rebuild_markets
-from zmartd.realtime.messages import Message
+from zmartd.realtime.messages import AnyMessage
 
 _SET_ADDRESSES = """
 update markets set on_chain_address = given.address
@@ -53,7 +53,7 @@ async def replace_events(
     commitment: Commitment = "confirmed",
     *,
     compared: Iterable[str] = (),
-) -> list[Message]:
+) -> list[AnyMessage]:
     """Replace event rows, then rebuild the markets in `market_addresses` and all others that lost a row.
 
     `market_addresses` maps ids to addresses and contains every market of `diff.to_record` that may have no
@@ -85,7 +85,7 @@ async def replace_events(
     )
 
 
-async def rebuild_configuration(connection: Connection, at: datetime) -> list[Message]:
+async def rebuild_configuration(connection: Connection, at: datetime) -> list[AnyMessage]:
     """Rebuild the program's configuration from its event rows, and reprice trades where fee rates changed.
 
     Messages bear the time `at`. Takes a service transaction.

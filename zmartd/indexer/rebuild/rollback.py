@@ -15,7 +15,7 @@ from zmartd.indexer.events.removal import remove_transactions
 from zmartd.indexer.events.rows import stored_row
 from zmartd.indexer.rebuild.corrections import end_corrections
 from zmartd.indexer.rebuild.markets import rebuild_markets
-from zmartd.realtime.messages import Message
+from zmartd.realtime.messages import Message, WalletMessage
 
 
 class Rollback(Struct, frozen=True):
@@ -23,6 +23,8 @@ class Rollback(Struct, frozen=True):
 
     events: int
     messages: tuple[Message, ...]
+    private: tuple[WalletMessage, ...] = ()
+    """Those for the wallets of the events."""
 
 
 async def roll_back(
@@ -55,4 +57,8 @@ async def roll_back(
         (stored_row(row).occurred_at for row in removed), default=await connection.fetchval("select now()")
     )
     messages = await rebuild_markets(connection, market_ids, at, rates_from, removed=removed)
-    return Rollback(len(removed), tuple(messages))
+    return Rollback(
+        len(removed),
+        tuple(one for one in messages if isinstance(one, Message)),
+        tuple(one for one in messages if isinstance(one, WalletMessage)),
+    )

@@ -63,13 +63,13 @@ from zmartd.realtime.bus import Bus
 from zmartd.realtime.history import StreamHistory
 from zmartd.realtime.hub import Hub
 from zmartd.realtime.publisher import StreamPublisher
-from zmartd.store.outbox import DatabaseOutbox
 from zmartd.store.postgres.database import Database
 from zmartd.tasks.admin_decisions import AdminDecisions
 from zmartd.tasks.announcements import Announcements
 from zmartd.transactions.admission import Admission
 from zmartd.transactions.funds import Funds
 from zmartd.transactions.lookup_limit import LookupLimit
+from zmartd.transactions.outbox import DatabaseOutbox
 from zmartd.transactions.price_protection import Protections
 from zmartd.transactions.relay import Relay
 from zmartd.transactions.submission import Submitter

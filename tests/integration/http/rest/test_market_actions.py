@@ -19,8 +19,8 @@ from zmartd.config import TransactionSettings, VotingSettings
 from zmartd.market.ids import cid_v0
 from zmartd.market.lifecycle import MarketState
 from zmartd.realtime.messages import Gap, MarketUpdate, Message
-from zmartd.store.outbox import DatabaseOutbox
 from zmartd.store.postgres.database import Database
+from zmartd.transactions.outbox import DatabaseOutbox
 
 EVIDENCE = "QmT78zSuBmuS4z925WZfrqQ1qHaJ56DQaTfyMUF7F8ff5o"
 DAY = 86_400

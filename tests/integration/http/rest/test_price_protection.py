@@ -23,8 +23,8 @@ from zmartd.chain.terms import Rebroadcasts, Terms
 from zmartd.clock import SystemClock
 from zmartd.config import TransactionSettings
 from zmartd.market import lmsr
-from zmartd.store.outbox import DatabaseOutbox
 from zmartd.store.postgres.database import Database
+from zmartd.transactions.outbox import DatabaseOutbox
 
 SEED = 13
 ROUNDS = 16

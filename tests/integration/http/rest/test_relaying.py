@@ -24,9 +24,9 @@ from zmartd.embedded.localnet.chain.blocks import blockhash_blocks
 from zmartd.indexer.events.recording import TransactionInSlot
 from zmartd.indexer.reconcile.reorgs import ReorgCheck
 from zmartd.market.ids import masked
-from zmartd.store.outbox import DatabaseOutbox
 from zmartd.store.postgres.database import Database
 from zmartd.transactions.lookup_limit import LOOKUPS_PER_MINUTE
+from zmartd.transactions.outbox import DatabaseOutbox
 
 PATIENT_SECONDS = 120
 

@@ -13,6 +13,7 @@ from zmartd.http.openapi.declared_errors import told_kinds
 from zmartd.http.ws import messages
 from zmartd.http.ws.actions import ACTIONS
 from zmartd.realtime.close_codes import CloseCode
+from zmartd.realtime.frame_kinds import FRAME_KINDS
 from zmartd.realtime.frames import FrameType
 
 DOCUMENT = asyncapi()
@@ -27,7 +28,8 @@ IN_THE_HANDSHAKE = {"upgrade_required", "too_many_connections"}
 
 def test_every_frame_and_action_is_described() -> None:
     (channel,) = DOCUMENT["channels"].values()
-    assert set(channel["messages"]) == {*get_args(FrameType), *(f"{name}_message" for name in ACTIONS)}
+    assert set(channel["messages"]) == {*FRAME_KINDS, *(f"{name}_message" for name in ACTIONS)}
+    assert {kind.name for kind in FRAME_KINDS.values()} == set(get_args(FrameType))
     assert set(messages.ACTIONS) == set(ACTIONS)
     pushed = {one["$ref"].rpartition("/")[2] for one in OPERATIONS["push"]["messages"]}
     answers = {
@@ -35,7 +37,7 @@ def test_every_frame_and_action_is_described() -> None:
         for operation in OPERATIONS.values()
         for one in operation.get("reply", {}).get("messages", ())
     }
-    assert pushed | answers == set(get_args(FrameType))
+    assert pushed | answers == set(FRAME_KINDS)
 
 
 def test_every_close_code_and_error_is_described() -> None:
