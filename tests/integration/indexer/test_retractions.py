@@ -221,6 +221,37 @@ async def assert_as_listed(published: Sequence[Message], database: Database) -> 
     return {frame["signature"] for frame in frames_by_id.values()}
 
 
+async def test_beside_a_trade_that_a_fork_has_taken_another_tells_its_own_price(
+    indexer: Indexer, database: Database
+) -> None:
+    story = open_market(8)
+    story.tell(story._buy())
+    before = (story.q.copy(), story.liquidity, story.fees.copy())
+    story.tell(story._buy())
+    taken = story.transactions.pop()
+    story.q, story.liquidity, story.fees = before
+    story.tell(story._buy())
+    await indexer.apply([*story.transactions[:-1], taken])
+
+    applied = await indexer.apply(story.transactions[-1:])
+
+    trade, price = (message.data for message in applied.messages[:2])
+    assert isinstance(trade, TradeExecuted)
+    assert isinstance(price, PriceUpdate)
+    assert trade.price_yes == story._price() != price.price_yes
+    assert abs(trade.amount_lamports + trade.fees.total - trade.cost_lamports) <= 1
+    told = await indexer.roll_back(in_slots([taken]))
+    assert [one.data.price_yes for one in told.messages if isinstance(one.data, PriceUpdate)] == [
+        story._price()
+    ]
+    async with database.service() as connection:
+        (held,) = await connection.fetch(
+            "select current_liquidity, accumulated_protocol_fees, lp_fees_earned from markets"
+        )
+        assert tuple(held) == (story.liquidity, story.fees[0], story.fees[2])
+        assert await connection.fetchval("select bool_and(exact) from trades")
+
+
 async def test_messages_have_the_commitment_of_what_they_tell(
     indexer: Indexer, published: list[Message]
 ) -> None:
