@@ -17,7 +17,7 @@ from zmartd.store.dispute_requests import DisputeRequestRefused
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.migrations import migrate
 from zmartd.store.postgres.rls import BEGIN_AS_SERVICE, Caller
-from zmartd.store.votes import VotingClosed
+from zmartd.store.votes import VotedOutcomeReplaced, VotingClosed
 
 ALICE, BOB = wallet("alice"), wallet("bob")
 FIRST, SECOND = signature("first"), signature("second")
@@ -179,7 +179,8 @@ async def test_an_opinion_that_a_rebuild_overtakes_is_refused(
             await resolve(connection, market, SECOND, state)
     with pytest.raises(ZmartdError) as refused:
         await saying
-    assert type(refused.value) in {VotingClosed, DisputeRequestRefused}
+    voting = VotedOutcomeReplaced if overtaken == "replaced" else VotingClosed
+    assert type(refused.value) is (voting if state is MarketState.DISPUTED else DisputeRequestRefused)
     assert (REPLACED in refused.value.message) == (overtaken == "replaced")
     assert not any((await opinions(database)).values())
 
