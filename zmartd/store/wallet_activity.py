@@ -41,9 +41,11 @@ select count(*) from user_positions as held join markets as market on market.id 
 """
 _VOTES = """
 select market_id, kind, vote, voted_at, source, tx_signature from (
-    select 'proposal' as kind, * from proposal_votes where user_wallet = $1 and 'proposal' = any($2::text[])
+    select 'proposal' as kind, market_id, vote, voted_at, source, tx_signature
+      from proposal_votes where user_wallet = $1 and 'proposal' = any($2::text[])
     union all
-    select 'dispute', * from dispute_votes where user_wallet = $1 and 'dispute' = any($2::text[])
+    select 'dispute', market_id, vote, voted_at, source, tx_signature
+      from dispute_votes where user_wallet = $1 and 'dispute' = any($2::text[])
 ) as cast_votes
  where $3::timestamptz is null or (voted_at, market_id, kind) < ($3, $4, $5)
  order by voted_at desc, market_id desc, kind desc limit $6
