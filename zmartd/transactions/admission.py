@@ -21,6 +21,7 @@ from solders.compute_budget import ID as COMPUTE_BUDGET
 from solders.instruction import CompiledInstruction
 from solders.message import Message, MessageV0
 from solders.pubkey import Pubkey
+from solders.signature import Signature
 from solders.transaction import VersionedTransaction
 
 from zmartd import instruction_pattern
@@ -161,8 +162,15 @@ class Admission:
             )
         own = self._own_instructions(message)
         self._check_companions(message, own)
+        if transaction.signatures[0] == Signature.default():
+            raise TransactionRefused(
+                f"The transaction is not signed yet; sign it with its fee payer, {wallet}, then send it."
+            )
         if not all(transaction.verify_with_results()):
-            raise TransactionRefused("The signature is not that of the fee payer over these bytes.")
+            raise TransactionRefused(
+                "The signature is not that of the fee payer over these bytes; sign the transaction as it is, "
+                "and change nothing of it afterwards."
+            )
         programs = {message.account_keys[one.program_id_index] for one in message.instructions}
         return AdmittedTransaction(
             signature=str(transaction.signatures[0]),
@@ -295,7 +303,9 @@ def _parse(wire: bytes) -> VersionedTransaction:
         transaction = VersionedTransaction.from_bytes(wire)
         transaction.sanitize()
     except Exception as error:  # solders has no common error class for what it refuses
-        raise TransactionRefused("These bytes are not a Solana transaction.") from error
+        raise TransactionRefused(
+            "These bytes are not a Solana transaction; sign the one that the API gave, and send its base64."
+        ) from error
     if bytes(transaction) != wire:
         raise TransactionRefused("There are bytes behind the transaction's end.")
     return transaction

@@ -81,8 +81,13 @@ def test_an_unsigned_or_altered_transaction_is_refused() -> None:
     unsigned = bytes(Transaction.new_unsigned(message))
     altered = bytearray(legacy(instruction(WALLET)))
     altered[-1] ^= 1
-    for wire in (unsigned, bytes(altered)):
-        assert refusal(wire) == "The signature is not that of the fee payer over these bytes."
+    assert refusal(unsigned) == (
+        f"The transaction is not signed yet; sign it with its fee payer, {WALLET}, then send it."
+    )
+    assert refusal(bytes(altered)) == (
+        "The signature is not that of the fee payer over these bytes; sign the transaction as it is, and "
+        "change nothing of it afterwards."
+    )
 
 
 def test_other_programs_are_refused() -> None:
@@ -197,7 +202,7 @@ def test_a_program_hidden_behind_an_index_out_of_range_is_refused() -> None:
     wire = bytearray(legacy(instruction(WALLET)))
     index = wire.index(bytes(BLOCKHASH)) + 33
     wire[index] = 200
-    assert refusal(bytes(wire)) == "These bytes are not a Solana transaction."
+    assert refusal(bytes(wire)).startswith("These bytes are not a Solana transaction; sign the one")
 
 
 @pytest.mark.parametrize("encoded", ["", "!!!!", "AAAA", "é" * 10, "A" * 1644, "A" * 10_000_000])

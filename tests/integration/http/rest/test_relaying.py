@@ -439,7 +439,9 @@ async def test_an_unsigned_transaction_is_not_passed_on(stage: Stage) -> None:
     latest = await stage.api.rpc.latest_blockhash()
     unsigned = build_transaction(buy(market_id, ALICE), ALICE.pubkey(), latest.blockhash)
     refused = await stage.alice.relay(base64.b64encode(unsigned).decode())
-    assert refused.body["message"] == "The signature is not that of the fee payer over these bytes."
+    assert refused.body["message"] == (
+        f"The transaction is not signed yet; sign it with its fee payer, {ALICE.pubkey()}, then send it."
+    )
 
 
 @pytest.mark.parametrize("body", [{}, {"transaction": ""}, {"transaction": 7}, {"transaction": None}])
