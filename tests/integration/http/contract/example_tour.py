@@ -30,7 +30,7 @@ REFUSED_FOR_ITS_STATE = {
 }
 """The examples that come too early in this tour. All others are accepted."""
 WITHOUT_EXAMPLE = {("get_openapi_document", 200), ("get_asyncapi_document", 200), ("get_health", 503)}
-"""What the tour does not ask for: the documents themselves, and the health of a daemon without its database."""
+"""What the tour does not ask for: the documents, and the health of a daemon without its database."""
 
 Answers = dict[str, dict[int, Any]]
 """The bodies of answers by operation and status."""
