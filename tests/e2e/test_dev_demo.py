@@ -209,7 +209,7 @@ async def resolve(creator: WalletClient, market_id: str) -> None:
         try:
             await creator.transact(f"/api/markets/{market_id}/resolve", body)
         except ApiRefused as refused:
-            if refused.status == 422:
+            if refused.status == 409:
                 return None
             raise
         return True
