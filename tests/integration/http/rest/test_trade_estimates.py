@@ -141,10 +141,10 @@ async def test_only_an_active_market_of_a_running_protocol_has_estimates(api: Ap
     query = {"market_id": story.market_id.hex(), "outcome": "true", "target_cost": SOL}
     async with api.database.service() as connection:
         await connection.execute("update markets set state = 'RESOLVING'")
-    assert (await api.anybody.get(PATH, **query)).body["error"] == "InvalidMarketState"
+    assert (await api.anybody.get(PATH, **query)).body["error"] == "WrongState"
     async with api.database.service() as connection:
         await connection.execute("update protocol set is_paused = true")
-    assert (await api.anybody.get(PATH, **query)).body["error"] == "InvalidMarketState"
+    assert (await api.anybody.get(PATH, **query)).body["error"] == "WrongState"
     async with api.database.service() as connection:
         await connection.execute("update markets set state = 'ACTIVE'")
     assert (await api.anybody.get(PATH, **query)).body["error"] == "ProtocolPaused"
