@@ -239,7 +239,7 @@ async def measure(directory: Path, clients: int, messages: int, rate: float, idl
         async with open_core(settings, SystemClock()) as core:
             market_ids, epoch = await _open_markets(core)
             app = daemon.application(core)
-            async with listening(app, backlog=clients) as port:
+            async with listening(app, backlog=4_096) as port:
                 await app[keys.HUB].listening()
                 cores = os.sched_getaffinity(0)
                 with on_core(min(cores)):
