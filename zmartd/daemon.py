@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import random
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -44,7 +45,9 @@ from zmartd.http.ws.endpoint import WEBSOCKET, WebSocketEndpoint
 from zmartd.indexer.events.incomplete import require_complete
 from zmartd.indexer.fetch import Fetcher
 from zmartd.indexer.inbox import Inbox
+from zmartd.indexer.pulse import PulseWriter
 from zmartd.log import get_logger
+from zmartd.realtime.beats import Beats
 from zmartd.realtime.history import StreamHistory
 from zmartd.realtime.hub import Hub
 from zmartd.store import electorates, parked
@@ -125,6 +128,7 @@ def application(core: Core) -> web.Application:
     app[keys.BUS] = core.bus
     app[keys.PUBLISHER] = core.publisher
     app[keys.HUB] = hub
+    app[keys.BEATS] = Beats(hub, core.bus, clock)
     app[keys.TRANSACTION_BUILDER] = TransactionBuilder(rpc, core.idl, funds)
     app[keys.ADMISSION] = Admission(core.idl.program_id, settings.transactions.companions)
     app[keys.PROTECTIONS] = Protections(signing_secrets(settings.auth), audience)
@@ -151,7 +155,7 @@ def application(core: Core) -> web.Application:
         every_loopback=settings.server.is_development,
     )
     app[WEBSOCKET] = websocket
-    app[HEALTH] = _health(core)
+    app[HEALTH] = _health(core, app[keys.BEATS])
 
     setup(app)
     app.on_shutdown.append(websocket.close)
@@ -160,12 +164,14 @@ def application(core: Core) -> web.Application:
 
 
 async def _background(core: Core, app: web.Application) -> AsyncIterator[None]:
-    """Run the background work: the hub, the inbox, transactions that were sent and have not ended, WebSockets
-    whose session ends, the check of file descriptors, and the periodic tasks. Clients of all daemons are told
-    that they may have missed something.
+    """Run the background work: the hub and its beats, the pulse, the inbox, transactions that were sent and
+    have not ended, WebSockets whose session ends, the check of file descriptors, and the periodic tasks.
+    Clients of all daemons are told that they may have missed something.
     """
     loops: dict[str, Callable[[], Awaitable[object]]] = {
         "hub": app[keys.HUB].run,
+        "beats": app[keys.BEATS].run,
+        "pulse": _pulse_writer(core).run,
         "gap": core.bus.report_gap,
         "inbox": app[keys.INBOX].run,
         "resume": core.sender.resume,
@@ -183,6 +189,18 @@ async def _background(core: Core, app: web.Application) -> AsyncIterator[None]:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _pulse_writer(core: Core) -> PulseWriter:
+    return PulseWriter(
+        rpc=core.rpc,
+        program_id=core.idl.program_id,
+        database=core.database,
+        indexer=core.indexer,
+        fetcher=core.fetcher,
+        clock=core.clock,
+        jitter=random.Random(),  # noqa: S311 - it only keeps daemons from running in step
+    )
 
 
 async def _run_with_restarts(name: str, work: Callable[[], Awaitable[object]], clock: Clock) -> None:
@@ -253,6 +271,12 @@ class TasksFailing(ZmartdError):
     code = "tasks_failing"
 
 
+class RealtimeDegraded(ZmartdError):
+    """Beats say that a part does not work that clients of the WebSocket depend on."""
+
+    code = "realtime_degraded"
+
+
 @asynccontextmanager
 async def _listening(runner: Runner, section: str, host: str, port: int) -> AsyncIterator[None]:
     """Let `runner` serve for the length of a block; `section` of the settings has its address."""
@@ -292,7 +316,7 @@ def trusted_proxies(settings: ServerSettings, clock: Clock) -> TrustedProxies:
     return TrustedProxies(settings.trusted_proxies, clock, settings.forwarded_header)
 
 
-def _health(core: Core) -> Health:
+def _health(core: Core, beats: Beats) -> Health:
     async def database() -> None:
         async with core.database.service_reader() as connection:
             await connection.fetchval("select 1")
@@ -316,6 +340,12 @@ def _health(core: Core) -> Health:
     async def tasks() -> None:
         require_working_tasks(core.scheduler.reports().values(), core.broken_tasks)
 
+    async def realtime() -> None:
+        if beats.degraded:
+            raise RealtimeDegraded(
+                f"Not working, so that WebSocket clients may lack something: {', '.join(beats.degraded)}."
+            )
+
     return Health(
         {
             "database": Dependency(database, essential=True),
@@ -323,6 +353,7 @@ def _health(core: Core) -> Health:
             "rpc": Dependency(rpc, essential=False),
             "tasks": Dependency(tasks, essential=False),
             "index": Dependency(index, essential=False),
+            "realtime": Dependency(realtime, essential=False),
         },
         core.clock,
     )

@@ -18,6 +18,7 @@ from zmartd.market.next_steps import EXPECTED, Action, Actor
 from zmartd.realtime.close_codes import CloseCode
 from zmartd.realtime.frame_data import (
     AuthenticatedData,
+    BeatData,
     CommitmentData,
     DiscussionData,
     ErrorData,
@@ -146,6 +147,7 @@ def test_the_fields_of_every_frame_are_listed() -> None:
         "discussion in it": Post,
         "skipped": SkippedData,
         "resync": ResyncData,
+        "beat": BeatData,
         "pong": PongData,
         "welcome": WelcomeData,
         "authenticated": AuthenticatedData,

@@ -62,7 +62,9 @@ from zmartd.log import get_logger
 from zmartd.metrics import Counter
 from zmartd.realtime.messages import AnyMessage, Message
 from zmartd.realtime.publisher import Publisher
+from zmartd.store import pulses
 from zmartd.store.postgres.database import Database
+from zmartd.store.pulses import ChainProgress, Pulse
 
 _ATTEMPTS = 5
 _EVENTS = Counter(
@@ -264,6 +266,17 @@ class Indexer:
 
         await self._commit(work)
 
+    async def pulse(self, interval_seconds: float, progress: ChainProgress | None) -> Pulse | None:
+        """Raise the pulse in a commit like those of batches, and publish it.
+
+        None where another daemon has raised it within the interval. Raises what `apply` raises.
+        """
+        async with self._database.service() as connection:
+            pulse = await pulses.beat(connection, interval_seconds, progress)
+        if pulse is not None:
+            await self._publisher.publish_pulse(pulse)
+        return pulse
+
     async def _apply_batch(
         self, transactions: Sequence[ChainTransaction], commitment: Commitment, prepare: _Prepare | None
     ) -> Applied:
@@ -274,7 +287,7 @@ class Indexer:
         )
         incomplete = [tx for tx in succeeded.values() if tx.quarantined or tx.logs_truncated]
         # A transaction that is not final may land again in another slot, and have events there.
-        eventless = [tx for tx in succeeded.values() if commitment == "finalized" and _is_eventless(tx)]
+        eventless = [tx for tx in succeeded.values() if commitment == "finalized" and is_eventless(tx)]
         if not rows and not incomplete and not eventless and prepare is None:
             return Applied(len(transactions), 0, ())
 
@@ -393,5 +406,6 @@ async def _record_incomplete(
     _TRUNCATED.inc(await record_truncated(connection, transactions, commitment))
 
 
-def _is_eventless(transaction: ChainTransaction) -> bool:
+def is_eventless(transaction: ChainTransaction) -> bool:
+    """Whether the index will never have anything of a transaction but, once it is final, its signature."""
     return not (transaction.events or transaction.quarantined or transaction.logs_truncated)

@@ -65,6 +65,11 @@ class Plausibility:
         self._next_request_at = self._answered_at
         self._turn = asyncio.Lock()
 
+    @property
+    def newest(self) -> ChainTime:
+        """The node's last answer."""
+        return self._newest
+
     async def refresh(self) -> None:
         """Ask the node. Concurrent callers share one answer. Raises RpcUnavailable, RpcRejected."""
         answers = self._answers

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 import msgspec
 from redis.asyncio import Redis
@@ -19,10 +19,11 @@ from zmartd.clock import Clock
 from zmartd.faults import Point, reached
 from zmartd.log import get_logger
 from zmartd.realtime.messages import AnyMessage, Channel, Gap, Message, WalletMessage, decode_message
+from zmartd.store.pulses import Pulse
 
 MAX_MESSAGE_BYTES = 65_536
 PUBLISH_SECONDS = 5.0
-SILENCE_SECONDS = 15.0
+SILENCE_SECONDS = 5.0
 """After so long without a message Redis gets a PING, and has as long to answer it."""
 BACKOFF_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 
@@ -30,6 +31,7 @@ _MARKET_PATTERN = "market:*"
 _WALLET_PATTERN = "user:*"
 _VOTES = "global:vote"
 _GAP = "global:gap"
+_PULSE = "global:pulse"
 
 _PUBLISH_ALL = "for i = 1, #ARGV, 2 do redis.call('PUBLISH', ARGV[i], ARGV[i + 1]) end"
 """One command costs the daemon a third of a pipeline, which has a command and an answer for each message."""
@@ -62,8 +64,13 @@ class Bus:
         self._publish = redis.register_script(_PUBLISH_ALL)
         self._clock = clock
         self._silence_seconds = silence_seconds
+        self._pulse_decoder = msgspec.json.Decoder(Pulse)
         self._publishing_failed = False
         self._observers: list[Observer] = []
+        self.is_listening = False
+        """Whether `listen` has a connection on which Redis has answered."""
+        self.pulse: Pulse | None = None
+        """The last one that `listen` received."""
 
     def add_observer(self, observer: Observer) -> None:
         """Call `observer` with all that this daemon publishes about markets, before Redis gets it, and with
@@ -83,6 +90,12 @@ class Bus:
             pairs += channel_name(message), msgspec.json.encode(message)
         if await self._sent(pairs):
             await reached(Point.PUBLISH_DONE)
+
+    async def publish_pulse(self, pulse: Pulse) -> None:
+        """Publish a pulse. Without Redis nothing is missing: the next one says more."""
+        with suppress(RedisError, OSError, TimeoutError):
+            async with asyncio.timeout(PUBLISH_SECONDS):
+                await self._publish(args=[_PULSE, msgspec.json.encode(pulse)])
 
     async def report_gap(self) -> None:
         """Tell the listeners of all daemons that messages may have been lost.
@@ -119,6 +132,7 @@ class Bus:
                         self._notify(item)
                         yield item
             except (RedisError, OSError) as error:
+                self.is_listening = False
                 self._notify(Gap())
                 delay = BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS) - 1)]
                 failures += 1
@@ -133,7 +147,7 @@ class Bus:
 
     async def _items(self, pubsub: PubSub) -> AsyncGenerator[AnyMessage | Gap]:
         async with asyncio.timeout(self._silence_seconds):
-            await pubsub.subscribe(_VOTES, _GAP)
+            await pubsub.subscribe(_VOTES, _GAP, _PULSE)
             await pubsub.psubscribe(_MARKET_PATTERN)
             await pubsub.psubscribe(_WALLET_PATTERN)
         pinged = False
@@ -149,6 +163,7 @@ class Bus:
             match response["type"]:
                 case "psubscribe" if response["channel"] == _WALLET_PATTERN.encode():
                     # The last confirmation. It is repeated when redis-py reconnects on its own.
+                    self.is_listening = True
                     yield Gap()
                 case "message" | "pmessage":
                     item = self._decoded(response["channel"], response["data"])
@@ -156,10 +171,14 @@ class Bus:
                         yield item
 
     def _decoded(self, channel: bytes, payload: bytes) -> AnyMessage | Gap | None:
+        """What a payload says to who listens; None for a pulse, which is kept, and what is unreadable."""
         if channel == _GAP.encode():
             return Gap()
         if len(payload) <= MAX_MESSAGE_BYTES:
             try:
+                if channel == _PULSE.encode():
+                    self.pulse = self._pulse_decoder.decode(payload)
+                    return None
                 return decode_message(channel.decode(), payload)
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 reason = str(error)

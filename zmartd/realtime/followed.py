@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Protocol
 
+from msgspec import Struct
+
 from zmartd.clock import Clock
 from zmartd.errors import ZmartdError
 from zmartd.log import get_logger
@@ -21,6 +23,7 @@ from zmartd.realtime.frames import Broadcast
 from zmartd.realtime.messages import AnyMessage, Message, Snapshot, market_of, market_stream
 from zmartd.realtime.stream import MAX_RECENT as MAX_RECENT_OF_ONE
 from zmartd.realtime.stream import Stream
+from zmartd.store.pulses import Pulse
 from zmartd.store.streams import Changes, StreamPosition
 
 POLL_SECONDS = 1.0
@@ -59,6 +62,16 @@ class History(Protocol):
     async def positions(self, names: Sequence[str]) -> dict[str, StreamPosition]: ...
 
     async def snapshots(self, names: Sequence[str]) -> dict[str, Snapshot]: ...
+
+
+class Look(Struct, frozen=True):
+    """A look at the database that succeeded.
+
+    It began at `began_at` by the monotonic clock, and saw `pulse`.
+    """
+
+    began_at: float
+    pulse: Pulse | None
 
 
 class Subscribers(Protocol):
@@ -105,6 +118,10 @@ class FollowedStreams:
         self._fetches: set[asyncio.Task[None]] = set()
         self._fetching: set[str] = set()
         self._since: dict[str, StreamPosition] = {}
+        self.seen: Look | None = None
+        """The last look."""
+        self.told: Look | None = None
+        """The last one of which everything has been told."""
         self._looks = BatchedReads(self._look, 1)
         self._looks_done = 0
         self._snapshots = BatchedReads(history.snapshots, MAX_NAMES)
@@ -160,6 +177,15 @@ class FollowedStreams:
             self.look_now()
             return
         self._take(stream, (message,))
+
+    @property
+    def epoch(self) -> str | None:
+        """The epoch that the last look saw."""
+        return self._epoch
+
+    def seq_of(self, market_id: str) -> int:
+        """The number of the newest message of a market that is followed, which its subscribers have."""
+        return self._streams[market_id].seq
 
     def id_of(self, name: str) -> str:
         """The id of a market that is followed, by its id or address."""
@@ -244,10 +270,13 @@ class FollowedStreams:
         return found
 
     async def _look(self, _: Sequence[str]) -> Mapping[str, None]:
+        began_at = self._clock.monotonic()
         changes = await self._history.changes(self._horizon)
         self._looks_done += 1
         self._horizon = changes.horizon
         self._follow(changes)
+        self.seen = Look(began_at, changes.pulse)
+        self._note_told()
         return {}
 
     def _follow(self, changes: Changes) -> None:
@@ -280,6 +309,10 @@ class FollowedStreams:
             self._subscribers.lose_every()
         for stream in self._streams.values():  # they were read before the first look
             self._fetch(stream)
+
+    def _note_told(self) -> None:
+        if not self._fetching:
+            self.told = self.seen
 
     def _adopt(self, name: str, snapshot: Snapshot) -> Stream | None:
         """The stream of a market that was read; None if it has to be read again."""
@@ -363,6 +396,7 @@ class FollowedStreams:
                     self._subscribers.lose(stream.name)
         finally:
             self._fetching.discard(stream.name)
+            self._note_told()
 
     async def _read_missing(self, names: Sequence[str]) -> Mapping[str, Sequence[AnyMessage]]:
         """Read what follows each stream in memory, and take it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from msgspec import UNSET, Struct, UnsetType, field
 
@@ -132,6 +132,15 @@ class SkippedData(Struct, frozen=True, kw_only=True):
     seqs: Sequence[int]
 
 
+class BeatData(Struct, frozen=True, kw_only=True):
+    """Up to where the client has everything: up to `slot`, and up to the number of each stream."""
+
+    slot: int | None
+    time: str | None
+    degraded: Sequence[str]
+    streams: Mapping[str, int]
+
+
 class PongData(Struct, frozen=True, kw_only=True):
     slot: int | None
     time: str
@@ -167,6 +176,7 @@ Data = (
     | SessionEndedData
     | SkippedData
     | ResyncData
+    | BeatData
     | PongData
     | ErrorData
     | WalletData

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from zmartd.realtime.frame_data import (
     AuthenticatedData,
+    BeatData,
     CommitmentData,
     DiscussionData,
     ErrorData,
@@ -134,6 +135,12 @@ FRAME_KINDS: Final[Mapping[str, FrameKind]] = {
     ),
     "pong": FrameKind(
         name="pong", summary="The answer to a ping", data=PongData, is_pushed=False, id=Presence.SOMETIMES
+    ),
+    "beat": FrameKind(
+        name="beat",
+        summary="Up to where the client has everything, and which parts do not work",
+        data=BeatData,
+        epoch=Presence.SOMETIMES,
     ),
     "error": FrameKind(
         name="error",

@@ -17,7 +17,7 @@ from msgspec import UNSET, Struct, UnsetType
 from zmartd.chain.commitment import Commitment
 from zmartd.errors import DetailedError, ZmartdError
 from zmartd.market.ids import masked
-from zmartd.market.iso_time import iso_time
+from zmartd.market.iso_time import iso_time, utc_from_unix
 from zmartd.market.lifecycle import MarketState
 from zmartd.market.lmsr import SCALE
 from zmartd.realtime.batch import EncodedFrame
@@ -25,6 +25,7 @@ from zmartd.realtime.encodings import Audience, Encode, audience, text_frame
 from zmartd.realtime.frame_data import (
     AboutMessage,
     AuthenticatedData,
+    BeatData,
     CommitmentData,
     Data,
     DiscussionData,
@@ -59,6 +60,7 @@ from zmartd.realtime.messages import (
 )
 from zmartd.realtime.trade_summary import trade_summary
 from zmartd.realtime.wallet_frames import UserStateData, wallet_data
+from zmartd.store.pulses import Pulse
 from zmartd.store.streams import StreamPosition
 
 FrameType = Literal[
@@ -74,6 +76,7 @@ FrameType = Literal[
     "commitment",
     "skipped",
     "resync",
+    "beat",
     "pong",
     "error",
     "fill",
@@ -330,6 +333,23 @@ def resync(name: str, now: datetime) -> Frame:
 def skipped(name: str, seqs: Sequence[int], now: datetime) -> Frame:
     """Tells a client which prices of a market are left out because a later one follows."""
     return Frame(type="skipped", market_id=name, timestamp=iso_time(now), data=SkippedData(seqs=seqs))
+
+
+def beat(
+    epoch: str | None,
+    vouched: Pulse | None,
+    degraded: Sequence[str],
+    positions: Sequence[tuple[str, int]],
+    now: datetime,
+) -> Frame:
+    """Tells a client up to where it has everything, and why that may not be the present."""
+    data = BeatData(
+        slot=None if vouched is None else vouched.slot,
+        time=None if vouched is None else iso_time(utc_from_unix(vouched.chain_time)),
+        degraded=degraded,
+        streams=dict(positions),
+    )
+    return Frame(type="beat", timestamp=iso_time(now), epoch=epoch or UNSET, data=data)
 
 
 def pong(slot: int | None, now: datetime) -> Frame:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from msgspec import UNSET, UnsetType
 
@@ -18,7 +18,7 @@ from zmartd.realtime import frames
 from zmartd.realtime.bus import Bus
 from zmartd.realtime.client import Client, FrameWriter, deliver_to_all
 from zmartd.realtime.encodings import Encode, text_frame
-from zmartd.realtime.followed import FollowedStreams, History, StreamUnavailable
+from zmartd.realtime.followed import FollowedStreams, History, Look, StreamUnavailable
 from zmartd.realtime.frame_data import AboutMessage
 from zmartd.realtime.frames import Broadcast, Frame
 from zmartd.realtime.messages import Gap, market_of, market_stream, wallet_of
@@ -35,6 +35,9 @@ RETRY_SECONDS = 1.0
 
 Clients = dict[Client, None]
 """Clients in the order in which they subscribed."""
+
+_NOBODY: Final[Mapping[str, Clients]] = {}
+_NO_CLIENTS: Final[Clients] = {}
 
 log = get_logger(__name__)
 
@@ -95,6 +98,37 @@ class Hub:
         self._every: Clients = {}
         self._listening = asyncio.Event()
         self._turn_seconds = turn_seconds
+
+    @property
+    def clients(self) -> Collection[Client]:
+        """Those that are connected."""
+        return self._clients
+
+    @property
+    def epoch(self) -> str | None:
+        """The epoch of the streams; None before the database has answered."""
+        return self._streams.epoch
+
+    @property
+    def seen(self) -> Look | None:
+        """The last look at what the database has, and `told` the last of which everything has been told."""
+        return self._streams.seen
+
+    @property
+    def told(self) -> Look | None:
+        return self._streams.told
+
+    def positions(self, client: Client) -> tuple[tuple[str, int], ...]:
+        """The number of the newest message that a client was sent, by the names of its subscriptions.
+
+        Those whose state it has not got yet are left out, and so is the one to all markets.
+        """
+        found = []
+        for name in client.subscriptions:
+            market_id = self._streams.id_of(name)
+            if client in self._subscribed.get(market_id, _NOBODY).get(name, _NO_CLIENTS):
+                found.append((name, self._streams.seq_of(market_id)))
+        return tuple(found)
 
     async def run(self) -> None:
         """Forward messages until cancelled."""

@@ -11,6 +11,7 @@ from asyncpg import Connection
 from zmartd.realtime.bus import Bus
 from zmartd.realtime.messages import AnyMessage
 from zmartd.store import streams
+from zmartd.store.pulses import Pulse
 
 M = TypeVar("M", bound=AnyMessage)
 
@@ -24,6 +25,9 @@ class Publisher(Protocol):
 
     async def publish(self, messages: Sequence[AnyMessage]) -> None:
         """Publish messages that are committed. What fails here is made up for by the hubs."""
+
+    async def publish_pulse(self, pulse: Pulse) -> None:
+        """Publish a pulse that is committed."""
 
 
 class StreamPublisher:
@@ -43,6 +47,9 @@ class StreamPublisher:
     async def publish(self, messages: Sequence[AnyMessage]) -> None:
         await self._bus.publish(messages)
 
+    async def publish_pulse(self, pulse: Pulse) -> None:
+        await self._bus.publish_pulse(pulse)
+
 
 class NoPublisher:
     """For an index that nobody subscribes to."""
@@ -51,4 +58,7 @@ class NoPublisher:
         return list(messages)
 
     async def publish(self, messages: Sequence[AnyMessage]) -> None:
+        pass
+
+    async def publish_pulse(self, pulse: Pulse) -> None:
         pass

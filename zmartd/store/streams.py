@@ -15,7 +15,9 @@ from typing import Final, Self
 from asyncpg import Connection
 from msgspec import Struct
 
+from zmartd.store import pulses
 from zmartd.store.postgres.reader import Reads
+from zmartd.store.pulses import Pulse
 
 MAX_BODY_BYTES: Final = 65_536
 
@@ -42,7 +44,7 @@ select $1, zmartd.this_database()
  where zmartd.this_database()
        is distinct from (select database from stream_epochs order by number desc limit 1)
 """
-_CHANGES = """
+_CHANGES = f"""
 with changed as (
     select message.stream_id, min(message.seq) as first, max(message.seq) as last
       from stream_messages as message
@@ -51,10 +53,12 @@ with changed as (
      group by message.stream_id
 )
 select pg_snapshot_xmin(pg_current_snapshot())::text as horizon, epoch.id as epoch,
-       epoch.database = zmartd.this_database() as is_present, stream.name, changed.first, changed.last
+       epoch.database = zmartd.this_database() as is_present, stream.name, changed.first, changed.last,
+       {pulses.COLUMNS}
   from (select id, database from stream_epochs order by number desc limit 1) as epoch
+  left join pulses as pulse on true
   left join (changed join streams as stream on stream.id = changed.stream_id) on true
-"""
+"""  # noqa: S608 - constants
 _DISOWN = """
 update stream_messages set committed_by = '0' where (stream_id, seq) in (
     select stream_id, seq from stream_messages
@@ -105,6 +109,9 @@ class Changes(Struct, frozen=True):
     """Where to look from the next time."""
     streams: Mapping[str, tuple[int, int]]
     """The first and the last message of each. Those of an earlier look may be among them."""
+    pulse: Pulse | None = None
+    """The pulse in the same read: all that was committed before it is among what this look and those before
+    it have shown. None before the first one."""
 
 
 class StoredMessage(Struct, frozen=True):
@@ -135,7 +142,7 @@ async def changes(connection: Reads, horizon: str | None) -> Changes | None:
     if not rows or not rows[0]["is_present"]:
         return None
     changed = {row["name"]: (row["first"], row["last"]) for row in rows if row["name"] is not None}
-    return Changes(rows[0]["epoch"], rows[0]["horizon"], changed)
+    return Changes(rows[0]["epoch"], rows[0]["horizon"], changed, pulses.from_row(rows[0]))
 
 
 async def disown(connection: Connection, limit: int) -> int:

@@ -144,6 +144,10 @@ class RecordingWriter:
 
     def __init__(self) -> None:
         self.frames: list[dict[str, Any]] = []
+        """All but beats."""
+        self.beats: list[dict[str, Any]] = []
+        self.told_before_beats: list[tuple[int, dict[str, Any]]] = []
+        """Each beat after an answer, and the number of the newest frame before it."""
         self.closed: tuple[int, str] | None = None
         self.stalled = False
         self._unread = 0
@@ -151,7 +155,14 @@ class RecordingWriter:
 
     def write(self, data: bytes) -> None:
         self._unread += len(data) if self.stalled else 0
-        self.frames.extend(_payloads(data))
+        for frame in _payloads(data):
+            if frame["type"] != "beat":
+                self.frames.append(frame)
+                continue
+            self.beats.append(frame)
+            numbers = [one["seq"] for one in self.frames if "seq" in one]
+            if numbers:
+                self.told_before_beats.append((numbers[-1], frame))
         self._arrived.set()
 
     @property

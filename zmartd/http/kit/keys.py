@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from zmartd.chain.rpc import Rpc
     from zmartd.clock import Clock
     from zmartd.indexer.inbox import Inbox
+    from zmartd.realtime.beats import Beats
     from zmartd.realtime.bus import Bus
     from zmartd.realtime.hub import Hub
     from zmartd.realtime.publisher import Publisher
@@ -50,6 +51,7 @@ REDIS: Final[AppKey[Redis]] = AppKey("redis")
 BUS: Final[AppKey[Bus]] = AppKey("bus")
 PUBLISHER: Final[AppKey[Publisher]] = AppKey("publisher")
 HUB: Final[AppKey[Hub]] = AppKey("hub")
+BEATS: Final[AppKey[Beats]] = AppKey("beats")
 INBOX: Final[AppKey[Inbox]] = AppKey("inbox")
 
 RPC: Final[AppKey[Rpc]] = AppKey("rpc")
