@@ -123,6 +123,18 @@ class Daemon:
         self._process.kill()
         await self._process.wait()
 
+    def freeze(self) -> None:
+        """Stop it where it is; it keeps all of its connections."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
     async def stop(self) -> None:
         """End it in order, if it runs; kill it when it takes too long."""
         if self._process is None:

@@ -109,6 +109,7 @@ class PulseWriter:
         plausibility = self._fetcher.plausibility
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
+                # In this order, so that what is listed reaches beyond the newest slot.
                 await plausibility.refresh()
                 listed = await self._rpc.signatures_for_address(
                     self._program_id, until=self._until, limit=MAX_LISTED

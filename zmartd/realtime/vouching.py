@@ -18,8 +18,10 @@ REDIS_SECONDS: Final = 3.0
 """How much later a pulse may arrive through Redis than through the database."""
 MAX_AHEAD: Final = 5
 """How many pulses may have come through Redis before the database shows them."""
-CHAIN_SECONDS: Final = 7.0
-"""How long the node may have told no later slot, or the index lacked the same transaction, at a pulse."""
+CHAIN_SECONDS: Final = 5.0
+"""How long no node may have told another slot, at a pulse."""
+BEHIND_SECONDS: Final = 4.0
+"""How long the index may have lacked the same transaction, at a pulse. The node is asked about as often."""
 
 
 class Vouching:
@@ -77,7 +79,7 @@ def _is_heard(seen: Pulse, heard: Pulse | None) -> bool:
 
 
 def _is_behind(pulse: Pulse | None) -> bool:
-    """Whether the index has lacked the same transaction for long, while the chain went on."""
-    return (
-        pulse is not None and pulse.raised_seconds > CHAIN_SECONDS and pulse.newest_seconds <= CHAIN_SECONDS
-    )
+    """Whether the index has lacked the same transaction for long, while a node told later slots."""
+    if pulse is None or pulse.raised_seconds <= BEHIND_SECONDS:
+        return False
+    return pulse.raised_seconds - pulse.newest_seconds > BEHIND_SECONDS / 2
