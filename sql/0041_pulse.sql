@@ -2,7 +2,7 @@
 -- raises it, and every daemon reads it together with what has changed in streams.
 
 create table public.pulses (
-    is_only boolean primary key default true check (is_only),
+    id smallint primary key default 1,
     number bigint not null check (number > 0),
     committed_at timestamptz not null,
     -- The slot up to which the index lacks no transaction of the program, that slot's time by the chain's

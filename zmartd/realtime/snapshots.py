@@ -8,7 +8,6 @@ from zmartd.store.markets import MarketRow, MarketVersion
 
 def snapshot_of(market: MarketRow) -> Snapshot:
     """A market's row, which was read together with the position of its stream."""
-    assert market.stream_position is not None, "lists are not asked for it"
     return Snapshot(
         market.id, market.stream_position, market_update(market), market.updated_at, market.commitment
     )

@@ -26,7 +26,7 @@ with traded as (
 )
 select market.id, question, volume, traders, score, (current_price_yes * 1000000000)::bigint as price_yes,
        (zmartd.price_at(market.id, zmartd.newest_time() - interval '24 hours') * 1000000000)::bigint
-       as price_yes_before
+       as price_yes_before, zmartd.stream_position(market.id) as stream_position
   from hottest join markets as market on market.id = hottest.id
  order by score desc, hottest.total_volume desc, market.id desc
 """
@@ -66,7 +66,8 @@ select category as name, markets, active, coalesce(volume, 0) as volume,
  order by markets desc, category
 """
 _RELATED = """
-select id, question, category, (current_price_yes * 1000000000)::bigint as price_yes from (
+select id, question, category, (current_price_yes * 1000000000)::bigint as price_yes,
+       zmartd.stream_position(id) as stream_position from (
     (select *, 0 as distance from markets
       where not orphaned and state = 'ACTIVE' and category = $2 and id <> $1
       order by created_at desc, id desc limit $3)
@@ -92,6 +93,8 @@ class Trending(Struct, frozen=True):
     traders: int
     score: int
     """0.6 x the volume in SOL plus 0.4 x the traders, in ten-billionths."""
+    stream_position: str
+    """How far its stream had come in the same read, `epoch:seq`."""
 
 
 class MarketDay(Struct, frozen=True):
@@ -128,6 +131,8 @@ class Related(Struct, frozen=True):
     question: str
     category: str
     price_yes: int
+    stream_position: str
+    """How far its stream had come in the same read, `epoch:seq`."""
 
 
 def price_change(before: int, after: int) -> float:

@@ -39,12 +39,22 @@ select id, on_chain_address, question, description, category, tags, end_date,
        (select proposal_approval_threshold from protocol) as proposal_threshold_bps,
        (select dispute_success_threshold from protocol) as dispute_threshold_bps,
        (select dispute_period from protocol) as dispute_period_seconds,
-       (select is_paused from protocol) as is_paused
+       (select is_paused from protocol) as is_paused,
+       (select zmartd.stream_epoch()) as epoch,
+       coalesce((select stream.seq from streams as stream where stream.name = 'market:' || markets.id), 0)
+           as seq
 """
 """Selects the columns that `from_row` needs; FROM markets follows."""
-_WITH_POSITION = SELECTED + ", zmartd.stream_position(id) as stream_position from markets "
-_FIND = _WITH_POSITION + "where id = $1 or on_chain_address = $1"
-_FIND_ALL = _WITH_POSITION + "where id = any($1) or on_chain_address = any($1)"
+_FIND = SELECTED + "from markets where id = $1 or on_chain_address = $1"
+_FIND_ALL = SELECTED + "from markets where id = any($1) or on_chain_address = any($1)"
+_POSITION = """
+select zmartd.stream_epoch() as epoch,
+       coalesce((select stream.seq from streams as stream where stream.name = 'market:' || market.id), 0)
+           as seq
+  from markets as market
+"""
+_POSITION_OF = _POSITION + "where market.id = $1 or market.on_chain_address = $1"
+_POSITION_BY_SLUG = _POSITION + "where market.id = (select market_id from market_metadata where slug = $1)"  # noqa: S608
 _AT_ADDRESSES = SELECTED + "from markets where on_chain_address = any($1::text[])"
 _PRICING = """
 select market.id, market.state, market.b_parameter, market.shares_yes, market.shares_no, market.slot,
@@ -148,8 +158,8 @@ class MarketRow(MarketVersion, frozen=True, kw_only=True):
     """The admin's decision about the market in its present state."""
     rules: ProgramRules
     """The program's configuration as it is indexed."""
-    stream_position: StreamPosition | None = None
-    """How far its stream had come in the same read; None in lists."""
+    stream_position: StreamPosition
+    """How far its stream had come in the same read."""
 
 
 _READ_AS_THEY_ARE = frozenset(MarketRow.__struct_fields__) - {
@@ -182,6 +192,16 @@ async def find(connection: Reads, reference: str) -> MarketRow | None:
 async def find_all(connection: Reads, references: Sequence[str]) -> list[MarketRow]:
     """The markets with these ids or on-chain addresses, in no order."""
     return [from_row(row) for row in await connection.fetch(_FIND_ALL, references)]
+
+
+async def position(connection: Reads, reference: str) -> StreamPosition | None:
+    """How far the stream of the market with this id or on-chain address has come; None if there is none."""
+    return _position(await connection.fetchrow(_POSITION_OF, reference))
+
+
+async def position_by_slug(connection: Reads, slug: str) -> StreamPosition | None:
+    """The same of the market with this name in URLs."""
+    return _position(await connection.fetchrow(_POSITION_BY_SLUG, slug))
 
 
 async def at_addresses(connection: Reads, addresses: Collection[str]) -> dict[str, MarketRow]:
@@ -247,7 +267,6 @@ async def set_settlement(
 def from_row(row: Record) -> MarketRow:
     """The market in a row of SELECTED, which may have more columns."""
     fields = {name: row[name] for name in _READ_AS_THEY_ARE}
-    position = row.get("stream_position")
     slug, image_url = row["slug_and_image_url"] or (None, None)
     return MarketRow(
         **fields,
@@ -257,8 +276,12 @@ def from_row(row: Record) -> MarketRow:
         tags=tuple(row["tags"]),
         decision=None if row["decision"] is None else Decision(row["decision"]),
         rules=_rules(row),
-        stream_position=None if position is None else StreamPosition.parse(position),
+        stream_position=StreamPosition(row["epoch"], row["seq"]),
     )
+
+
+def _position(row: Record | None) -> StreamPosition | None:
+    return None if row is None else StreamPosition(row["epoch"], row["seq"])
 
 
 def _rules(row: Record) -> ProgramRules:

@@ -25,7 +25,7 @@ with streams_are_writable as (update streams set seq = seq where false),
 insert into pulses as pulse (number, committed_at, slot, chain_time, raised_at, newest_slot, newest_at)
 values (1, clock_timestamp(), coalesce($2::bigint, 0), coalesce($3::bigint, 0), clock_timestamp(),
         coalesce($4::bigint, 0), clock_timestamp())
-on conflict (is_only) do update
+on conflict (id) do update
    set number = pulse.number + 1, committed_at = excluded.committed_at,
        slot = coalesce($2, pulse.slot), chain_time = coalesce($3, pulse.chain_time),
        raised_at = case when $2 <> pulse.slot then excluded.committed_at else pulse.raised_at end,

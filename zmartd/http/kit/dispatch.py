@@ -50,6 +50,7 @@ from zmartd.http.kit.operation import (
     Quota,
     Result,
 )
+from zmartd.http.kit.stream_positions import at_its_position
 from zmartd.http.kit.weights import EXPORT, REQUEST
 
 Peek = Callable[[web.Request], TaggedResponse | None]
@@ -184,7 +185,7 @@ class _Dispatcher:
         call, export = Call(request, value, path, identity), self._operation.export
         if export is not None and (media_type := export_type(request)) is not None:
             return export_response(request, media_type, export.row, await export.read(call))
-        return await self._operation.handler(call)
+        return await at_its_position(self._operation, call)
 
     async def _read_input(self, request: web.Request, body: bytes | None) -> Any:
         operation = self._operation

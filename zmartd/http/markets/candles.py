@@ -136,6 +136,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method="GET",
         path="/api/markets/{id}/candles",
         handler=list_candles,
+        shows_market=True,
         summary="The candles of a market's price chart",
         tag="markets",
         access=Access.PUBLIC,

@@ -49,6 +49,8 @@ class TrendingMarket(Struct, frozen=True, kw_only=True):
     traders_24h: int
     """The number of wallets that traded in the last 24 hours."""
     trending_score: Annotated[float, Meta(description="0.6 x volume_24h in SOL + 0.4 x traders_24h")]
+    stream_position: str
+    """How far the market's stream had come in the same read, `epoch:seq`."""
     yes_price: Annotated[Price, DEPRECATED] = field(name="yesPrice")
     """The same as price_yes."""
     change_points: Annotated[float, DEPRECATED] = field(name="change24h")
@@ -114,6 +116,8 @@ class RelatedMarket(Struct, frozen=True, kw_only=True):
     """The current price of a YES share in SOL, from 0 to 1."""
     category: str
     """The market's category."""
+    stream_position: str
+    """How far the market's stream had come in the same read, `epoch:seq`."""
     yes_price: Annotated[Price, DEPRECATED] = field(name="yesPrice")
     """The same as price_yes."""
 
@@ -165,6 +169,7 @@ async def _related(connection: Reads, call: Call[Any], limit: int) -> tuple[Rela
             question=one.question,
             price_yes=price(one.price_yes),
             category=one.category,
+            stream_position=one.stream_position,
             **earlier_answers.of_a_related_market(one.price_yes),
         )
         for one in found
@@ -180,6 +185,7 @@ def _trending(market: Trending) -> TrendingMarket:
         volume_24h=amount(market.volume),
         traders_24h=market.traders,
         trending_score=market.score / _SCORE_IN_ONE,
+        stream_position=market.stream_position,
         **earlier_answers.of_a_trending_market(market.price_yes, market.price_yes_before, market.volume),
     )
 

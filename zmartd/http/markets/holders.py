@@ -83,6 +83,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method="GET",
         path="/api/markets/{id}/holders",
         handler=list_holders,
+        shows_market=True,
         summary="The largest holders of a market",
         tag="markets",
         access=Access.PUBLIC,

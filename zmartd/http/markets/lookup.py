@@ -11,7 +11,7 @@ from msgspec import Struct
 from zmartd.http.errors.requests import MarketPending, PendingDetails
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import Amount, Commitment, Field, MarketKey, Price, amount
-from zmartd.http.kit.operation import STREAM_POSITION, Access, Call, JsonResponse, Operation
+from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.kit.path_variables import PathVariable
 from zmartd.http.markets.bodies import body_of
 from zmartd.http.markets.schemas import (
@@ -83,7 +83,7 @@ async def chain_market(connection: Reads, reference: str) -> MarketRow:
     raise MarketNotFound(MarketReference(given=reference))
 
 
-async def get_market(call: Call[None]) -> JsonResponse:
+async def get_market(call: Call[None]) -> MarketDetail24h:
     """`Stream-Position` is what a subscription over the WebSocket can resume from: it tells what came after
     this answer.
     """
@@ -92,7 +92,7 @@ async def get_market(call: Call[None]) -> JsonResponse:
     return await _detail(call, found)
 
 
-async def get_market_by_slug(call: Call[None]) -> JsonResponse:
+async def get_market_by_slug(call: Call[None]) -> MarketDetail24h:
     """The same answer as by the market's id. A slug never changes, and is never another market's."""
     slug = call.path["slug"]
     async with call.app[keys.DATABASE].reader(call.caller) as connection:
@@ -103,15 +103,13 @@ async def get_market_by_slug(call: Call[None]) -> JsonResponse:
     return await _detail(call, found)
 
 
-async def _detail(call: Call[None], found: MarketRow | Registration) -> JsonResponse:
+async def _detail(call: Call[None], found: MarketRow | Registration) -> MarketDetail24h:
     body = await body_of(call.app, found)
     async with call.app[keys.DATABASE].service_reader() as connection:
         day = await discovery.day_of(connection, body.id)
         handed_in = await evidence.shown(connection, body.id)
         texts = await metadata.resolution_texts(connection, body.id)
-    position = found.stream_position if isinstance(found, MarketRow) else None
-    headers = {} if position is None else {STREAM_POSITION: str(position)}
-    return JsonResponse(market_detail_24h(body, day, texts, handed_in), 200, headers)
+    return market_detail_24h(body, day, texts, handed_in)
 
 
 class Prices(Struct, frozen=True, kw_only=True):
@@ -188,6 +186,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method="GET",
         path="/api/markets/{id}/prices",
         handler=get_prices,
+        shows_market=True,
         name="get_market_prices",
         summary="The current prices of a market",
         tag="markets",

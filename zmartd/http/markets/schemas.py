@@ -181,7 +181,10 @@ class MarketBody(Struct, frozen=True, kw_only=True):
     slot: int | None = None
     """The slot of the market's last indexed change; null for a pending market."""
     version: int = 0
-    """Grows by one with each change. It is the `seq` of the market's WebSocket frames."""
+    """Grows by one with each change of what is shown here of the chain."""
+    stream_position: str | None = None
+    """How far the market's stream had come in the same read, `epoch:seq`: a subscription over the WebSocket
+    `since` it tells what came after. Null for a pending market."""
     next: tuple[NextStep, ...]
     """What can happen next, in the order of a market's life."""
     status: Annotated[StateName, DEPRECATED]
@@ -278,6 +281,7 @@ def market_body(market: MarketRow, steps: tuple[NextStep, ...], now: int) -> Mar
         chain_confirmed=market.chain_confirmed,
         commitment=market.commitment,
         version=market.version,
+        stream_position=str(market.stream_position),
         next=steps,
         **earlier_answers.of_a_market(
             market.state.name,

@@ -115,6 +115,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method="GET",
         path="/api/markets/{id}/stats",
         handler=get_market_statistics,
+        shows_market=True,
         summary="Trading statistics of a market",
         tag="markets",
         access=Access.PUBLIC,

@@ -149,6 +149,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method="GET",
         path="/api/trades/estimate",
         handler=get_estimate,
+        shows_market=True,
         name="estimate_trade",
         summary="Estimate a trade",
         tag="trades",

@@ -208,6 +208,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method="GET",
         path="/api/markets/{id}/trades",
         handler=list_market_trades,
+        shows_market=True,
         summary="A market's trades, newest first",
         tag="markets",
         access=Access.PUBLIC,

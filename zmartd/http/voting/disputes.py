@@ -221,6 +221,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method="GET",
         path="/api/markets/{id}/settlement",
         handler=get_settlement,
+        shows_market=True,
         summary="How a market gets its final outcome",
         tag="markets",
         access=Access.PUBLIC,

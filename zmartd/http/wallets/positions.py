@@ -262,6 +262,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method="GET",
         path="/api/users/{wallet}/positions/{id}",
         handler=get_position,
+        shows_market=True,
         summary="The caller's own position in one market",
         tag="users",
         responses={200: PositionBody},

@@ -67,6 +67,7 @@ revocations                 ----  ----  ----   SIUD
 streams                     ----  S---  ----   SIUD
 stream_messages             ----  ----  ----   SIUD
 stream_epochs               S---  S---  S---   SIUD
+pulses                      ----  ----  ----   SIUD
 """
 
 

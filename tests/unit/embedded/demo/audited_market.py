@@ -17,6 +17,7 @@ from zmartd.market.lifecycle import MarketState
 from zmartd.market.proposal import ResolutionTexts
 from zmartd.market.situation import ProgramRules
 from zmartd.store.markets import MarketRow
+from zmartd.store.streams import StreamPosition
 from zmartd.store.trades import TradeRow
 
 MARKET_ID = bytes(range(32))
@@ -197,6 +198,6 @@ _ROW = MarketRow(
     liquidity_left=0,
     decision=None,
     rules=ProgramRules(),
-    stream_position=None,
+    stream_position=StreamPosition("0" * 16, 0),
     **{name: _moment(seconds) for name, seconds in TIMES.items()},
 )
