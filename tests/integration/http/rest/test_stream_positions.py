@@ -35,7 +35,7 @@ class Trading:
                 connection, f"trade {self.commits}", self.market, wallet("trader"), block_time=NOON
             )
             await connection.execute(
-                "update markets set shares_yes = $2::int, trades_count = $2::int, version = version + 1 where id = $1",
+                "update markets set shares_yes = $2::int, trades_count = $2::int where id = $1",
                 self.market,
                 self.commits,
             )

@@ -269,14 +269,14 @@ def tables(of: str) -> dict[str, Table]:
         "stream_messages": Table(
             {"stream_id": RANKS[of], "seq": 1, "body": b"{}"}, f"stream_id = {RANKS[of]}", "body = '[]'"
         ),
+        "stream_epochs": Table(
+            {"id": f"{RANKS[of]:016x}", "database": name}, f"database = '{name}'", "database = 'changed'"
+        ),
         "pulses": Table(
             {"id": RANKS[of], "number": 1, "committed_at": NOON, "raised_at": NOON, "newest_at": NOON}
             | dict.fromkeys(("slot", "chain_time", "newest_slot"), 1),
             f"id = {RANKS[of]}",
             "slot = 2",
-        ),
-        "stream_epochs": Table(
-            {"id": f"{RANKS[of]:016x}", "database": name}, f"database = '{name}'", "database = 'changed'"
         ),
     }
 
