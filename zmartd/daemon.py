@@ -100,6 +100,7 @@ def application(core: Core) -> web.Application:
         sessions,
         settings.realtime,
         clock,
+        redis=core.redis,
         new_client_id=_random_id,
         newest_slot=core.fetcher.plausibility.newest_slot,
     )
@@ -176,6 +177,7 @@ async def _background(core: Core, app: web.Application) -> AsyncIterator[None]:
         "inbox": app[keys.INBOX].run,
         "resume": core.sender.resume,
         "sockets": app[WEBSOCKET].watch_sessions,
+        "places": app[WEBSOCKET].keep_places,
         "descriptors": partial(file_descriptors.watch, core.clock),
     }
     tasks = [

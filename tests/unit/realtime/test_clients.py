@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.integration.realtime.listeners import RecordingWriter
-from tests.unit.http.ws.test_websocket_limits import Stopwatch
+from tests.unit.http.ws.stopwatch import Stopwatch
 from tests.unit.realtime.market_messages import MARKET, PRICE, TRADE, message
 from zmartd.realtime import outbox as outbox_module
 from zmartd.realtime.client import ASKED_BYTES_PER_SECOND, BEHIND_SECONDS, Client, deliver_to_all

@@ -22,6 +22,7 @@ from zmartd.http.errors.websocket import (
 )
 from zmartd.http.kit.identity import Session
 from zmartd.http.ws import messages
+from zmartd.http.ws.frame_limits import breaches
 from zmartd.http.ws.messages import (
     ChannelMessage,
     ClientMessage,
@@ -119,6 +120,7 @@ class WebSocketConnection:
 
     def flooded(self, error: TooManyMessages) -> None:
         """Close the connection of a client that sends too many frames."""
+        breaches.labels(error.code).inc()
         self._waiting.clear()
         self._send_error(error)
         self._client.close(CloseCode.POLICY_VIOLATION, error.code)

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import secrets
+from collections.abc import Callable
 from typing import Final
 
 from aiohttp import hdrs, web
 from prometheus_client import Gauge
+from redis.asyncio import Redis
 
 from zmartd.clock import Clock
 from zmartd.config import RealtimeSettings
 from zmartd.http.auth.authenticator import BEARER
 from zmartd.http.auth.sessions import Sessions
 from zmartd.http.errors.requests import InvalidHttp
-from zmartd.http.errors.websocket import ConnectionLimit, TooManyConnections, UpgradeRequired
-from zmartd.http.kit.client_address import SITE_CLIENTS, client_of, site_of
+from zmartd.http.errors.websocket import TooManyConnections, UpgradeRequired
+from zmartd.http.kit.client_address import client_of
 from zmartd.http.server.connection import HttpConnection, connection_of
 from zmartd.http.ws.connection import NewestSlot, Services, WebSocketConnection
-from zmartd.http.ws.frame_limits import FrameCounts, FrameLimits
+from zmartd.http.ws.frame_limits import FrameCounts, FrameLimits, breaches
 from zmartd.http.ws.handshake import Handshake, SwitchingProtocols, read_handshake, wants_upgrade
 from zmartd.http.ws.heartbeat import Heartbeat
+from zmartd.http.ws.message_limit import MessageLimit
+from zmartd.http.ws.places import Places
 from zmartd.http.ws.session_monitor import SessionMonitor
 from zmartd.http.ws.socket import CLOSE_SECONDS, WebSocket
 from zmartd.realtime.close_codes import CloseCode
@@ -34,49 +36,11 @@ _RESTARTING = "the server is restarting; connect again"
 _connections = Gauge("zmartd_websocket_connections", "Open WebSocket connections")
 
 
-class ConnectionsPerClient:
-    """Limits how many WebSocket connections to this daemon a client, and an IPv6 site, may have open."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._open: Counter[str] = Counter()
-
-    def take(self, client: str) -> None:
-        """Count a connection until `give_back`. Raises TooManyConnections."""
-        limits = self._limits(client)
-        for owner, limit in limits.items():
-            if self._open[owner] >= limit:
-                raise TooManyConnections(ConnectionLimit(limit))
-        self._open.update(limits.keys())
-
-    def give_back(self, client: str) -> None:
-        """Count a connection no more."""
-        limits = self._limits(client)
-        self._open.subtract(limits.keys())
-        for owner in limits:
-            if not self._open[owner]:
-                del self._open[owner]
-
-    @contextmanager
-    def connection(self, client: str) -> Iterator[None]:
-        """Count a connection for the length of the block. Raises TooManyConnections."""
-        self.take(client)
-        try:
-            yield
-        finally:
-            self.give_back(client)
-
-    def _limits(self, client: str) -> dict[str, int]:
-        """By client and by site: how many connections it may have."""
-        limits = {client: self._limit}
-        limits.setdefault(site_of(client), self._limit * SITE_CLIENTS)
-        return limits
-
-
 class WebSocketEndpoint:
     """Serves WebSocket connections within the limits of `settings`, and closes them at shutdown.
 
-    `watch_sessions` has to be running for clients to be signed out.
+    `watch_sessions` has to be running for clients to be signed out, and `keep_places` for their connections
+    to be counted over all daemons.
     """
 
     def __init__(
@@ -86,6 +50,7 @@ class WebSocketEndpoint:
         settings: RealtimeSettings,
         clock: Clock,
         *,
+        redis: Redis,
         new_client_id: Callable[[], str],
         newest_slot: NewestSlot,
     ) -> None:
@@ -93,8 +58,10 @@ class WebSocketEndpoint:
         self._monitor = SessionMonitor(sessions, clock)
         self._settings = settings
         self._new_client_id = new_client_id
-        self._per_client = ConnectionsPerClient(settings.max_connections_per_ip)
-        self._frame_limits = FrameLimits(settings, clock)
+        self._places = Places(redis, clock, secrets.token_hex(8), settings.max_connections_per_ip)
+        self._frame_limits = FrameLimits(
+            settings, clock, MessageLimit(redis, clock, settings.max_messages_per_minute)
+        )
         self._heartbeat = Heartbeat(settings.heartbeat_seconds)
         self._services = Services(hub, sessions, self._monitor, clock, newest_slot, set())
         self._open = 0
@@ -114,18 +81,22 @@ class WebSocketEndpoint:
         if not connection.is_upgraded:
             raise InvalidHttp
         client = client_of(request)
-        self._per_client.take(client)
+        await self._take_place(client)
         response = SwitchingProtocols(handshake)
         try:
             await response.prepare(request)
         except BaseException:
-            self._per_client.give_back(client)
+            self._places.give_back(client)
             raise
         if connection.peer_transport is None:
-            self._per_client.give_back(client)
+            self._places.give_back(client)
         else:
             await self._begin(connection, client, handshake, _token(request))
         return response
+
+    async def keep_places(self) -> None:
+        """Count the connections together with other daemons, until cancelled."""
+        await self._places.run()
 
     async def watch_sessions(self) -> None:
         """Sign clients out when their sessions end, until cancelled."""
@@ -143,6 +114,14 @@ class WebSocketEndpoint:
         for task in self._services.tasks:
             task.cancel()
         await asyncio.gather(*self._services.tasks, return_exceptions=True)
+        await self._places.leave()
+
+    async def _take_place(self, client: str) -> None:
+        try:
+            await self._places.take(client)
+        except TooManyConnections as error:
+            breaches.labels(error.code).inc()
+            raise
 
     async def _begin(
         self, connection: HttpConnection, owner: str, handshake: Handshake, token: str | None
@@ -151,7 +130,7 @@ class WebSocketEndpoint:
         assert transport is not None, "the connection is open"
         socket = WebSocket(
             transport,
-            FrameCounts(self._frame_limits),
+            FrameCounts(self._frame_limits, owner),
             on_end=self._ended,
             places=connection.limits,
             owner=owner,
@@ -175,7 +154,7 @@ class WebSocketEndpoint:
 
     def _ended(self, socket: WebSocket) -> None:
         self._heartbeat.remove(socket, socket.heartbeat_slot)
-        self._per_client.give_back(socket.owner)
+        self._places.give_back(socket.owner)
         _connections.dec()
         self._open -= 1
         if not self._open:

@@ -272,6 +272,7 @@ async def running_api(
             sessions,
             RealtimeSettings(),
             clock,
+            redis=redis,
             new_client_id=lambda: "client",
             newest_slot=plausibility.newest_slot,
         )

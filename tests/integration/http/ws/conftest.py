@@ -2,11 +2,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.integration.http.ws.websocket_daemon import Daemon, StartDaemon, running_daemon
+from zmartd.embedded.valkey import EmbeddedValkey
 from zmartd.store.postgres.database import Database
 
 
@@ -21,6 +23,15 @@ async def start(redis_url: str, database: Database) -> AsyncIterator[StartDaemon
             )
 
         yield start
+
+
+@pytest.fixture
+async def own_valkey(tmp_path: Path) -> AsyncIterator[EmbeddedValkey]:
+    """A server that the test may stop and start."""
+    server = EmbeddedValkey(tmp_path / "valkey")
+    await server.start()
+    yield server
+    await server.stop()
 
 
 @pytest.fixture

@@ -77,9 +77,16 @@ async def running_daemon(
     sessions = Sessions(tokens, Revocations(database, clock), clock)
     names = count(1)
     endpoint = WebSocketEndpoint(
-        hub, sessions, settings, clock, new_client_id=lambda: f"client_{next(names)}", newest_slot=newest_slot
+        hub,
+        sessions,
+        settings,
+        clock,
+        redis=redis,
+        new_client_id=lambda: f"client_{next(names)}",
+        newest_slot=newest_slot,
     )
-    work = [asyncio.create_task(hub.run()), asyncio.create_task(endpoint.watch_sessions())]
+    loops = (hub.run, endpoint.watch_sessions, endpoint.keep_places)
+    work = [asyncio.create_task(loop()) for loop in loops]
     async with asyncio.timeout(120):
         await hub.listening()
     async with TestClient(Served(_application(endpoint, sessions), hands_over=hands_over)) as client:

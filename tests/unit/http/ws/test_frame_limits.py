@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.http.ws.test_websocket_limits import Stopwatch
+from tests.unit.http.ws.stopwatch import Stopwatch
 from zmartd.config import RealtimeSettings
 from zmartd.http.errors.websocket import TooManyMessages
 from zmartd.http.ws.frame_limits import READS_PER_FRAME, FrameCounts, FrameLimits
@@ -19,7 +19,7 @@ def counts(
         max_control_frames_per_minute=control_frames,
         heartbeat_seconds=heartbeat_seconds,
     )
-    return FrameCounts(FrameLimits(settings, clock or Stopwatch()))
+    return FrameCounts(FrameLimits(settings, clock or Stopwatch()), "203.0.113.9")
 
 
 def send(counted: FrameCounts, *control: bool) -> None:
