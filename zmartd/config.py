@@ -284,10 +284,15 @@ AMPLE_RATE_LIMITS: Final = RateLimitSettings(
 
 class RealtimeSettings(Struct, frozen=True, kw_only=True):
     max_connections_per_ip: Annotated[
-        Count, described("the most WebSocket connections of one address, or IPv6 /64")
+        Count,
+        described("the most WebSocket connections of one address, or IPv6 /64, to all daemons together"),
     ] = 10
     max_messages_per_minute: Annotated[
-        Count, described("the most messages, or fragments of one, that a WebSocket client sends in a minute")
+        Count,
+        described(
+            "the most messages, or fragments of one, that one address, or IPv6 /64, sends in a minute over "
+            "all of its WebSockets, to all daemons together"
+        ),
     ] = 100
     max_control_frames_per_minute: Annotated[
         Count, described("the most pings and pongs that it sends in a minute, besides the pongs to our pings")

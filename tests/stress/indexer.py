@@ -22,7 +22,7 @@ import click
 from msgspec import structs
 
 from tests.stress.faults import Fault, catalogue
-from tests.stress.matrix import LEGEND, Row, head, strike
+from tests.stress.matrix import LEGEND, Row, head, strike, watched
 from tests.stress.rig import standing
 from zmartd.log import configure as configure_log
 
@@ -67,12 +67,12 @@ async def _run(directory: Path, seed: int, chosen: Sequence[Fault], seconds: flo
         click.echo(row.line())
 
     click.echo(f"{LEGEND}\n\n{head()}")
-    async with standing(directory, random.Random(seed)) as rig:
+    async with standing(directory, random.Random(seed)) as rig, watched(rig, random.Random(seed)) as audience:
         for faults in _in_turn(chosen) if seconds is None else _at_random(rng, chosen, seconds):
             await rig.reconcile(on=all(fault.reconciling for fault in faults))
             if rng.random() < DAYS_PASS:
                 await rig.system.let_days_pass()
-            add(await strike(rig, faults))
+            add(await strike(rig, faults, audience))
             if rows[-1].verdict is None:
                 rig.rest()
                 await rig.system.mend()

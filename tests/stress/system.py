@@ -294,7 +294,9 @@ class System:
         return config.Settings(
             server=config.ServerSettings(port=daemon.port, environment="development", shutdown_seconds=3.0),
             operator=config.OperatorSettings(port=daemon.port + 1),
-            realtime=config.RealtimeSettings(max_connections_per_ip=10_000),
+            realtime=config.RealtimeSettings(
+                max_connections_per_ip=10_000, max_messages_per_minute=1_000_000
+            ),
             database=config.DatabaseSettings(
                 url=PostgresUrl(
                     f"postgresql://zmartd@127.0.0.1:{self.database_door.port}/zmartd?sslmode=disable"

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from tests.stress.faults import catalogue
-from tests.stress.matrix import LEGEND, head, strike
+from tests.stress.matrix import LEGEND, head, strike, watched
 from tests.stress.rig import Rig, standing
 from zmartd.faults import Point
 
@@ -21,7 +21,7 @@ CHOSEN = (
     "rollback, under load",
     f"kill -9, {Point.RELAY_LANDED}",
 )
-ALONE = (f"kill -9, {Point.INBOX_COMMITTED}", f"kill -9, {Point.APPLY_COUNTED}")
+ALONE = (f"kill -9, {Point.INBOX_COMMITTED}", f"kill -9, {Point.APPLY_APPENDED}")
 """Without a reconciler."""
 
 
@@ -33,10 +33,10 @@ def test_every_point_is_killed_at() -> None:
 @pytest.mark.timeout(7_200)
 async def test_what_is_broken_and_mended_equals_the_chain(tmp_path: Path) -> None:
     faults = {fault.name: fault for fault in catalogue()}
-    async with standing(tmp_path, random.Random(1)) as rig:
-        rows = [await strike(rig, [faults[name]]) for name in CHOSEN]
+    async with standing(tmp_path, random.Random(1)) as rig, watched(rig, random.Random(1)) as audience:
+        rows = [await strike(rig, [faults[name]], audience) for name in CHOSEN]
         await rig.reconcile(on=False)
-        rows += [await strike(rig, [faults[name]]) for name in ALONE]
+        rows += [await strike(rig, [faults[name]], audience) for name in ALONE]
         print("\n".join(["", LEGEND, "", head(), *(row.line() for row in rows)]))
         assert all(row.ok for row in rows)
         await _assert_the_verdict_sees_what_is_wrong(rig)

@@ -96,7 +96,7 @@ _DEFAULTS: Final = config.Settings(
     server=config.ServerSettings(environment="development", max_connections_per_ip=10_000),
     operator=config.OperatorSettings(port=0),
     rate_limits=config.AMPLE_RATE_LIMITS,
-    realtime=config.RealtimeSettings(max_connections_per_ip=1_000),
+    realtime=config.RealtimeSettings(max_connections_per_ip=1_000, max_messages_per_minute=100_000),
     voting=config.VotingSettings(min_proposal_votes=3, proposal_min_balance_lamports=0, veto_seconds=0),
     tasks=config.TaskSettings(
         vote_aggregator=config.VoteAggregatorSettings(interval_seconds=1.5),

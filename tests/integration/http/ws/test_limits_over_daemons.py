@@ -103,12 +103,14 @@ async def test_the_places_of_a_daemon_that_is_killed_come_free_within_its_lease(
         preexec_fn=child_setup(signal.SIGKILL),
     )
     assert process.stdout is not None
-    assert await process.stdout.readline() == b"holding\n"
+    async with asyncio.timeout(60):
+        assert await process.stdout.readline() == b"holding\n"
     async with counting(redis_url, "b") as other:
         await settled(redis_url, "the one that dies", "b")
         assert not await has_room(other)
         process.kill()
-        await process.wait()
+        async with asyncio.timeout(60):
+            await process.wait()
         began = time.monotonic()
         assert not await has_room(other)
         await eventually(lambda: has_room(other), LEASE_SECONDS + 5)
