@@ -183,9 +183,9 @@ class FollowedStreams:
         """The epoch that the last look saw."""
         return self._epoch
 
-    def seq_of(self, market_id: str) -> int:
-        """The number of the newest message of a market that is followed, which its subscribers have."""
-        return self._streams[market_id].seq
+    def seq_of(self, name: str) -> int:
+        """The number of the newest message of a stream that is followed, which its subscribers have."""
+        return self._streams[name].seq
 
     def id_of(self, name: str) -> str:
         """The id of a market that is followed, by its id or address."""

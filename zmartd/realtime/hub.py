@@ -125,9 +125,9 @@ class Hub:
         """
         found = []
         for name in client.subscriptions:
-            market_id = self._streams.id_of(name)
-            if client in self._subscribed.get(market_id, _NOBODY).get(name, _NO_CLIENTS):
-                found.append((name, self._streams.seq_of(market_id)))
+            stream = name if wallet_of(name) is not None else market_stream(self._streams.id_of(name))
+            if client in self._subscribed.get(stream, _NOBODY).get(name, _NO_CLIENTS):
+                found.append((name, self._streams.seq_of(stream)))
         return tuple(found)
 
     async def run(self) -> None:
