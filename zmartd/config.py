@@ -299,7 +299,7 @@ class RealtimeSettings(Struct, frozen=True, kw_only=True):
     ] = 120
     max_message_bytes: Annotated[Bytes, described("the largest message a WebSocket client may send")] = 4_096
     max_subscriptions: Annotated[
-        Count, described("the most markets that one WebSocket connection subscribes to")
+        Count, described("the most markets and other channels that one WebSocket connection subscribes to")
     ] = 200
     max_buffered_bytes: Annotated[
         Bytes, described("unsent bytes after which a slow WebSocket client is disconnected")

@@ -19,6 +19,7 @@ from zmartd.realtime.close_codes import CloseCode
 from zmartd.realtime.frame_data import (
     AuthenticatedData,
     BeatData,
+    ChannelData,
     CommitmentData,
     DiscussionData,
     ErrorData,
@@ -31,11 +32,23 @@ from zmartd.realtime.frame_data import (
     RetractedData,
     SessionEndedData,
     SkippedData,
+    SubscribedData,
     TradeData,
+    UnsubscribedData,
     VoteData,
     WelcomeData,
 )
 from zmartd.realtime.frames import FrameType
+from zmartd.realtime.wallet_frames import (
+    ClaimData,
+    FillData,
+    OwnCommitmentData,
+    OwnPositionData,
+    OwnRetractedData,
+    PositionData,
+    TransactionData,
+    UserStateData,
+)
 
 REPOSITORY = Path(__file__).parents[2]
 DOCUMENTS = [
@@ -130,7 +143,7 @@ def test_newcomers_read_what_is_taken_from_a_trade_and_who_earns_it(page: str) -
 def test_the_fields_of_every_frame_are_listed() -> None:
     guide = (REPOSITORY / "docs" / "frames.md").read_text()
     data = guide[guide.index("## Data") : guide.index("## The stream")]
-    rows = re.findall(r"^\| `(\w+)`( in it)? \| (.*) \| (.*)\|$", data, re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+)`( in it| of a wallet)? \| (.*) \| (.*)\|$", data, re.MULTILINE)
     listed = {
         name + part: (re.findall(r"`(\w+)`", own), re.findall(r"`(\w+)`", kept))
         for name, part, own, kept in rows
@@ -146,6 +159,17 @@ def test_the_fields_of_every_frame_are_listed() -> None:
         "discussion": DiscussionData,
         "discussion in it": Post,
         "skipped": SkippedData,
+        "retracted of a wallet": OwnRetractedData,
+        "commitment of a wallet": OwnCommitmentData,
+        "fill": FillData,
+        "claim": ClaimData,
+        "position": OwnPositionData,
+        "position in it": PositionData,
+        "transaction": TransactionData,
+        "user_state": UserStateData,
+        "subscribed": SubscribedData,
+        "channels in it": ChannelData,
+        "unsubscribed": UnsubscribedData,
         "resync": ResyncData,
         "beat": BeatData,
         "pong": PongData,
@@ -154,7 +178,8 @@ def test_the_fields_of_every_frame_are_listed() -> None:
         "session_ended": SessionEndedData,
         "error": ErrorData,
     }
-    assert {name.removesuffix(" in it") for name in kinds} == {*get_args(FrameType), "market"}
+    named = {name.removesuffix(" in it").removesuffix(" of a wallet") for name in kinds}
+    assert named == {*get_args(FrameType), "market", "channels"}
     for name, kind in kinds.items():
         own, kept = listed[name]
         assert sorted(own + kept) == sorted(field.encode_name for field in structs.fields(kind)), name

@@ -12,7 +12,8 @@ from zmartd.metrics import Counter
 from zmartd.realtime import frames
 from zmartd.realtime.batch import Batch, EncodedFrame, conflated
 from zmartd.realtime.close_codes import CloseCode
-from zmartd.realtime.encodings import Encode, audience
+from zmartd.realtime.encodings import Audience, Encode, audience
+from zmartd.realtime.filters import Filter
 from zmartd.realtime.frames import Broadcast
 from zmartd.realtime.outbox import Outbox
 
@@ -67,6 +68,7 @@ class Client:
         "_writer",
         "audience",
         "closed",
+        "filters",
         "outbox",
         "pending",
         "subscriptions",
@@ -78,6 +80,8 @@ class Client:
         self.wallet: str | None = None
         """The wallet of its session; while `signed_in` is false, it is not known whether that goes on."""
         self.subscriptions: list[str] = []
+        self.filters: dict[str, Filter] = {}
+        """Of the subscriptions that have one, by their names."""
         self.closed = False
         self.pending: Batch | None = None
         """What waits to be written."""
@@ -111,12 +115,16 @@ class Client:
                 self._is_answering = True
                 asyncio.get_running_loop().call_soon(self._answer)
 
-    def deliver(self, broadcast: Broadcast, name: str) -> None:
-        """Send a message that it asked for, about the market that it knows as `name`."""
+    def deliver(self, broadcast: Broadcast, name: str, prev_seq: int | None = None) -> None:
+        """Send a message that it asked for, about the market that it knows as `name`.
+
+        `prev_seq` is that of the message before it that passes its filter, if it has one.
+        """
         if not self.closed:
             if self.pending is None:
                 self.outbox.add(self)
-            self.pending = Batch(self.pending, (broadcast.encoded(name, self.audience),), asked=True)
+            encoded = broadcast.encoded(name, self.audience, prev_seq)
+            self.pending = Batch(self.pending, (encoded,), asked=True)
 
     def room_bytes(self) -> int:
         """How much of what it asks for can be sent at once."""
@@ -212,9 +220,15 @@ class Client:
         return EncodedFrame(self._encode(frames.skipped(name, seqs, now).encode()))
 
 
-def deliver_to_all(clients: Iterable[Client], broadcasts: Sequence[Broadcast], name: str) -> None:
+def deliver_to_all(
+    clients: Iterable[Client],
+    broadcasts: Sequence[Broadcast],
+    name: str,
+    previous: Sequence[int | None] = (),
+) -> None:
     """Send messages about a market to the clients that know it as `name`, with wallets as each may see them.
 
+    `previous` are the numbers of the messages before each that pass the clients' filter, if they have one.
     Clients for whom the same waits go on to have the same waiting: the same bytes.
     """
     audiences = dict[object, tuple[Sequence[EncodedFrame], dict[Batch | None, Batch]]]()
@@ -223,7 +237,7 @@ def deliver_to_all(clients: Iterable[Client], broadcasts: Sequence[Broadcast], n
             continue
         known = audiences.get(client.audience)
         if known is None:
-            known = [one.encoded(name, client.audience) for one in broadcasts], {}
+            known = _encoded(broadcasts, name, client.audience, previous), {}
             audiences[client.audience] = known
         encoded, batches = known
         before = client.pending
@@ -233,3 +247,11 @@ def deliver_to_all(clients: Iterable[Client], broadcasts: Sequence[Broadcast], n
         client.pending = batch
         if before is None or client.is_behind:
             client.outbox.add(client)
+
+
+def _encoded(
+    broadcasts: Sequence[Broadcast], name: str, audience: Audience, previous: Sequence[int | None]
+) -> list[EncodedFrame]:
+    if not previous:
+        return [one.encoded(name, audience) for one in broadcasts]
+    return [one.encoded(name, audience, seq) for one, seq in zip(broadcasts, previous, strict=True)]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import UNSET, Struct, UnsetType, field
 
+from zmartd.chain.commitment import Commitment
 from zmartd.realtime.market_summary import MarketSummary
 from zmartd.realtime.trade_summary import TradeSummary
 from zmartd.realtime.wallet_frames import WalletData
@@ -104,6 +105,27 @@ class CommitmentData(Struct, frozen=True):
     votes: Sequence[str]
 
 
+class ChannelData(Struct, frozen=True, kw_only=True):
+    """One of the channels in an answer: from which position on it follows, and the market's state there."""
+
+    channel: str
+    known: bool
+    epoch: str | UnsetType = UNSET
+    seq: int | UnsetType = UNSET
+    recovered: bool | UnsetType = UNSET
+    commitment: Commitment | UnsetType = UNSET
+    market: MarketData | UnsetType = UNSET
+
+
+class SubscribedData(Struct, frozen=True, kw_only=True):
+    subscriptions: Sequence[str]
+    channels: Sequence[ChannelData]
+
+
+class UnsubscribedData(Struct, frozen=True, kw_only=True):
+    subscriptions: Sequence[str]
+
+
 class WelcomeData(Struct, frozen=True, kw_only=True):
     client_id: str
     message: str
@@ -171,6 +193,8 @@ Data = (
     | DiscussionData
     | RetractedData
     | CommitmentData
+    | SubscribedData
+    | UnsubscribedData
     | WelcomeData
     | AuthenticatedData
     | SessionEndedData

@@ -21,7 +21,9 @@ from zmartd.realtime.frame_data import (
     RetractedData,
     SessionEndedData,
     SkippedData,
+    SubscribedData,
     TradeData,
+    UnsubscribedData,
     VoteData,
     WelcomeData,
 )
@@ -59,6 +61,7 @@ class FrameKind(Struct, frozen=True, kw_only=True):
     channel: Presence = Presence.NEVER
     epoch: Presence = Presence.NEVER
     seq: Presence = Presence.NEVER
+    prev_seq: Presence = Presence.NEVER
     commitment: Presence = Presence.NEVER
 
 
@@ -72,6 +75,7 @@ def _told(
         data=data,
         market_id=Presence.ALWAYS,
         seq=Presence.ALWAYS,
+        prev_seq=Presence.SOMETIMES,
         commitment=commitment,
     )
 
@@ -86,6 +90,7 @@ def _told_to_wallet(
         data=data,
         channel=Presence.ALWAYS,
         seq=Presence.ALWAYS,
+        prev_seq=Presence.SOMETIMES,
         commitment=commitment,
     )
 
@@ -110,6 +115,7 @@ FRAME_KINDS: Final[Mapping[str, FrameKind]] = {
         market_id=Presence.ALWAYS,
         epoch=Presence.SOMETIMES,
         seq=Presence.SOMETIMES,
+        prev_seq=Presence.SOMETIMES,
         commitment=Presence.SOMETIMES,
     ),
     "price_update": _told("price_update", "A market's prices and shares after trades", PriceData),
@@ -170,6 +176,20 @@ FRAME_KINDS: Final[Mapping[str, FrameKind]] = {
         channel=Presence.ALWAYS,
         epoch=Presence.SOMETIMES,
         seq=Presence.SOMETIMES,
+    ),
+    "subscribed": FrameKind(
+        name="subscribed",
+        summary="The answer to a subscription to several channels",
+        data=SubscribedData,
+        is_pushed=False,
+        id=Presence.SOMETIMES,
+    ),
+    "unsubscribed": FrameKind(
+        name="unsubscribed",
+        summary="The answer to an end of the subscriptions to several channels",
+        data=UnsubscribedData,
+        is_pushed=False,
+        id=Presence.SOMETIMES,
     ),
 }
 """Every kind of frame, by the name of its message in the AsyncAPI document."""

@@ -26,6 +26,7 @@ from zmartd.realtime.frame_data import (
     AboutMessage,
     AuthenticatedData,
     BeatData,
+    ChannelData,
     CommitmentData,
     Data,
     DiscussionData,
@@ -39,7 +40,9 @@ from zmartd.realtime.frame_data import (
     RetractedData,
     SessionEndedData,
     SkippedData,
+    SubscribedData,
     TradeData,
+    UnsubscribedData,
     VoteData,
     WelcomeData,
 )
@@ -84,6 +87,8 @@ FrameType = Literal[
     "position",
     "transaction",
     "user_state",
+    "subscribed",
+    "unsubscribed",
 ]
 
 
@@ -103,6 +108,8 @@ class Envelope(Struct, frozen=True, kw_only=True):
     """The history in which `seq` means something."""
     seq: int | UnsetType = UNSET
     """The place in the market's stream."""
+    prev_seq: int | UnsetType = UNSET
+    """In a subscription with a filter: none of the numbers between this one and `seq` passes it."""
     commitment: Commitment | UnsetType = UNSET
     """Whether a fork can still take it."""
 
@@ -128,22 +135,28 @@ class Broadcast:
     def __init__(self, message: AnyMessage) -> None:
         self.message = message
         self.seq = message.seq
-        self._frames: dict[tuple[str, bool, Encode], EncodedFrame] = {}
+        self._frames: dict[tuple[str, bool, Encode, int | None], EncodedFrame] = {}
 
-    def encoded(self, name: str, audience: Audience) -> EncodedFrame:
-        """The frame for clients that subscribed to the market as `name`."""
+    def encoded(self, name: str, audience: Audience, prev_seq: int | None = None) -> EncodedFrame:
+        """The frame for clients that subscribed to the market as `name`.
+
+        `prev_seq` is that of the message before it that passes the clients' filter, if they have one.
+        """
         data = self.message.data
         whole = audience.signed_in and isinstance(data, TradeExecuted | DiscussionChange)
-        frame = self._frames.get((name, whole, audience.encode))
-        if frame is None:
+        key = (name, whole, audience.encode, prev_seq)
+        encoded = self._frames.get(key)
+        if encoded is None:
             if isinstance(self.message, WalletMessage):
-                text = wallet_frame(self.message).encode()
+                frame = wallet_frame(self.message)
             else:
-                text = message_frame(self.message, name, str if whole else masked).encode()
+                frame = message_frame(self.message, name, str if whole else masked)
+            if prev_seq is not None:
+                frame = msgspec.structs.replace(frame, prev_seq=prev_seq)
             price_of = name if isinstance(data, PriceUpdate) else None
-            frame = EncodedFrame(audience.encode(text), price_of, self.seq)
-            self._frames[name, whole, audience.encode] = frame
-        return frame
+            encoded = EncodedFrame(audience.encode(frame.encode()), price_of, self.seq)
+            self._frames[key] = encoded
+        return encoded
 
     def frame(self, name: str, *, signed_in: bool) -> bytes:
         """The frame for uncompressed WebSockets of clients that subscribed to the market as `name`."""
@@ -287,6 +300,33 @@ def subscribed_to_all(name: str, subscriptions: Sequence[str], now: datetime) ->
     return Frame(type="market_state", market_id=name, timestamp=iso_time(now), data=data)
 
 
+def subscribed_to_many(channels: Sequence[ChannelData], subscriptions: Sequence[str], now: datetime) -> Frame:
+    """The answer to a subscription to several channels at once."""
+    data = SubscribedData(channels=channels, subscriptions=subscriptions)
+    return Frame(type="subscribed", timestamp=iso_time(now), data=data)
+
+
+def unsubscribed_from_many(subscriptions: Sequence[str], now: datetime) -> Frame:
+    """The answer to an end of several subscriptions at once."""
+    data = UnsubscribedData(subscriptions=subscriptions)
+    return Frame(type="unsubscribed", timestamp=iso_time(now), data=data)
+
+
+def channel_data(
+    channel: str, position: StreamPosition | None, snapshot: Snapshot | None, recovered: bool | UnsetType
+) -> ChannelData:
+    """One of several channels that were subscribed to: where it begins, and the market's state there."""
+    return ChannelData(
+        channel=channel,
+        known=position is not None,
+        epoch=UNSET if position is None else position.epoch,
+        seq=UNSET if position is None else position.seq,
+        recovered=recovered,
+        market=UNSET if snapshot is None else _market_data(snapshot.market_id, snapshot.data),
+        commitment=UNSET if snapshot is None else snapshot.commitment,
+    )
+
+
 def unsubscribed(name: str, subscriptions: Sequence[str], now: datetime) -> Frame:
     if (wallet := wallet_of(name)) is not None:
         ended = UserStateData(wallet=wallet, message=f"Unsubscribed from {name}", subscriptions=subscriptions)
@@ -387,8 +427,12 @@ def _market_changed(market_id: str, update: MarketUpdate) -> MarketStateData:
         price_no=summary.price_no,
         total_shares=str(update.shares_yes + update.shares_no),
         b_parameter=summary.b_parameter,
-        market=MarketData(market_id=market_id, **msgspec.structs.asdict(summary)),
+        market=_market_data(market_id, update),
     )
+
+
+def _market_data(market_id: str, update: MarketUpdate) -> MarketData:
+    return MarketData(market_id=market_id, **msgspec.structs.asdict(market_summary(update)))
 
 
 def _price(update: PriceUpdate) -> PriceData:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Struct, UnsetType
 
 from zmartd import config
 from zmartd.clock import Clock
@@ -18,10 +18,12 @@ from zmartd.realtime import frames
 from zmartd.realtime.bus import Bus
 from zmartd.realtime.client import Client, FrameWriter, deliver_to_all
 from zmartd.realtime.encodings import Encode, text_frame
+from zmartd.realtime.filters import Filter
 from zmartd.realtime.followed import FollowedStreams, History, Look, StreamUnavailable
-from zmartd.realtime.frame_data import AboutMessage
+from zmartd.realtime.frame_data import AboutMessage, ChannelData
 from zmartd.realtime.frames import Broadcast, Frame
-from zmartd.realtime.messages import Gap, market_of, market_stream, wallet_of
+from zmartd.realtime.groups import Group, passing
+from zmartd.realtime.messages import Gap, Snapshot, market_of, market_stream, wallet_of
 from zmartd.realtime.outbox import Outbox
 from zmartd.realtime.stream import Stream
 from zmartd.store.streams import StreamPosition
@@ -33,12 +35,6 @@ as soon as it can be read.
 """
 RETRY_SECONDS = 1.0
 
-Clients = dict[Client, None]
-"""Clients in the order in which they subscribed."""
-
-_NOBODY: Final[Mapping[str, Clients]] = {}
-_NO_CLIENTS: Final[Clients] = {}
-
 log = get_logger(__name__)
 
 
@@ -49,7 +45,7 @@ class UnknownMarket(DetailedError[AboutMessage]):
 
 
 class TooManySubscriptions(DetailedError[AboutMessage]):
-    """This connection is subscribed to as many markets as it may be: unsubscribe from some, or use "*"."""
+    """This connection is subscribed to as many channels as it may be: unsubscribe from some, or use "*"."""
 
     code = "too_many_subscriptions"
 
@@ -64,6 +60,26 @@ class ForeignStream(DetailedError[AboutMessage]):
 
     def __init__(self, channel: str) -> None:
         super().__init__(AboutMessage(field="channel", channel=channel))
+
+
+class Wanted(Struct, frozen=True):
+    """One of several subscriptions: its name, after which position it goes on, and what of it is wanted."""
+
+    name: str
+    since: StreamPosition | None
+    filter: Filter | None
+
+
+class Beginning(Struct, frozen=True):
+    """Where a subscription begins: after a position, which a snapshot is of, with what followed it."""
+
+    stream: Stream
+    position: StreamPosition
+    missed: Sequence[Broadcast]
+    snapshot: Snapshot | None
+    recovered: bool | UnsetType
+    size_bytes: int = 0
+    """What all that was missed takes."""
 
 
 class Hub:
@@ -88,14 +104,14 @@ class Hub:
         self._clock = clock
         self._clients: set[Client] = set()
         self._outbox = Outbox(settings.max_buffered_bytes, clock)
-        self._subscribed: dict[str, dict[str, Clients]] = {}
-        """By stream, and by the names that clients gave it: those that get its messages."""
+        self._subscribed: dict[str, dict[tuple[str, Filter | None], Group]] = {}
+        """By stream, and by the names that clients gave it and their filters: those that get its messages."""
         self._waiting: dict[str, dict[Client, StreamPosition | None]] = {}
         """By name: those that get its messages once it can be read, and after which position, if any."""
         self._paused: dict[Client, dict[str, StreamPosition | None]] = {}
         """By name: wallets' streams of clients whose sessions are not known to go on."""
         self._wake = asyncio.Event()
-        self._every: Clients = {}
+        self._every: dict[Filter | None, Group] = {}
         self._listening = asyncio.Event()
         self._turn_seconds = turn_seconds
 
@@ -119,16 +135,15 @@ class Hub:
         return self._streams.told
 
     def positions(self, client: Client) -> tuple[tuple[str, int], ...]:
-        """The number of the newest message that a client was sent, by the names of its subscriptions.
+        """The number up to which a client was sent what it subscribed to, by the names of its subscriptions.
 
         Those whose state it has not got yet are left out, and so is the one to all markets.
         """
-        found = []
-        for name in client.subscriptions:
-            stream = name if wallet_of(name) is not None else market_stream(self._streams.id_of(name))
-            if client in self._subscribed.get(stream, _NOBODY).get(name, _NO_CLIENTS):
-                found.append((name, self._streams.seq_of(stream)))
-        return tuple(found)
+        return tuple(
+            (name, self._streams.seq_of(self._stream_name(name)))
+            for name in client.subscriptions
+            if self._group_of(client, name) is not None
+        )
 
     async def run(self) -> None:
         """Forward messages until cancelled."""
@@ -159,6 +174,7 @@ class Hub:
         for name in client.subscriptions:
             self._leave(client, name)
         client.subscriptions.clear()
+        client.filters.clear()
 
     async def subscribe(
         self,
@@ -166,13 +182,14 @@ class Hub:
         name: str,
         message_id: str | int | UnsetType = UNSET,
         since: StreamPosition | None = None,
+        chosen: Filter | None = None,
     ) -> None:
         """Answer with the present state of the market, and from then on send everything newer.
 
         With `since` everything after it is sent instead, if it can all be had. `message_id`: that of the
-        answer. A repeated call repeats the answer. One client's calls must not overlap. Raises
-        TooManySubscriptions; UnknownMarket, ForeignStream, or StreamUnavailable for `*` and for a wallet
-        whose session cannot be checked, after which the client is not subscribed to it.
+        answer. `chosen`: what of it the client gets. A repeated call repeats the answer. One client's calls
+        must not overlap. Raises TooManySubscriptions; UnknownMarket, ForeignStream, or StreamUnavailable for
+        `*` and for a wallet whose session cannot be checked, after which the client is not subscribed to it.
         """
         self._require_own(client, name)
         if name not in client.subscriptions:
@@ -180,9 +197,15 @@ class Hub:
                 raise TooManySubscriptions(name)
             client.subscriptions.append(name)
         if name == EVERY_MARKET:
-            await self._subscribe_to_every(client, message_id)
+            await self._follow_every(client)
+            if client.closed or EVERY_MARKET not in client.subscriptions:
+                return
+            answer = frames.subscribed_to_all(EVERY_MARKET, client.subscriptions, self._now())
+            client.send(frames.answer(answer, message_id))
+            self._admit_to_every(client, chosen)
             return
         self._leave(client, name)
+        _choose(client, name, chosen)
         try:
             stream, missed = await self._find(name, since)
         except UnknownMarket:
@@ -212,11 +235,71 @@ class Hub:
         client.send(frames.answer(answer, message_id))
         self._admit(client, name, stream, missed)
 
+    async def subscribe_to_many(
+        self,
+        client: Client,
+        channels: Mapping[str, StreamPosition | None],
+        labels: Mapping[str, str],
+        message_id: str | int | UnsetType = UNSET,
+        chosen: Filter | None = None,
+    ) -> None:
+        """`subscribe` to several names, each with the position after which it goes on, and one answer.
+
+        `labels`: what the answer calls each name. Where one of them is refused, nothing has changed. Raises
+        what `subscribe` raises.
+        """
+        for name in channels:
+            self._require_own(client, name)
+        new = [name for name in channels if name not in client.subscriptions]
+        if len(client.subscriptions) + len(new) > self._settings.max_subscriptions:
+            raise TooManySubscriptions(new[-1])
+        if EVERY_MARKET in channels:
+            await self._follow_every(client)
+        names = [name for name in channels if name != EVERY_MARKET]
+        found = await asyncio.gather(*(self._find_or_wait(name, channels[name]) for name in names))
+        if client.closed:
+            return
+        for name in channels:
+            self._require_own(client, name)
+        client.subscriptions += [name for name in channels if name not in client.subscriptions]
+        beginnings: dict[str, Beginning | None] = {}
+        room = client.room_bytes()
+        for name, stream in zip(names, found, strict=True):
+            wanted = Wanted(name, channels[name], chosen)
+            beginning = beginnings[name] = self._beginning(client, wanted, stream, room)
+            room -= 0 if beginning is None else beginning.size_bytes
+        answers = [
+            _channel_data(labels[name], beginnings.get(name), name == EVERY_MARKET) for name in channels
+        ]
+        answer = frames.subscribed_to_many(answers, client.subscriptions, self._now())
+        client.send(frames.answer(answer, message_id))
+        for name in channels:
+            self._leave(client, name)
+            _choose(client, name, chosen)
+            beginning = beginnings.get(name)
+            if name == EVERY_MARKET:
+                self._admit_to_every(client, chosen)
+            elif beginning is None:
+                self._waiting.setdefault(name, {})[client] = None
+            else:
+                self._admit(client, name, beginning.stream, beginning.missed)
+
+    def unsubscribe_from_many(
+        self, client: Client, names: Iterable[str], message_id: str | int | UnsetType = UNSET
+    ) -> None:
+        """Send no more about any of these, and answer once."""
+        for name in names:
+            if name in client.subscriptions:
+                self._leave(client, name)
+                _forget(client, name)
+        answer = frames.unsubscribed_from_many(client.subscriptions, self._now())
+        client.send(frames.answer(answer, message_id))
+
     def unsubscribe(self, client: Client, name: str, message_id: str | int | UnsetType = UNSET) -> None:
         """Send no more about this market. It is answered even if there was no subscription."""
         if name in client.subscriptions:
-            _forget(client, name)
             self._leave(client, name)
+            _forget(client, name)
         answer = frames.unsubscribed(name, client.subscriptions, self._now())
         client.send(frames.answer(answer, message_id))
 
@@ -232,10 +315,14 @@ class Hub:
 
     def sign_out(self, client: Client) -> Sequence[str]:
         """Make a client an anonymous one. Returns the subscriptions that have ended with that."""
-        ended = [name for name in client.subscriptions if wallet_of(name) is not None]
+        ended = [
+            name
+            for name in client.subscriptions
+            if wallet_of(name) is not None or (name in client.filters and client.filters[name].wallet)
+        ]
         for name in ended:
-            _forget(client, name)
             self._leave(client, name)
+            _forget(client, name)
         client.wallet, client.signed_in = None, False
         return ended
 
@@ -250,7 +337,7 @@ class Hub:
             self._wake.set()
             return
         for name in client.subscriptions:
-            if wallet_of(name) is not None and client in self._subscribed.get(name, {}).get(name, ()):
+            if wallet_of(name) is not None and self._group_of(client, name) is not None:
                 position = self._streams.position(name)
                 self._leave(client, name)
                 self._paused.setdefault(client, {})[name] = position
@@ -262,33 +349,44 @@ class Hub:
 
     def tell(self, stream: Stream, broadcasts: Sequence[Broadcast]) -> None:
         """Send messages of a stream to its subscribers."""
-        names = self._subscribed.get(stream.name, {})
-        for name, clients in names.items():
-            deliver_to_all(clients, broadcasts, name)
+        groups = self._subscribed.get(stream.name, {})
+        for (name, _), group in groups.items():
+            passed, previous = group.passed(stream.name, broadcasts)
+            deliver_to_all(group.clients, passed, name, previous)
         market_id = market_of(stream.name)
-        if self._every and market_id is not None:
-            others = [one for one in self._every if not any(one in clients for clients in names.values())]
-            deliver_to_all(others, broadcasts, market_id)
+        if market_id is None:
+            return
+        for every in self._every.values():
+            others = [
+                one for one in every.clients if not any(one in group.clients for group in groups.values())
+            ]
+            passed, previous = every.passed(stream.name, broadcasts)
+            deliver_to_all(others, passed, market_id, previous)
 
     def lose(self, stream_name: str) -> None:
         """Tell the subscribers of a stream that they may have missed messages; its state follows."""
-        for name, clients in self._subscribed.pop(stream_name, {}).items():
+        for (name, _), group in self._subscribed.pop(stream_name, {}).items():
             frame = frames.resync(name, self._now()).encode()
-            for client in clients:
+            for client in group.clients:
                 client.send(frame)
-            self._waiting.setdefault(name, {}).update(dict.fromkeys(clients))
+            self._waiting.setdefault(name, {}).update(dict.fromkeys(group.clients))
         market_id = market_of(stream_name)
         if market_id is None:
             return
         frame = frames.resync(market_id, self._now()).encode()
-        for client in self._every:
-            client.send(frame)
+        for every in self._every.values():
+            every.forget(stream_name)
+            for client in every.clients:
+                client.send(frame)
 
     def lose_every(self) -> None:
         """Tell the subscribers to all markets that they may have missed messages of any."""
         frame = frames.resync(EVERY_MARKET, self._now()).encode()
-        for client in self._every:
-            client.send(frame)
+        for chosen, every in list(self._every.items()):
+            begun = self._every[chosen] = Group(chosen)
+            begun.clients = every.clients
+            for client in every.clients:
+                client.send(frame)
 
     def want(self, name: str) -> bool:
         """Whether anybody is subscribed to this stream by itself."""
@@ -298,20 +396,62 @@ class Hub:
         """Whether anybody is subscribed to all markets."""
         return bool(self._every)
 
-    async def _subscribe_to_every(self, client: Client, message_id: str | int | UnsetType) -> None:
-        """Raises StreamUnavailable, after which the client is not subscribed."""
-        if not self._every:
-            try:
-                async with asyncio.timeout(self._turn_seconds):
-                    await self._streams.looked()
-            except (ZmartdError, TimeoutError) as error:
-                _forget(client, EVERY_MARKET)
-                raise StreamUnavailable from error
-        if client.closed or EVERY_MARKET not in client.subscriptions:
+    async def _follow_every(self, client: Client) -> None:
+        """Return once nothing can be missed of any market. Raises StreamUnavailable.
+
+        The client is not subscribed then.
+        """
+        if self._every:
             return
-        answer = frames.subscribed_to_all(EVERY_MARKET, client.subscriptions, self._now())
-        client.send(frames.answer(answer, message_id))
-        self._every[client] = None
+        try:
+            async with asyncio.timeout(self._turn_seconds):
+                await self._streams.looked()
+        except (ZmartdError, TimeoutError) as error:
+            _forget(client, EVERY_MARKET)
+            raise StreamUnavailable from error
+
+    def _admit_to_every(self, client: Client, chosen: Filter | None) -> None:
+        self._leave(client, EVERY_MARKET)
+        _choose(client, EVERY_MARKET, chosen)
+        self._every.setdefault(chosen, Group(chosen)).clients[client] = None
+
+    async def _find_or_wait(self, name: str, since: StreamPosition | None) -> Stream | None:
+        """The stream, with what follows `since` if that can be had; None if it cannot be read now.
+
+        Raises UnknownMarket.
+        """
+        try:
+            stream, _ = await self._find(name, since)
+        except UnknownMarket:
+            raise
+        except (ZmartdError, TimeoutError) as error:
+            log.warning("realtime.snapshot_failed", name=name, reason=repr(error))
+            return None
+        return stream
+
+    def _beginning(
+        self, client: Client, wanted: Wanted, stream: Stream | None, room: int
+    ) -> Beginning | None:
+        """Where a subscription begins; None where that has to be read first.
+
+        What was missed is sent if it takes at most `room` bytes.
+        """
+        if stream is None or not self._streams.follows(stream):
+            return None
+        private = wallet_of(wanted.name) is not None
+        if not private and stream.snapshot is None:
+            return None
+        since = wanted.since
+        if since is not None and since.epoch == stream.epoch:
+            missed = stream.since(since.seq)
+            size = None if missed is None else _size(client, missed, wanted.name, wanted.filter, room)
+            if missed is not None and size is not None:
+                return Beginning(stream, since, missed, None, recovered=True, size_bytes=size)
+        recovered = UNSET if since is None else False
+        if stream.snapshot is None:
+            return Beginning(stream, stream.position, (), None, recovered=recovered)
+        snapshot = stream.snapshot
+        return Beginning(stream, snapshot.position, _after_snapshot(stream), snapshot, recovered=recovered)
 
     async def _serve_waiting(self) -> None:
         """Send those who wait for a stream what they lack of it, again and again, until cancelled."""
@@ -406,21 +546,34 @@ class Hub:
 
     def _admit(self, client: Client, name: str, stream: Stream, missed: Sequence[Broadcast]) -> None:
         """Send a client what it has missed of a stream, and from now on what is new."""
-        for broadcast in missed:
-            client.deliver(broadcast, name)
-        self._subscribed.setdefault(stream.name, {}).setdefault(name, {})[client] = None
+        chosen = client.filters.get(name)
+        for broadcast, previous in passing(chosen, missed, stream.seq - len(missed)):
+            client.deliver(broadcast, name, previous)
+        groups = self._subscribed.setdefault(stream.name, {})
+        groups.setdefault((name, chosen), Group(chosen)).add(client, stream.name, stream.seq)
+
+    def _stream_name(self, name: str) -> str:
+        """The name of the stream that clients call `name`."""
+        return market_stream(self._streams.id_of(name)) if wallet_of(name) is None else name
+
+    def _group_of(self, client: Client, name: str) -> Group | None:
+        """The group in which a client gets what it has subscribed to as `name`."""
+        key = name, client.filters.get(name)
+        group = self._subscribed.get(self._stream_name(name), {}).get(key)
+        return group if group is not None and client in group.clients else None
 
     def _leave(self, client: Client, name: str) -> None:
+        chosen = client.filters.get(name)
         if name == EVERY_MARKET:
-            self._every.pop(client, None)
+            _remove_from_group(self._every, chosen, client)
             return
         _remove(self._waiting, name, client)
         _remove(self._paused, client, name)
-        stream = market_stream(self._streams.id_of(name)) if wallet_of(name) is None else name
-        names = self._subscribed.get(stream)
-        if names is not None:
-            _remove(names, name, client)
-            if not names:
+        stream = self._stream_name(name)
+        groups = self._subscribed.get(stream)
+        if groups is not None:
+            _remove_from_group(groups, (name, chosen), client)
+            if not groups:
                 del self._subscribed[stream]
 
     def _end(self, name: str) -> None:
@@ -436,12 +589,28 @@ class Hub:
 
 def _fits(client: Client, broadcasts: Sequence[Broadcast], name: str) -> bool:
     """Whether a client can be sent all of these, and is not dropped for leaving them unread."""
-    room = client.room_bytes()
-    for broadcast in broadcasts:
-        room -= len(broadcast.encoded(name, client.audience).data)
-        if room < 0:
-            return False
-    return True
+    return _size(client, broadcasts, name, client.filters.get(name), client.room_bytes()) is not None
+
+
+def _size(
+    client: Client, broadcasts: Sequence[Broadcast], name: str, chosen: Filter | None, limit: int
+) -> int | None:
+    """How many bytes these take that pass the filter; None if that is more than `limit`."""
+    size = 0
+    before = broadcasts[0].seq - 1 if broadcasts else 0
+    for broadcast, previous in passing(chosen, broadcasts, before):
+        size += len(broadcast.encoded(name, client.audience, previous).data)
+        if size > limit:
+            return None
+    return size
+
+
+def _channel_data(label: str, beginning: Beginning | None, everything: bool) -> ChannelData:
+    if everything:
+        return ChannelData(channel=label, known=True)
+    if beginning is None:
+        return frames.channel_data(label, None, None, UNSET)
+    return frames.channel_data(label, beginning.position, beginning.snapshot, beginning.recovered)
 
 
 def _after_snapshot(stream: Stream) -> Sequence[Broadcast]:
@@ -455,8 +624,28 @@ def _after_snapshot(stream: Stream) -> Sequence[Broadcast]:
 
 
 def _forget(client: Client, name: str) -> None:
+    """The client, which is in no group for this any more, is not subscribed to it."""
+    client.filters.pop(name, None)
     if name in client.subscriptions:
         client.subscriptions.remove(name)
+
+
+def _choose(client: Client, name: str, chosen: Filter | None) -> None:
+    """Set the filter of a subscription, which is in no group."""
+    client.filters.pop(name, None)
+    if chosen is not None:
+        client.filters[name] = chosen
+
+
+Key = TypeVar("Key")
+
+
+def _remove_from_group(groups: dict[Key, Group], key: Key, client: Client) -> None:
+    group = groups.get(key)
+    if group is not None:
+        group.clients.pop(client, None)
+        if not group.clients:
+            del groups[key]
 
 
 Outer = TypeVar("Outer")

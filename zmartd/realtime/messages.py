@@ -213,7 +213,7 @@ class Message(Struct, frozen=True, omit_defaults=True):
     """A change of the market `market_id` (64 hex digits) at `occurred_at`.
 
     `commitment` is that of what the chain says; None for what only the API knows. `position` is its place in
-    the market's stream: None until it is appended.
+    the market's stream: None until it is appended. `category` is that of the market at that time.
     """
 
     market_id: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
@@ -221,6 +221,7 @@ class Message(Struct, frozen=True, omit_defaults=True):
     occurred_at: Annotated[datetime, Meta(tz=True)]
     commitment: Commitment | None = None
     position: StreamPosition | None = None
+    category: str | None = None
 
     @property
     def channel(self) -> Channel:

@@ -15,7 +15,9 @@ def snapshot_of(market: MarketRow) -> Snapshot:
 
 def state_message(market: MarketRow) -> Message:
     """The message that tells subscribers the present state of a market's row."""
-    return Message(market.id, market_update(market), market.updated_at, market.commitment)
+    return Message(
+        market.id, market_update(market), market.updated_at, market.commitment, category=market.category
+    )
 
 
 def market_update(market: MarketVersion) -> MarketUpdate:

@@ -113,6 +113,7 @@ class MarketVersion(Struct, frozen=True, kw_only=True):
     commitment: Commitment
     slot: int
     version: int
+    category: str
 
 
 class MarketRow(MarketVersion, frozen=True, kw_only=True):
@@ -123,7 +124,6 @@ class MarketRow(MarketVersion, frozen=True, kw_only=True):
     image_url: str | None
     question: str
     description: str
-    category: str
     tags: tuple[str, ...]
     end_date: datetime | None
     metadata_verified: bool

@@ -97,13 +97,17 @@ class Markets:
             for market_id, address in ((MARKET, ADDRESS), (OTHER_MARKET, OTHER_ADDRESS)):
                 await connection.execute(_INSERT, market_id, address)
 
-    async def change(self, *changes: Change | None, market_id: str = MARKET) -> list[Message]:
+    async def change(
+        self, *changes: Change | None, market_id: str = MARKET, category: str | None = None
+    ) -> list[Message]:
         """Commit messages, trades by default, and publish them."""
-        committed = await self.commit(*changes, market_id=market_id)
+        committed = await self.commit(*changes, market_id=market_id, category=category)
         await self.publish(committed)
         return committed
 
-    async def commit(self, *changes: Change | None, market_id: str = MARKET) -> list[Message]:
+    async def commit(
+        self, *changes: Change | None, market_id: str = MARKET, category: str | None = None
+    ) -> list[Message]:
         """Commit messages, and die before they are published. A state in them is that of the market's row."""
         async with self._database.service() as connection:
             said = []
@@ -113,7 +117,8 @@ class Markets:
                     await connection.execute(_ADD_SHARES, market_id, change.shares_yes)
                     row = await markets.get(connection, market_id)
                     change = msgspec.structs.replace(change, shares_yes=row.shares_yes)
-                said.append(message(change, market_id))
+                told = message(change, market_id)
+                said.append(msgspec.structs.replace(told, category=category))
             return await self._publisher.append(connection, said)
 
     async def tell(self, wallet: str, *changes: WalletChange) -> list[WalletMessage]:

@@ -128,10 +128,10 @@ def _operation(name: str, action: Action) -> Json:
         "summary": action.summary,
         "messages": [_in_channel(f"{name}_message")],
     }
-    if action.answer is not None:
+    if action.answers:
         operation["reply"] = {
             "channel": {"$ref": f"#/channels/{_CHANNEL}"},
-            "messages": [_in_channel(action.answer), _in_channel("error")],
+            "messages": [_in_channel(answer) for answer in (*action.answers, "error")],
         }
     operation["x-errors"] = _errors((*ANY_MESSAGE, *action.errors))
     return operation

@@ -170,7 +170,7 @@ async def _append(
 ) -> list[Message]:
     """Append a change of a comment to its market's stream, as the last in the wallet's transaction."""
     await connection.execute(ACT_AS_SERVICE)
-    message = Message(market.id, _change(comment, wallet), _changed_at(comment))
+    message = Message(market.id, _change(comment, wallet), _changed_at(comment), category=market.category)
     return await call.app[keys.PUBLISHER].append(connection, [message])
 
 

@@ -63,12 +63,15 @@ class MarketIdRequired(DetailedError[AboutMessage]):
 
 
 class UnknownChannel(DetailedError[AboutMessage]):
-    """Unknown channel; send "user" for what is for the wallet of the session alone."""
+    """Unknown channel; send "market:" and its id or address, "user", or "*"."""
 
     code = "unknown_channel"
 
-    def __init__(self, channel: str) -> None:
-        super().__init__(AboutMessage(field="channel", channel=channel[:_SHOWN_LENGTH]))
+    def __init__(self, channel: str, field: str, meant: str | None) -> None:
+        shown = channel[:_SHOWN_LENGTH]
+        question = f'did you mean "{meant}"? Send' if meant else "send"
+        message = f'Unknown channel "{shown}"; {question} "market:" and its id or address, "user", or "*".'
+        super().__init__(AboutMessage(field=field, channel=shown), message)
 
 
 class TokenRequired(DetailedError[AboutMessage]):

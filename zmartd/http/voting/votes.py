@@ -271,7 +271,7 @@ async def _cast(call: Call[VoteRequest], kind: VoteKind) -> VoteBody:
             market = await chain_market(connection, body.market_id)
             vote = await votes.cast(connection, kind, market.id, wallet, bool(body.vote))
             await connection.execute(ACT_AS_SERVICE)
-            message = Message(market.id, VoteCast(vote_type=kind), vote.voted_at)
+            message = Message(market.id, VoteCast(vote_type=kind), vote.voted_at, category=market.category)
             messages = await call.app[keys.PUBLISHER].append(connection, [message])
     except VotingClosed as error:
         raise await _closed(call, kind, error) from error

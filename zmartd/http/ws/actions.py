@@ -35,8 +35,8 @@ class Action(Struct, frozen=True, kw_only=True):
 
     message: type[ClientMessage]
     summary: str
-    answer: FrameType | None
-    """The type of the frame that answers it, where it is not refused."""
+    answers: tuple[FrameType, ...]
+    """The types of frames that answer it, where it is not refused."""
     errors: tuple[type[ZmartdError], ...] = ()
     """The errors of its own, besides ANY_MESSAGE."""
 
@@ -50,8 +50,8 @@ UNASKED: Final = (TooManyMessages,)
 ACTIONS: Final[Mapping[str, Action]] = {
     "subscribe": Action(
         message=SubscribeMessage,
-        summary="Get what is told of a market, or of all",
-        answer="market_state",
+        summary="Get what is told of a market, of all, or of the session's wallet",
+        answers=("market_state", "user_state", "subscribed"),
         errors=(
             MarketIdRequired,
             UnknownMarket,
@@ -65,16 +65,16 @@ ACTIONS: Final[Mapping[str, Action]] = {
     "unsubscribe": Action(
         message=UnsubscribeMessage,
         summary="Get no more of it",
-        answer="market_state",
+        answers=("market_state", "user_state", "unsubscribed"),
         errors=(MarketIdRequired, UnknownChannel, SessionRequired),
     ),
     "auth": Action(
         message=SignInMessage,
         summary="Sign in on an open connection",
-        answer="authenticated",
+        answers=("authenticated",),
         errors=(TokenRequired, Unauthorized, SessionsUnavailable),
     ),
-    "ping": Action(message=PingMessage, summary="Ask for a pong", answer="pong"),
-    "pong": Action(message=PongMessage, summary="Answer a ping, which does nothing", answer=None),
+    "ping": Action(message=PingMessage, summary="Ask for a pong", answers=("pong",)),
+    "pong": Action(message=PongMessage, summary="Answer a ping, which does nothing", answers=()),
 }
 """Every action by its name."""

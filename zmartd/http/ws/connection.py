@@ -12,43 +12,37 @@ from msgspec import UNSET, Struct, UnsetType
 from zmartd.clock import Clock
 from zmartd.errors import ZmartdError
 from zmartd.http.auth.sessions import Sessions
-from zmartd.http.errors.auth import SessionRequired, Unauthorized
+from zmartd.http.errors.auth import Unauthorized
 from zmartd.http.errors.websocket import (
     InvalidMessage,
-    MarketIdRequired,
     TokenRequired,
     TooManyMessages,
-    UnknownChannel,
 )
 from zmartd.http.kit.identity import Session
 from zmartd.http.ws import messages
 from zmartd.http.ws.frame_limits import breaches
 from zmartd.http.ws.messages import (
-    ChannelMessage,
     ClientMessage,
     MessageId,
     PingMessage,
     SignInMessage,
     SubscribeMessage,
     UnsubscribeMessage,
+    WantedChannel,
 )
 from zmartd.http.ws.session_monitor import SessionMonitor
 from zmartd.http.ws.socket import WebSocket
+from zmartd.http.ws.subscriptions import ChannelNames, filter_of, position_of
 from zmartd.log import get_logger
-from zmartd.market.ids import is_market_id
 from zmartd.metrics import Counter
 from zmartd.realtime import frames
 from zmartd.realtime.client import Client
 from zmartd.realtime.close_codes import CloseCode
 from zmartd.realtime.frames import Frame
 from zmartd.realtime.hub import Hub
-from zmartd.realtime.messages import wallet_of, wallet_stream
-from zmartd.store.streams import StreamPosition
 
 MAX_WAITING: Final = 8
 """Messages that wait to be acted on. Then no more are read until they have been."""
-OWN_CHANNEL: Final = "user"
-"""The stream of the session's wallet."""
 
 NewestSlot = Callable[[], Awaitable[int | None]]
 """Returns the chain's newest slot that the daemon knows."""
@@ -183,11 +177,13 @@ class WebSocketConnection:
         hub = self._services.hub
         try:
             match message:
-                case SubscribeMessage(since=since):
-                    position = None if since is None else StreamPosition(since.epoch, since.seq)
-                    await hub.subscribe(self._client, self._name(message), message_id, position)
+                case SubscribeMessage():
+                    await self._subscribe(message, message_id)
+                case UnsubscribeMessage(channels=None):
+                    hub.unsubscribe(self._client, ChannelNames(self._client).of(message), message_id)
                 case UnsubscribeMessage():
-                    hub.unsubscribe(self._client, self._name(message), message_id)
+                    names = ChannelNames(self._client).of_all(message)
+                    hub.unsubscribe_from_many(self._client, names, message_id)
                 case SignInMessage(token=token):
                     self._send(await self._sign_in(token), message_id)
                 case PingMessage():
@@ -208,23 +204,18 @@ class WebSocketConnection:
         expires_at = datetime.fromtimestamp(session.expires_at, UTC)
         return frames.authenticated(session.wallet, expires_at, self._now())
 
-    def _name(self, message: ChannelMessage) -> str:
-        """The hub's name of what a message is about.
-
-        A market's address or its id in lower case, `*`, or a wallet's stream. Raises MarketIdRequired,
-        UnknownChannel, SessionRequired.
-        """
-        if message.channel is None:
-            return _market_name(message)
-        if message.market_id is not None:
-            raise InvalidMessage("Send either market_id or channel, not both.", field="channel")
-        if wallet_of(message.channel) is not None:
-            return message.channel
-        if message.channel != OWN_CHANNEL:
-            raise UnknownChannel(message.channel)
-        if self._client.wallet is None:
-            raise SessionRequired
-        return wallet_stream(self._client.wallet)
+    async def _subscribe(self, message: SubscribeMessage, message_id: MessageId | UnsetType) -> None:
+        chosen = filter_of(message, signed_in=self._client.wallet is not None)
+        if message.channels is None:
+            since, name = position_of(message.since), ChannelNames(self._client).of(message)
+            await self._services.hub.subscribe(self._client, name, message_id, since, chosen)
+            return
+        labels = ChannelNames(self._client).of_all(message)
+        positions = {
+            name: position_of(wanted.since) if isinstance(wanted, WantedChannel) else None
+            for name, wanted in zip(labels, message.channels, strict=True)
+        }
+        await self._services.hub.subscribe_to_many(self._client, positions, labels, message_id, chosen)
 
     def _send_error(self, error: ZmartdError, message_id: MessageId | UnsetType = UNSET) -> None:
         _refused.labels(error.code).inc()
@@ -235,11 +226,3 @@ class WebSocketConnection:
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._services.clock.time(), UTC)
-
-
-def _market_name(message: ChannelMessage) -> str:
-    """The market of a message: its address, `*`, or its id in lower case. Raises MarketIdRequired."""
-    name = message.market_id
-    if not name:
-        raise MarketIdRequired
-    return name.lower() if is_market_id(name.lower()) else name

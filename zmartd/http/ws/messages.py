@@ -14,10 +14,16 @@ from zmartd.http.errors.requests import InvalidJson, InvalidRequest
 from zmartd.http.errors.websocket import InvalidMessage, UnknownAction
 from zmartd.http.kit import validation
 from zmartd.http.kit.codec import decode_members
+from zmartd.http.kit.fields import Category
 from zmartd.http.kit.names import Place, nearest, read_names
+from zmartd.realtime.filters import KINDS
 
 MAX_ID_LENGTH = 64
 MAX_MARKET_NAME_LENGTH = 128
+MAX_CHANNELS = 100
+"""Channels in one message."""
+KIND_NAMES = tuple(dict.fromkeys(KINDS.values()))
+"""The types of frames that a subscription can be limited to."""
 
 MessageId = str | int
 Members = Sequence[tuple[str, Any]]
@@ -40,28 +46,61 @@ class MarketMessage(ClientMessage, frozen=True, kw_only=True):
     ] = None
 
 
+Channel = Annotated[str, Meta(max_length=MAX_MARKET_NAME_LENGTH)]
+
+
 class ChannelMessage(MarketMessage, frozen=True, kw_only=True):
     channel: Annotated[
-        Annotated[str, Meta(max_length=MAX_MARKET_NAME_LENGTH)] | None,
-        Meta(description='"user": what is for the wallet of the session alone; instead of market_id'),
+        Channel | None,
+        Meta(description='"market:" and its id or address, "user" for the session\'s wallet, or "*"'),
     ] = None
 
 
 class Since(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A position in a market's stream, as frames have it."""
+    """A position in a stream, as frames have it."""
 
     epoch: Annotated[str, Meta(pattern="^[0-9a-f]{16}$", description="the epoch of a frame")]
     seq: Annotated[int, Meta(ge=0, le=2**53, description="the seq of a frame")]
+
+
+class WantedChannel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A channel, and the position after which it goes on."""
+
+    channel: Channel
+    since: Since | None = None
 
 
 class SubscribeMessage(ChannelMessage, frozen=True, kw_only=True):
     since: Annotated[
         Since | None, Meta(description='the position of the newest frame: {"epoch": "...", "seq": 12}')
     ] = None
+    channels: Annotated[
+        Annotated[tuple[Channel | WantedChannel, ...], Meta(min_length=1, max_length=MAX_CHANNELS)] | None,
+        Meta(
+            description=f"a list of 1 to {MAX_CHANNELS} channels, each a text or "
+            '{"channel": "...", "since": {"epoch": "...", "seq": 12}}'
+        ),
+    ] = None
+    kinds: Annotated[
+        Annotated[tuple[str, ...], Meta(min_length=1, max_length=len(KIND_NAMES))] | None,
+        Meta(description=f"a list of one or more of {', '.join(KIND_NAMES)}"),
+    ] = None
+    category: Annotated[Category | None, Meta(description=f"one of {', '.join(Category.ALL)}")] = None
+    min_cost: Annotated[
+        Annotated[str, Meta(pattern="^(0|[1-9][0-9]{0,19})$")] | None,
+        Meta(description="lamports as decimal digits in a text"),
+    ] = None
+    wallet: Annotated[
+        Annotated[str, Meta(pattern="^[1-9A-HJ-NP-Za-km-z]{32,44}$")] | None,
+        Meta(description="a wallet's address"),
+    ] = None
 
 
 class UnsubscribeMessage(ChannelMessage, frozen=True, kw_only=True):
-    pass
+    channels: Annotated[
+        Annotated[tuple[Channel, ...], Meta(min_length=1, max_length=MAX_CHANNELS)] | None,
+        Meta(description=f"a list of 1 to {MAX_CHANNELS} channels"),
+    ] = None
 
 
 class SignInMessage(ClientMessage, frozen=True, kw_only=True):

@@ -26,11 +26,15 @@ async def connect(call: Call[ConnectionQuery]) -> web.StreamResponse:
     open connection. Within a second after a session has ended, a frame `session_ended` says so, with the
     code of an error as the reason. `{"action": "ping"}`, or the text `PING`, gets a frame `pong` whose data
     are the chain's newest `slot` that the daemon knows (null before it knows any) and the `time`.
+    `"channel": "user"` instead of `market_id` subscribes to what is for the session's wallet alone: its
+    fills, positions and claims, and the fate of its transactions. `channels` is a list of several, and
+    `kinds`, `category`, `min_cost` and `wallet` limit what they get.
     Each of these may have an `id`, which is then that of its answer. A message with an unknown action, key or
     market does nothing: a frame `error` names what is wrong, and the nearest right name.
 
-    Each frame is `{"type", "id", "market_id", "timestamp", "epoch", "seq", "commitment", "data"}`. `seq`
-    numbers what is told of a market, without gaps and on every daemon alike. After a disconnect, `"since":
+    Each frame is `{"type", "id", "market_id", "channel", "timestamp", "epoch", "seq", "prev_seq",
+    "commitment", "data"}`. `seq` numbers what is told of a market or a wallet, without gaps and on every
+    daemon alike. After a disconnect, `"since":
     {"epoch", "seq"}` in a subscription resumes: everything after that position follows, or the answer has
     `recovered: false` and the market's state.
     A frame `retracted` takes back a trade or vote that a fork has taken, by its id; it may be announced

@@ -15,7 +15,7 @@ from zmartd.chain.events import DisputeVoteSubmitted, ProposalVoteSubmitted, Sha
 from zmartd.indexer.effects.batch import Batch
 from zmartd.indexer.effects.markets import ChangedMarket, LockedMarket
 from zmartd.indexer.effects.trades import Fill
-from zmartd.indexer.events.commitment import Promoted
+from zmartd.indexer.events.commitment import Promoted, PublishedMarket
 from zmartd.indexer.events.rows import EventRow
 from zmartd.market import ids
 from zmartd.market.lifecycle import VoteKind
@@ -56,12 +56,14 @@ def batch_messages(
         events = of_market.get(market.id, [])
         at = max(row.occurred_at for row in events or batch.rows)
         messages += [
-            Message(market.id, change, row.occurred_at, batch.commitment)
+            Message(market.id, change, row.occurred_at, batch.commitment, category=market.category)
             for row in events
             if (change := _change(row, fills)) is not None
         ]
         if any(row.is_trade for row in events):
-            messages.append(Message(market.id, _price(market), at, market.commitment))
+            messages.append(
+                Message(market.id, _price(market), at, market.commitment, category=market.category)
+            )
         messages.append(_state(market, before.get(market.id), at))
     return messages
 
@@ -91,7 +93,9 @@ def rebuild_messages(
             (_price(market), market.commitment),
         ]
         messages += [
-            Message(market.id, change, at, certainty) for change, certainty in changes if change is not None
+            Message(market.id, change, at, certainty, category=market.category)
+            for change, certainty in changes
+            if change is not None
         ]
         messages.append(_state(market, before.get(market.id), at))
     return messages
@@ -100,16 +104,19 @@ def rebuild_messages(
 def promotion_messages(promoted: Promoted) -> list[Message]:
     """Messages about trades and votes that became final."""
     return [
-        Message(market_id, _promotion(part), at, "finalized")
+        Message(market_id, _promotion(part), market.at, "finalized", category=market.category)
         for market_id, records in _retractions(promoted.events).items()
-        if (at := promoted.markets.get(market_id)) is not None
+        if (market := promoted.markets.get(market_id)) is not None
         for part in (records[start : start + MAX_PROMOTED] for start in range(0, len(records), MAX_PROMOTED))
     ]
 
 
-def market_promotion_messages(promoted: Mapping[str, datetime]) -> list[Message]:
-    """Messages about markets all of whose events became final, with the times of that by their ids."""
-    return [Message(market_id, Promotion(market=True), at, "finalized") for market_id, at in promoted.items()]
+def market_promotion_messages(promoted: Mapping[str, PublishedMarket]) -> list[Message]:
+    """Messages about markets all of whose events became final."""
+    return [
+        Message(market_id, Promotion(market=True), market.at, "finalized", category=market.category)
+        for market_id, market in promoted.items()
+    ]
 
 
 def _by_market(
@@ -198,7 +205,7 @@ def _state(market: ChangedMarket, before: LockedMarket | None, at: datetime) -> 
         action=_action(market, before),
         old_state=None if before is None or before.state is market.state else before.state,
     )
-    return Message(market.id, update, at, market.commitment)
+    return Message(market.id, update, at, market.commitment, category=market.category)
 
 
 def _action(market: ChangedMarket, before: LockedMarket | None) -> Literal["created", "updated", "deleted"]:

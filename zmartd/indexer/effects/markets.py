@@ -55,7 +55,7 @@ update markets
  where markets.id = advanced.id
 returning markets.id, on_chain_address, state, shares_yes, shares_no, b_parameter, total_volume,
           current_liquidity, proposed_outcome, final_outcome, awaiting_decision, settles_at, markets.slot,
-          version, commitment, orphaned,
+          version, category, commitment, orphaned,
           (current_price_yes * 1000000000)::bigint as price_yes
 """
 

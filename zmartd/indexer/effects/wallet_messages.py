@@ -111,7 +111,7 @@ def wallet_promotions(promoted: Promoted) -> list[WalletMessage]:
             continue
         wallet = one.holders[0][1]
         of_wallet[wallet].append(one.retraction)
-        times[wallet] = market
+        times[wallet] = market.at
     return [
         WalletMessage(wallet, _promotion(records[start : start + MAX_PROMOTED]), times[wallet], "finalized")
         for wallet, records in of_wallet.items()

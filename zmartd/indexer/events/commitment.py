@@ -44,9 +44,9 @@ _PROMOTE_MARKETS = """
 update markets set commitment = 'finalized'
  where id = any($1::text[])
    and not exists (select from program_events where market_id = markets.id and commitment = 'confirmed')
-returning id, now() as at
+returning id, category, now() as at
 """
-_PUBLISHED = "select id, now() as at from markets where id = any($1::text[]) and not orphaned"
+_PUBLISHED = "select id, category, now() as at from markets where id = any($1::text[]) and not orphaned"
 _NOT_FINALIZED = """
 select tx_signature, slot from (
     select tx_signature, slot from program_events
@@ -94,14 +94,21 @@ select exists (
 """
 
 
+class PublishedMarket(Struct, frozen=True):
+    """The category of a market that is on the chain, and the present time."""
+
+    category: str
+    at: datetime
+
+
 class Promoted(Struct, frozen=True):
-    """The signatures of what became final, the rows of its events, and when, by the ids of the markets of
-    these that are on the chain.
+    """The signatures of what became final, the rows of its events, and the markets of these that are on the
+    chain, by their ids.
     """
 
     signatures: frozenset[str]
     events: Sequence[Record]
-    markets: dict[str, datetime]
+    markets: dict[str, PublishedMarket]
 
 
 async def promote(connection: Connection, final: Sequence[TransactionInSlot]) -> Promoted:
@@ -112,18 +119,18 @@ async def promote(connection: Connection, final: Sequence[TransactionInSlot]) ->
     return Promoted(
         signatures=frozenset(row["tx_signature"] for row in rows),
         events=[row for row in rows if row["event_type"] is not None],
-        markets=_times(await connection.fetch(_PUBLISHED, ids)),
+        markets=_published(await connection.fetch(_PUBLISHED, ids)),
     )
 
 
-async def promote_markets(connection: Connection, finalized_slot: int) -> dict[str, datetime]:
-    """Mark the markets as finalized whose events all are. Returns when, by their ids.
+async def promote_markets(connection: Connection, finalized_slot: int) -> dict[str, PublishedMarket]:
+    """Mark the markets as finalized whose events all are. Returns them by their ids.
 
     A transaction that is being applied to such a market holds the lock of its row, and makes it `confirmed`
     again. Takes a service transaction.
     """
     ids = [row["id"] for row in await connection.fetch(_OPEN_MARKETS, finalized_slot)]
-    return _times(await connection.fetch(_PROMOTE_MARKETS, ids)) if ids else {}
+    return _published(await connection.fetch(_PROMOTE_MARKETS, ids)) if ids else {}
 
 
 async def not_finalized(
@@ -171,5 +178,5 @@ async def has_unverified(connection: Connection, address: str, event_types: Sequ
     return found
 
 
-def _times(rows: Sequence[Record]) -> dict[str, datetime]:
-    return {row["id"]: row["at"] for row in rows}
+def _published(rows: Sequence[Record]) -> dict[str, PublishedMarket]:
+    return {row["id"]: PublishedMarket(row["category"], row["at"]) for row in rows}

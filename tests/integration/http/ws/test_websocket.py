@@ -26,6 +26,7 @@ from zmartd.config import AuthSettings, RealtimeSettings
 from zmartd.config_values import PostgresUrl
 from zmartd.embedded.valkey import EmbeddedValkey
 from zmartd.http.ws.session_monitor import INTERVAL_SECONDS, VALID_SECONDS
+from zmartd.realtime.messages import OwnTransaction
 from zmartd.store.postgres.database import Database
 
 SHORTENED = "FZ5W…dMYX"
@@ -132,10 +133,32 @@ async def test_two_daemons_on_one_redis_both_deliver(start: StartDaemon) -> None
         ('{"action":"Subscribe"}', "did you mean subscribe?", "unknown_action"),
         ('{"action":"subscribe","marketid":"*"}', "did you mean market_id?", "invalid_message"),
         (
-            '{"action":"subscribe","market_id":"*","channel":"trades"}',
-            "channel is not a key",
+            '{"action":"subscribe","market_id":"*","topic":"trades"}',
+            "topic is not a key",
             "invalid_message",
         ),
+        ('{"action":"subscribe","market_id":"*","channel":"*"}', "not both", "invalid_message"),
+        ('{"action":"subscribe","channel":"markets"}', 'did you mean "market:"?', "unknown_channel"),
+        ('{"action":"subscribe","channel":"user"}', "", "auth_session_required"),
+        (f'{{"action":"subscribe","channel":"user:{TRADER}"}}', "alone", "foreign_stream"),
+        ('{"action":"subscribe","channels":[]}', "channels must be a list of 1 to 100", "invalid_message"),
+        ('{"action":"subscribe","channels":[{"chanel":"*"}]}', "channels must be a list", "invalid_message"),
+        ('{"action":"subscribe","channels":["*","users"]}', 'did you mean "user"?', "unknown_channel"),
+        (
+            '{"action":"subscribe","channels":["*","*"]}',
+            "channels[1] is a channel that is",
+            "invalid_message",
+        ),
+        (
+            f'{{"action":"subscribe","channels":["*"],"since":{{"epoch":"{"0" * 16}","seq":1}}}}',
+            "each of",
+            "invalid_message",
+        ),
+        ('{"action":"subscribe","channel":"*","kinds":["trades"]}', "did you mean trade?", "invalid_message"),
+        ('{"action":"subscribe","channel":"*","kind":["trade"]}', "did you mean kinds?", "invalid_message"),
+        ('{"action":"subscribe","channel":"*","min_cost":5}', "min_cost must be lamports", "invalid_message"),
+        ('{"action":"subscribe","channel":"*","category":"x"}', "category must be one of", "invalid_message"),
+        (f'{{"action":"subscribe","channel":"*","wallet":"{TRADER}"}}', "", "auth_session_required"),
         ('{"action":"auth","token":"x","market_id":"*"}', "market_id is not a key", "invalid_message"),
         ('{"action":"ping","slot":1}', "which takes action, id", "invalid_message"),
         ('{"action":"subscribe","market_id":"*","marketId":"*"}', "must be given once", "invalid_message"),
@@ -437,3 +460,50 @@ async def test_at_shutdown_clients_are_told_to_come_back(daemon: Daemon) -> None
     closing = asyncio.create_task(until_closed(socket))
     await daemon.client.server.close()
     assert await closing == (1001, "the server is restarting; connect again")
+
+
+async def test_a_wallet_s_own_frames_reach_its_sockets_alone_and_end_with_its_session(
+    start: StartDaemon,
+) -> None:
+    here, elsewhere = await start(), await start()
+    token, session = here.sessions.open(TRADER)
+    own, neighbour = await signed_in(elsewhere, token), await signed_in(here, here.sessions.open(ADDRESS)[0])
+    anonymous = await connect(here)
+    for socket, channel, answered in (
+        (own, "user", "user_state"),
+        (neighbour, "user", "user_state"),
+        (anonymous, "*", "market_state"),
+        (neighbour, f"user:{TRADER}", "error"),
+    ):
+        await socket.send_json({"action": "subscribe", "channel": channel})
+        assert (await frame(socket))["type"] == answered
+    sent = OwnTransaction(signature="s", status="sent")
+    await here.markets.tell(TRADER, sent)
+    told = await frame(own)
+    assert (told["type"], told["channel"], told["seq"]) == ("transaction", f"user:{TRADER}", 1)
+    await here.sessions.end(session)
+    ended = await frame(own)
+    assert (ended["type"], ended["data"]["unsubscribed"]) == ("session_ended", [f"user:{TRADER}"])
+    await here.markets.tell(TRADER, sent)
+    await here.markets.tell(ADDRESS, sent)
+    await here.markets.change(trade(next(VERSIONS)))
+    assert (await frame(neighbour))["channel"] == f"user:{ADDRESS}"
+    assert (await frame(anonymous))["type"] == "trade"
+    assert (await frame(own))["type"] == "trade", "of the market that it is subscribed to"
+
+
+async def test_several_channels_are_one_message_and_one_answer(daemon: Daemon) -> None:
+    socket = await signed_in(daemon, daemon.sessions.open(TRADER)[0])
+    first = await daemon.markets.tell(TRADER, *[OwnTransaction(signature="s", status="sent")] * 2)
+    assert first[0].position is not None
+    since = {"epoch": first[0].position.epoch, "seq": 1}
+    channels = [f"market:{MARKET.upper()}", {"channel": "user", "since": since}]
+    await socket.send_json({"action": "subscribe", "channels": channels, "id": 1, "kinds": ["transaction"]})
+    answer, missed = await frame(socket), await frame(socket)
+    assert (answer["type"], answer["id"]) == ("subscribed", 1)
+    assert [one["channel"] for one in answer["data"]["channels"]] == [channels[0], "user"]
+    assert answer["data"]["channels"][1]["recovered"] is True
+    assert (missed["seq"], missed["prev_seq"]) == (2, 1)
+    await socket.send_json({"action": "unsubscribe", "channels": ["user"], "id": 2})
+    answer = await frame(socket)
+    assert (answer["type"], answer["data"]["subscriptions"]) == ("unsubscribed", [MARKET])

@@ -1,0 +1,112 @@
+"""What a client's message subscribes to: the hub's names of its channels, their positions, and the filter."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from zmartd.http.errors.auth import SessionRequired
+from zmartd.http.errors.websocket import InvalidMessage, MarketIdRequired, UnknownChannel
+from zmartd.http.kit.names import nearest
+from zmartd.http.ws.messages import (
+    KIND_NAMES,
+    ChannelMessage,
+    Since,
+    SubscribeMessage,
+    UnsubscribeMessage,
+    WantedChannel,
+)
+from zmartd.market.ids import is_market_id
+from zmartd.realtime.client import Client
+from zmartd.realtime.filters import Filter
+from zmartd.realtime.hub import EVERY_MARKET
+from zmartd.realtime.messages import market_of, wallet_of, wallet_stream
+from zmartd.store.streams import StreamPosition
+
+OWN_CHANNEL: Final = "user"
+"""The stream of the session's wallet."""
+_CHANNELS: Final = ("market:", "user:", OWN_CHANNEL, EVERY_MARKET)
+
+
+class ChannelNames:
+    """The hub's names of channels, for one client.
+
+    A market's address, its id in lower case, `*`, or the name of a wallet's stream.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def of(self, message: ChannelMessage) -> str:
+        """What a message about one channel is about.
+
+        Raises InvalidMessage, MarketIdRequired, UnknownChannel, SessionRequired.
+        """
+        if message.channel is None:
+            if not message.market_id:
+                raise MarketIdRequired
+            return _market_name(message.market_id)
+        if message.market_id is not None:
+            raise InvalidMessage("Send market_id or channel, not both.", field="channel")
+        return self._name(message.channel, "channel")
+
+    def of_all(self, message: SubscribeMessage | UnsubscribeMessage) -> dict[str, str]:
+        """The channels of a message about several, by their names and in order. Raises what `of` raises."""
+        for key, value in (("market_id", message.market_id), ("channel", message.channel)):
+            if value is not None:
+                raise InvalidMessage(f"Send {key} or channels, not both.", field=key)
+        if isinstance(message, SubscribeMessage) and message.since is not None:
+            raise InvalidMessage("Send since with each of the channels.", field="since")
+        labels: dict[str, str] = {}
+        for place, wanted in enumerate(message.channels or ()):
+            channel = wanted.channel if isinstance(wanted, WantedChannel) else wanted
+            field = f"channels[{place}]"
+            name = self._name(channel, field)
+            if name in labels:
+                raise InvalidMessage(f"{field} is a channel that is in the list already.", field=field)
+            labels[name] = channel
+        return labels
+
+    def _name(self, channel: str, field: str) -> str:
+        if channel == EVERY_MARKET:
+            return EVERY_MARKET
+        market = market_of(channel)
+        if market:
+            return _market_name(market)
+        if wallet_of(channel):
+            return channel
+        if channel != OWN_CHANNEL:
+            raise UnknownChannel(channel, field, nearest(channel, _CHANNELS))
+        if self._client.wallet is None:
+            raise SessionRequired
+        return wallet_stream(self._client.wallet)
+
+
+def position_of(since: Since | None) -> StreamPosition | None:
+    return None if since is None else StreamPosition(since.epoch, since.seq)
+
+
+def filter_of(message: SubscribeMessage, *, signed_in: bool) -> Filter | None:
+    """What of its channels a message asks for; None for everything.
+
+    Raises InvalidMessage; SessionRequired for trades by wallet, which anonymous clients see shortened.
+    """
+    for place, kind in enumerate(message.kinds or ()):
+        if kind not in KIND_NAMES:
+            meant = nearest(kind, KIND_NAMES)
+            hint = f"did you mean {meant}?" if meant else f"send some of {', '.join(KIND_NAMES)}."
+            field = f"kinds[{place}]"
+            raise InvalidMessage(f"{field} is not the type of a frame; {hint}", field=field)
+    if message.wallet is not None and not signed_in:
+        raise SessionRequired
+    chosen = Filter(
+        kinds=None if message.kinds is None else frozenset(message.kinds),
+        category=message.category,
+        min_cost_lamports=None if message.min_cost is None else int(message.min_cost),
+        wallet=message.wallet,
+    )
+    return None if chosen == Filter() else chosen
+
+
+def _market_name(reference: str) -> str:
+    lowered = reference.lower()
+    return lowered if is_market_id(lowered) else reference
