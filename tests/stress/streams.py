@@ -1,5 +1,5 @@
 """Streams under faults: hubs that start and stop, messages that get lost, come twice or in another order, a
-Redis that is killed, and clients that come, go and resume.
+Redis that is killed, and clients of markets and of wallets that come, go, resume, sign out, and are doubted.
 
     python -m tests.stress.streams --seed 7 --minutes 10
 
@@ -25,7 +25,16 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from tests.integration.realtime.listeners import MARKET, OTHER_MARKET, Markets, RecordingWriter, state, trade
+from tests.integration.realtime.listeners import (
+    ADDRESS,
+    MARKET,
+    OTHER_MARKET,
+    TRADER,
+    Markets,
+    RecordingWriter,
+    state,
+    trade,
+)
 from tests.stress.waiting import until
 from zmartd import config
 from zmartd.clock import SystemClock
@@ -36,18 +45,34 @@ from zmartd.log import configure as configure_log
 from zmartd.market.lifecycle import VoteKind
 from zmartd.realtime.bus import Bus
 from zmartd.realtime.client import Client
+from zmartd.realtime.filters import Filter
 from zmartd.realtime.history import StreamHistory
 from zmartd.realtime.hub import EVERY_MARKET, Hub
-from zmartd.realtime.messages import Message, VoteCast
+from zmartd.realtime.messages import (
+    AnyMessage,
+    OwnTransaction,
+    VoteCast,
+    market_stream,
+    wallet_of,
+    wallet_stream,
+)
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.migrations import migrate
 from zmartd.store.streams import StreamPosition
 
 HUBS = 2
-NAMES = (MARKET, OTHER_MARKET)
+NAMES = (MARKET, OTHER_MARKET, wallet_stream(TRADER), wallet_stream(ADDRESS))
+TRADES = Filter(kinds=frozenset({"trade"}))
 QUIET_SECONDS = 120.0
 """How long clients may take to have everything once nothing happens any more."""
 _VOTE = VoteCast(vote_type=VoteKind.PROPOSAL)
+_SENT = OwnTransaction(signature="s", status="sent")
+_ENDS = """
+select stream.name, stream.seq,
+       max(message.seq) filter (where convert_from(body, 'utf8') like '%"type":"trade"%') as traded
+  from streams as stream left join stream_messages as message on message.stream_id = stream.id
+ group by stream.id
+"""
 
 
 class Violation(Exception):
@@ -55,10 +80,12 @@ class Violation(Exception):
 
 
 class Watcher:
-    """A client of one market that outlives its connections. It checks each frame as it comes."""
+    """A client of one market or wallet that outlives its connections. It checks each frame as it comes."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, chosen: Filter | None) -> None:
         self.name = name
+        self.wallet = wallet_of(name)
+        self.chosen = chosen if self.wallet is None else None
         self.position: StreamPosition | None = None
         self.frames = 0
         self.recovered = 0
@@ -79,6 +106,12 @@ class Watcher:
             self._check(frame)
 
     def _check(self, frame: dict[str, Any]) -> None:
+        if frame.get("channel") not in {None, self.name}:
+            raise Violation(f"{self.name} got what is for {frame['channel']}")
+        if frame["type"] == "subscribed":
+            (begun,) = frame["data"]["channels"]
+            if begun["known"]:
+                self._check({"type": "begun", "epoch": begun["epoch"], "seq": begun["seq"], "data": begun})
         if "seq" not in frame:
             return
         data, seq = frame["data"], frame["seq"]
@@ -91,7 +124,9 @@ class Watcher:
             self.refused += data.get("recovered") is False
             self.position = StreamPosition(frame["epoch"], seq)
             return
-        if self.position is None or seq != self.position.seq + 1:
+        before = seq - 1 if self.chosen is None else frame["prev_seq"]
+        is_next = self.position is not None and before <= self.position.seq < seq
+        if self.position is None or not is_next:
             raise Violation(f"message {seq} of {self.name[:4]} after {self.position}")
         self.position = StreamPosition(self.position.epoch, seq)
 
@@ -104,12 +139,12 @@ class Rig:
         self.database = database
         self.valkey = valkey
         self.done: Counter[str] = Counter()
-        self.watchers = [Watcher(rng.choice(NAMES)) for _ in range(60)]
+        self.watchers = [Watcher(rng.choice(NAMES), rng.choice([None, TRADES])) for _ in range(60)]
         self._hubs: list[tuple[Hub, asyncio.Task[None], Redis]] = []
         self._at: dict[Watcher, tuple[Hub, Client]] = {}
         self._publisher = self._redis()
         self._markets = Markets(database, Bus(self._publisher, SystemClock()))
-        self._late: list[list[Message]] = []
+        self._late: list[list[AnyMessage]] = []
 
     async def open(self) -> None:
         await self._markets.create()
@@ -156,13 +191,21 @@ class Rig:
             watcher.check()
 
     async def _change(self) -> None:
-        name = self.rng.choice(NAMES)
+        name, wallet = (chosen := self.rng.choice(NAMES)), wallet_of(chosen)
         said = [trade(), state(1)] if self.rng.random() < 0.7 else [_VOTE]
-        await self._markets.change(*said, market_id=name)
+        if wallet is None:
+            await self._markets.change(*said, market_id=name)
+        else:
+            await self._markets.tell(wallet, *[_SENT] * len(said))
 
     async def _lose(self) -> None:
         """A daemon dies between its commit and its message, or the message comes late."""
-        lost = await self._markets.commit(trade(), _VOTE, state(1), market_id=self.rng.choice(NAMES))
+        name, wallet = (chosen := self.rng.choice(NAMES)), wallet_of(chosen)
+        lost: list[AnyMessage] = []
+        if wallet is None:
+            lost += await self._markets.commit(trade(), _VOTE, state(1), market_id=name)
+        else:
+            lost += await self._markets.commit_for(wallet, _SENT, _SENT, _SENT)
         if self.rng.random() < 0.7:
             self.rng.shuffle(lost)
             self._late.append(lost)
@@ -180,7 +223,14 @@ class Rig:
         resumes = watcher.position is not None and self.rng.random() < 0.8
         client = hub.connect(watcher.connect())
         self._at[watcher] = hub, client
-        await hub.subscribe(client, watcher.name, since=watcher.position if resumes else None)
+        if watcher.wallet is not None:
+            hub.sign_in(client, watcher.wallet)
+        since = watcher.position if resumes else None
+        if self.rng.random() < 0.5:
+            await hub.subscribe(client, watcher.name, since=since, chosen=watcher.chosen)
+        else:
+            labels = {watcher.name: watcher.name}
+            await hub.subscribe_to_many(client, {watcher.name: since}, labels, chosen=watcher.chosen)
         if self.rng.random() < 0.1:
             await hub.subscribe(client, EVERY_MARKET)
             hub.unsubscribe(client, EVERY_MARKET)
@@ -195,6 +245,31 @@ class Rig:
         if self.rng.random() < 0.5:
             hub.unsubscribe(client, watcher.name)
         hub.disconnect(client)
+
+    async def _doubt(self) -> None:
+        """For a while nobody knows who is signed in."""
+        doubted = [client for watcher, (_, client) in self._at.items() if self.rng.random() < 0.3]
+        for hub, client in [at for at in self._at.values() if at[1] in doubted]:
+            hub.set_trusted(client, False)
+        await self._change()
+        for hub, client in [at for at in self._at.values() if at[1] in doubted]:
+            hub.set_trusted(client, True)
+
+    async def _sign_out(self) -> None:
+        """Its stream ends; it comes back with another connection."""
+        own = [one for one in self._at if one.wallet is not None]
+        if own:
+            watcher = self.rng.choice(own)
+            hub, client = self._at.pop(watcher)
+            hub.sign_out(client)
+            await asyncio.sleep(0)
+            watcher.check()
+            frames = watcher.frames
+            await self._change()
+            watcher.check()
+            if watcher.frames != frames:
+                raise Violation(f"{watcher.name} got a frame after it was signed out")
+            hub.disconnect(client)
 
     async def _restart_hub(self) -> None:
         await self._stop_hub(self.rng.choice(self._hubs))
@@ -219,15 +294,19 @@ class Rig:
             await self._come()
             self.check()
         async with self.database.service() as connection:
-            rows = await connection.fetch("select name, seq from streams")
-        ends = {row["name"].removeprefix("market:"): row["seq"] for row in rows}
+            rows = {row["name"]: row for row in await connection.fetch(_ENDS)}
+
+        def has_everything(one: Watcher) -> bool:
+            row = rows.get(one.name if one.wallet else market_stream(one.name))
+            if one.position is None or row is None:
+                return one.position is not None
+            if one.chosen is None:
+                return one.position.seq == int(row["seq"])
+            return one.position.seq >= int(row["traded"] or 0)
 
         async def all_have_everything() -> bool:
             self.check()
-            return all(
-                one.position is not None and one.position.seq == ends.get(one.name, 0)
-                for one in self.watchers
-            )
+            return all(has_everything(one) for one in self.watchers)
 
         await until(all_have_everything, QUIET_SECONDS, "not every client has everything:")
 
@@ -238,6 +317,8 @@ _ODDS: Mapping[Callable[[Rig], Awaitable[None]], int] = {
     Rig._go: 12,
     Rig._lose: 8,
     Rig._publish_late: 8,
+    Rig._doubt: 4,
+    Rig._sign_out: 3,
     Rig._restart_hub: 2,
     Rig._break_redis: 1,
     Rig._forget_history: 1,

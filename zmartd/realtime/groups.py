@@ -21,13 +21,19 @@ class Group:
         self.clients: dict[Client, None] = {}
         self.filter = chosen
         self._last: dict[str, int] = {}
-        """By stream, the number of the newest message that passes the filter, or where the group began."""
+        """By stream, a number between which and where the stream is nothing passes the filter.
+
+        No client that has all messages before it has got less far.
+        """
 
     def add(self, client: Client, stream: str, seq: int) -> None:
-        """Add a client that has everything of a stream up to this number."""
+        """Add a client whose newest message of a stream has this number, or that begins there.
+
+        Nothing passes the filter between it and where the stream is.
+        """
         self.clients[client] = None
         if self.filter is not None:
-            self._last.setdefault(stream, seq)
+            self._last[stream] = min(seq, self._last.get(stream, seq))
 
     def forget(self, stream: str) -> None:
         """The stream is another one from now on."""

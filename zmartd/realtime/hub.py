@@ -547,10 +547,12 @@ class Hub:
     def _admit(self, client: Client, name: str, stream: Stream, missed: Sequence[Broadcast]) -> None:
         """Send a client what it has missed of a stream, and from now on what is new."""
         chosen = client.filters.get(name)
+        reached = stream.seq if chosen is None else stream.seq - len(missed)
         for broadcast, previous in passing(chosen, missed, stream.seq - len(missed)):
             client.deliver(broadcast, name, previous)
+            reached = broadcast.seq
         groups = self._subscribed.setdefault(stream.name, {})
-        groups.setdefault((name, chosen), Group(chosen)).add(client, stream.name, stream.seq)
+        groups.setdefault((name, chosen), Group(chosen)).add(client, stream.name, reached)
 
     def _stream_name(self, name: str) -> str:
         """The name of the stream that clients call `name`."""

@@ -77,6 +77,26 @@ async def test_who_joins_or_resumes_later_can_tell_as_well(hub: Hub, markets: Ma
             position = seq
 
 
+async def test_who_begins_before_others_of_the_same_filter_misses_nothing_by_its_numbers(
+    hub: Hub, markets: Markets
+) -> None:
+    """The others begin where nothing passes; who resumes from before that has no later number."""
+    first = await markets.change(trade(), state(1))
+    await markets.change(VOTE, VOTE)
+    writers = []
+    for since in (None, first[1].position):
+        writer = RecordingWriter()
+        await hub.subscribe(hub.connect(writer), MARKET, since=since, chosen=TRADES)
+        await writer.until(lambda out: len(out.frames) > 0)
+        writers.append(writer)
+    assert [writer.frames[0]["seq"] for writer in writers] == [4, 2]
+    await markets.change(trade())
+    for writer in writers:
+        await writer.until(lambda out: out.told[-1:] == [5])
+        (((previous, seq)),) = steps(writer)
+        assert previous <= writer.frames[0]["seq"] < seq
+
+
 async def test_a_filter_by_category_and_by_wallet_chooses_among_all_markets(
     hub: Hub, markets: Markets
 ) -> None:
