@@ -34,6 +34,7 @@ from zmartd.http.middleware.chain import Pipeline
 from zmartd.http.openapi import routes as openapi
 from zmartd.http.openapi.routes import DOCS, OPENAPI, PageFacts
 from zmartd.http.pages import routes as pages
+from zmartd.http.sse import routes as sse
 from zmartd.http.trading import estimate, payouts, trade_lists, trade_transactions, transactions
 from zmartd.http.voting import disputes, vote_transactions, votes
 from zmartd.http.wallets import activity, leaderboard, portfolio, positions, profiles
@@ -69,6 +70,7 @@ CORS_OPERATIONS: tuple[Operation[Any], ...] = by_path(
     + comments.OPERATIONS
     + openapi.OPERATIONS
     + asyncapi.OPERATIONS
+    + sse.OPERATIONS
 )
 """What pages of other origins call. `unmatched` answers the preflights of all other requests."""
 

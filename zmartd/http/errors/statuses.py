@@ -47,6 +47,7 @@ from zmartd.http.errors.requests import (
 from zmartd.http.errors.websocket import TooManyConnections, UpgradeRequired
 from zmartd.indexer.deliveries import MalformedDelivery
 from zmartd.indexer.fetch import TransactionNotFound
+from zmartd.realtime.followed import StreamUnavailable
 from zmartd.store.decisions import AlreadyDecided
 from zmartd.store.discussions import (
     CommentNotFound,
@@ -128,6 +129,7 @@ STATUS: Mapping[type[ZmartdError], int] = {
     DatabaseTimeout: 503,
     DatabaseNotReady: 503,
     SessionsUnavailable: 503,
+    StreamUnavailable: 503,
     RpcUnavailable: 503,
     RpcRejected: 503,
     SenderUnavailable: 503,

@@ -63,7 +63,8 @@ class WebSocketEndpoint:
             settings, clock, MessageLimit(redis, clock, settings.max_messages_per_minute)
         )
         self._heartbeat = Heartbeat(settings.heartbeat_seconds)
-        self._services = Services(hub, sessions, self._monitor, clock, newest_slot, set())
+        self.services = Services(hub, sessions, self._monitor, clock, newest_slot, set())
+        """What the connections of all clients share."""
         self._open = 0
         self._is_closing = False
         self._none_is_open = asyncio.Event()
@@ -81,15 +82,15 @@ class WebSocketEndpoint:
         if not connection.is_upgraded:
             raise InvalidHttp
         client = client_of(request)
-        await self._take_place(client)
+        await self.take_place(client)
         response = SwitchingProtocols(handshake)
         try:
             await response.prepare(request)
         except BaseException:
-            self._places.give_back(client)
+            self.give_place_back(client)
             raise
         if connection.peer_transport is None:
-            self._places.give_back(client)
+            self.give_place_back(client)
         else:
             await self._begin(connection, client, handshake, _token(request))
         return response
@@ -111,17 +112,22 @@ class WebSocketEndpoint:
         self._hub.close(CloseCode.GOING_AWAY, _RESTARTING)
         async with asyncio.timeout(2 * CLOSE_SECONDS):  # each is aborted after CLOSE_SECONDS
             await self._none_is_open.wait()
-        for task in self._services.tasks:
+        for task in self.services.tasks:
             task.cancel()
-        await asyncio.gather(*self._services.tasks, return_exceptions=True)
+        await asyncio.gather(*self.services.tasks, return_exceptions=True)
         await self._places.leave()
 
-    async def _take_place(self, client: str) -> None:
+    async def take_place(self, client: str) -> None:
+        """Count a connection of a client. Raises TooManyConnections."""
         try:
             await self._places.take(client)
         except TooManyConnections as error:
             breaches.labels(error.code).inc()
             raise
+
+    def give_place_back(self, client: str) -> None:
+        """Count one connection of a client less."""
+        self._places.give_back(client)
 
     async def _begin(
         self, connection: HttpConnection, owner: str, handshake: Handshake, token: str | None
@@ -138,7 +144,7 @@ class WebSocketEndpoint:
             deflates=deflates,
         )
         client = self._hub.connect(socket, deflated_text_frame if deflates else text_frame)
-        messages = WebSocketConnection(self._services, socket, client)
+        messages = WebSocketConnection(self.services, socket, client)
         socket.heartbeat_slot = self._heartbeat.add(socket)
         _connections.inc()
         self._open += 1
@@ -154,7 +160,7 @@ class WebSocketEndpoint:
 
     def _ended(self, socket: WebSocket) -> None:
         self._heartbeat.remove(socket, socket.heartbeat_slot)
-        self._places.give_back(socket.owner)
+        self.give_place_back(socket.owner)
         _connections.dec()
         self._open -= 1
         if not self._open:

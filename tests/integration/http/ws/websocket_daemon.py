@@ -32,6 +32,7 @@ from zmartd.http.middleware import cors, unmatched
 from zmartd.http.middleware.access_log import AccessLog
 from zmartd.http.middleware.chain import Pipeline
 from zmartd.http.pages.routes import OPERATIONS as PAGES
+from zmartd.http.sse.routes import OPERATIONS as EVENTS
 from zmartd.http.ws.endpoint import WEBSOCKET, WebSocketEndpoint
 from zmartd.http.ws.routes import OPERATIONS
 from zmartd.realtime.bus import Bus
@@ -118,7 +119,9 @@ def _application(endpoint: WebSocketEndpoint, sessions: Sessions) -> web.Applica
     app[TRUSTED_PROXIES] = TrustedProxies(["127.0.0.1"], clock)
     app[WEBSOCKET] = endpoint
     pipeline = Pipeline(clock, AccessLog(clock), Authenticator(sessions, False, clock))
-    routes = [route for one in OPERATIONS + PAGES for route in add_operation(app, one, pipeline.wrap)]
+    routes = [
+        route for one in OPERATIONS + PAGES + EVENTS for route in add_operation(app, one, pipeline.wrap)
+    ]
     unmatched.install(app, pipeline.wrap, cors.install(app, routes, [], pipeline.wrap))
     app.on_shutdown.append(endpoint.close)
     hold_to_contract(app)

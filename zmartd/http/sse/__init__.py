@@ -1,0 +1,1 @@
+"""The streams of markets as Server-Sent Events, for clients without a WebSocket."""
