@@ -80,8 +80,9 @@ class PulseWriter:
 
     async def run(self) -> None:
         """Raise the pulse again and again until cancelled. What fails is tried again."""
-        works = True
-        while True:
+        works, task = True, asyncio.current_task()
+        assert task is not None
+        while not task.cancelling():  # redis-py can take a cancellation for its own time-out
             try:
                 await self._take_turn()
             except (ZmartdError, TimeoutError) as error:

@@ -115,7 +115,9 @@ class Places:
 
     async def run(self) -> None:
         """Renew the lease and tell Redis what has changed, until cancelled."""
-        while True:
+        task = asyncio.current_task()
+        assert task is not None
+        while not task.cancelling():  # redis-py can take a cancellation for its own time-out
             if not await self._tell():
                 await self._clock.sleep(REDIS_RETRY_SECONDS)
                 continue
