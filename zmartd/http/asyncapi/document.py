@@ -28,6 +28,8 @@ What a prediction market on Solana tells as it happens: prices, trades, votes, c
 * A message with an unknown action or key does nothing: an `error` frame names it, and the nearest right
   name.
 
+`GET /api/stream` sends the same frames as Server-Sent Events, and takes no messages.
+
 The guide to frames says what a client has to do so that its lists equal those of the REST API. The operations
 of the REST API are in `/api/openapi.json`.
 """

@@ -44,10 +44,11 @@ from zmartd.http.errors.requests import (
     WebhookUnauthorized,
     WrongState,
 )
-from zmartd.http.errors.websocket import TooManyConnections, UpgradeRequired
+from zmartd.http.errors.websocket import TooManyConnections, UnknownChannel, UpgradeRequired
 from zmartd.indexer.deliveries import MalformedDelivery
 from zmartd.indexer.fetch import TransactionNotFound
 from zmartd.realtime.followed import StreamUnavailable
+from zmartd.realtime.hub import ForeignStream
 from zmartd.store.decisions import AlreadyDecided
 from zmartd.store.discussions import (
     CommentNotFound,
@@ -75,6 +76,7 @@ STATUS: Mapping[type[ZmartdError], int] = {
     InvalidHttp: 400,
     TransactionRefused: 400,
     MalformedDelivery: 400,
+    UnknownChannel: 400,
     Unauthorized: 401,
     WebhookUnauthorized: 401,
     CorsRefused: 403,
@@ -84,6 +86,7 @@ STATUS: Mapping[type[ZmartdError], int] = {
     NotTheAdmin: 403,
     NotAHolder: 403,
     NotTheDisputer: 403,
+    ForeignStream: 403,
     BalanceTooLow: 403,
     DisputeRequestRefused: 403,
     RouteNotFound: 404,

@@ -8,27 +8,23 @@ from typing import Final
 
 from aiohttp import hdrs, web
 
-from zmartd.http.errors.auth import SessionRequired, Unauthorized
+from zmartd.http.errors.auth import Unauthorized
 from zmartd.http.errors.requests import InvalidRequest, Problem
 from zmartd.http.kit.client_address import client_of
 from zmartd.http.kit.identity import Session
-from zmartd.http.kit.names import nearest
 from zmartd.http.sse.event_ids import EventIds, positions
 from zmartd.http.sse.event_stream import EventStream, event
 from zmartd.http.ws.endpoint import WebSocketEndpoint
-from zmartd.market.ids import is_market_id
+from zmartd.http.ws.subscriptions import name_of
 from zmartd.realtime.client import Client
 from zmartd.realtime.close_codes import CloseCode
-from zmartd.realtime.hub import EVERY_MARKET, Hub, UnknownMarket
-from zmartd.realtime.messages import market_of, wallet_stream
+from zmartd.realtime.hub import Hub, UnknownMarket
 from zmartd.store.markets import MarketNotFound, MarketReference
 from zmartd.store.streams import StreamPosition
 
 MEDIA_TYPE: Final = "text/event-stream"
 LAST_EVENT_ID: Final = "Last-Event-ID"
 MAX_CHANNELS: Final = 50
-OWN_CHANNEL: Final = "user"
-_CHANNELS = ("market:", OWN_CHANNEL, EVERY_MARKET)
 _HEADERS = {
     hdrs.CONTENT_TYPE: f"{MEDIA_TYPE}; charset=utf-8",
     hdrs.CACHE_CONTROL: "no-store",
@@ -66,7 +62,8 @@ class EventStreams:
         """Send what is told in these channels, after where the client was, until it disconnects.
 
         `since`: an event id; the header Last-Event-ID takes precedence. Raises InvalidRequest,
-        MarketNotFound, SessionRequired, TooManyConnections, StreamUnavailable.
+        MarketNotFound, UnknownChannel, SessionRequired, ForeignStream, TooManyConnections,
+        StreamUnavailable.
         """
         names = names_of(channels, session)
         known = _known(names, request.headers.get(LAST_EVENT_ID) or None, since)
@@ -108,33 +105,21 @@ class EventStreams:
 
 
 def names_of(channels: Sequence[str], session: Session | None) -> list[str]:
-    """What frames call these channels. Raises InvalidRequest, SessionRequired."""
+    """The hub's names of these channels. Raises InvalidRequest, UnknownChannel, SessionRequired."""
+    if len(channels) > MAX_CHANNELS:
+        raise _invalid(f"must be at most {MAX_CHANNELS}")
+    wallet = None if session is None else session.wallet
     names: list[str] = []
     for channel in channels:
-        name = _name(channel, session)
+        name = name_of(channel, wallet, "channels")
         if name in names:
-            raise InvalidRequest(Problem("channels", f'must not name "{channel}" twice'))
+            raise _invalid(f'must not name "{channel}" twice')
         names.append(name)
-    if len(names) > MAX_CHANNELS:
-        raise InvalidRequest(Problem("channels", f"must be at most {MAX_CHANNELS}"))
     return names
 
 
-def _name(channel: str, session: Session | None) -> str:
-    if channel == EVERY_MARKET:
-        return channel
-    if channel == OWN_CHANNEL:
-        if session is None:
-            raise SessionRequired
-        return wallet_stream(session.wallet)
-    market = market_of(channel)
-    if not market:
-        meant = nearest(channel.partition(":")[0], _CHANNELS)
-        hint = f'; did you mean "{meant}"?' if meant else ""
-        raise InvalidRequest(
-            Problem("channels", f'must be "market:" and an id or address, "user", or "*", each{hint}')
-        )
-    return market.lower() if is_market_id(market.lower()) else market
+def _invalid(rule: str) -> InvalidRequest:
+    return InvalidRequest(Problem("channels", rule))
 
 
 def _known(names: Sequence[str], last: str | None, since: str | None) -> list[StreamPosition | None]:

@@ -8,12 +8,13 @@ from aiohttp import web
 from msgspec import Meta, Struct
 
 from zmartd.http.errors.auth import SessionRequired, SessionsUnavailable
-from zmartd.http.errors.websocket import TooManyConnections
+from zmartd.http.errors.websocket import TooManyConnections, UnknownChannel
 from zmartd.http.kit.fields import Text
 from zmartd.http.kit.operation import Access, Call, NonJson, Operation
 from zmartd.http.sse.endpoint import MAX_CHANNELS, MEDIA_TYPE, EventStreams
 from zmartd.http.ws.endpoint import WEBSOCKET
 from zmartd.realtime.followed import StreamUnavailable
+from zmartd.realtime.hub import ForeignStream
 from zmartd.store.markets import MarketNotFound
 
 
@@ -75,6 +76,14 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         access=Access.PUBLIC,
         query=EventsQuery,
         responses={200: NonJson(MEDIA_TYPE)},
-        errors=(MarketNotFound, SessionRequired, SessionsUnavailable, TooManyConnections, StreamUnavailable),
+        errors=(
+            MarketNotFound,
+            SessionRequired,
+            UnknownChannel,
+            ForeignStream,
+            SessionsUnavailable,
+            TooManyConnections,
+            StreamUnavailable,
+        ),
     ),
 )

@@ -47,7 +47,7 @@ class ChannelNames:
             return _market_name(message.market_id)
         if message.market_id is not None:
             raise InvalidMessage("Send market_id or channel, not both.", field="channel")
-        return self._name(message.channel, "channel")
+        return name_of(message.channel, self._client.wallet, "channel")
 
     def of_all(self, message: SubscribeMessage | UnsubscribeMessage) -> dict[str, str]:
         """The channels of a message about several, by their names and in order. Raises what `of` raises."""
@@ -60,25 +60,30 @@ class ChannelNames:
         for place, wanted in enumerate(message.channels or ()):
             channel = wanted.channel if isinstance(wanted, WantedChannel) else wanted
             field = f"channels[{place}]"
-            name = self._name(channel, field)
+            name = name_of(channel, self._client.wallet, field)
             if name in labels:
                 raise InvalidMessage(f"{field} is a channel that is in the list already.", field=field)
             labels[name] = channel
         return labels
 
-    def _name(self, channel: str, field: str) -> str:
-        if channel == EVERY_MARKET:
-            return EVERY_MARKET
-        market = market_of(channel)
-        if market:
-            return _market_name(market)
-        if wallet_of(channel):
-            return channel
-        if channel != OWN_CHANNEL:
-            raise UnknownChannel(channel, field, nearest(channel, _CHANNELS))
-        if self._client.wallet is None:
-            raise SessionRequired
-        return wallet_stream(self._client.wallet)
+
+def name_of(channel: str, wallet: str | None, field: str) -> str:
+    """The hub's name of a channel, for a client that is signed in as `wallet`.
+
+    `field`: where the channel is named. Raises UnknownChannel, SessionRequired.
+    """
+    if channel == EVERY_MARKET:
+        return EVERY_MARKET
+    market = market_of(channel)
+    if market:
+        return _market_name(market)
+    if wallet_of(channel):
+        return channel
+    if channel != OWN_CHANNEL:
+        raise UnknownChannel(channel, field, nearest(channel.partition(":")[0], _CHANNELS))
+    if wallet is None:
+        raise SessionRequired
+    return wallet_stream(wallet)
 
 
 def position_of(since: Since | None) -> StreamPosition | None:

@@ -106,6 +106,7 @@ async def test_a_first_connection_goes_on_after_the_position_of_an_answer(daemon
         ("", {}, 400, "channels"),
         (f"{BOTH},market:{MARKET}", {}, 400, "twice"),
         ("user", {}, 401, "session"),
+        (f"user:{TRADER}", {}, 403, "for that wallet alone"),
         (BOTH, {"since": "0123456789abcdef:1"}, 400, "since must be the id of an event of the same channels"),
         (BOTH, {"sinse": "x"}, 400, "since"),
         (",".join(["*"] + [f"market:{n:064x}" for n in range(50)]), {}, 400, "at most 50"),
