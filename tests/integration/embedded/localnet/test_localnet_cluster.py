@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -103,12 +104,15 @@ async def test_each_full_minute_has_its_performance(chain: Chain) -> None:
     await chain.wallet()
     await chain.wallet()
     await chain.call("surfnet_timeTravel", {"absoluteTimestamp": (minute + 61) * 1000})
-    newest, oldest = await chain.call("getRecentPerformanceSamples")
-    assert newest["numTransactions"] == newest["numNonVoteTransactions"] == 2
-    assert newest["samplePeriodSecs"] == 60
-    assert newest["numSlots"] >= 2
-    assert oldest["numTransactions"] == 1
-    assert oldest["slot"] < newest["slot"]
+    newest, *_ = samples = await chain.call("getRecentPerformanceSamples")
+    # On a slow machine a minute ends between two calls.
+    assert sum(one["numTransactions"] for one in samples) == 3
+    assert [one["numTransactions"] for one in samples if one["numTransactions"]][-1] == 1
+    for later, earlier in pairwise(samples):
+        assert later["slot"] > earlier["slot"]
+        assert later["numTransactions"] == later["numNonVoteTransactions"] <= 2 * later["numSlots"]
+        assert later["samplePeriodSecs"] == 60
+    assert len(samples) > 1
     assert await chain.call("getRecentPerformanceSamples", 1) == [newest]
     assert (await chain.error("getRecentPerformanceSamples", 721))["message"] == "Invalid limit; max 720"
 
