@@ -6,26 +6,29 @@ knows that nothing happens, unless the beat says which part does not work.
 
 from __future__ import annotations
 
-import asyncio
+from collections import defaultdict
 from datetime import UTC, datetime
-from itertools import islice
 from typing import Final
 
+import msgspec
 from prometheus_client import Gauge
 
 from zmartd.clock import Clock
 from zmartd.log import get_logger
 from zmartd.realtime import frames
+from zmartd.realtime.batch import EncodedFrame
 from zmartd.realtime.bus import Bus
-from zmartd.realtime.client import Client
+from zmartd.realtime.client import Client, deliver_to_all
+from zmartd.realtime.encodings import Audience
 from zmartd.realtime.hub import Hub
 from zmartd.realtime.vouching import REASONS, Reason, Vouching
 
 BEAT_SECONDS: Final = 4.5
-"""The most between two beats to a client, besides what it takes to send them to all."""
+"""The most between two beats to a client, besides what it takes to write them to all."""
 JUDGE_SECONDS: Final = 0.25
-AT_ONCE: Final = 200
-"""Clients that get their beat in one turn of the event loop."""
+
+_NO_STREAMS: Final = b"{}}}"
+"""How a beat ends that names no stream."""
 
 _degraded = Gauge(
     "zmartd_realtime_degraded", "1 while a beat names this part as not working, else 0", ["reason"]
@@ -62,7 +65,7 @@ class Beats:
                 next_at = now
             if now >= next_at and (self.degraded or self._vouching.vouched is not None):
                 next_at = now + BEAT_SECONDS
-                await self._send()
+                self._send()
             await self._clock.sleep(JUDGE_SECONDS)
 
     def _judge(self, now: float) -> bool:
@@ -73,22 +76,38 @@ class Beats:
         for reason in REASONS:
             _degraded.labels(reason).set(reason in self.degraded)
 
-    async def _send(self) -> None:
-        clients = iter(list(self._hub.clients))
-        while some := list(islice(clients, AT_ONCE)):
-            self._send_to(some)
-            await asyncio.sleep(0)
+    def _send(self) -> None:
+        """Those that were sent the same get the same bytes.
 
-    def _send_to(self, clients: list[Client]) -> None:
-        """Those with the same subscriptions at the same positions get the same bytes."""
-        hub, vouched, now = self._hub, self._vouching.vouched, datetime.fromtimestamp(self._clock.time(), UTC)
-        encoded: dict[tuple[tuple[str, int], ...], bytes] = {}
-        for client in clients:
-            if not client.subscriptions:
-                continue
-            positions = hub.positions(client)
-            frame = encoded.get(positions)
-            if frame is None:
-                frame = frames.beat(hub.epoch, vouched, self.degraded, positions, now).encode()
-                encoded[positions] = frame
-            client.send(frame)
+        It is one turn of the event loop, so that a beat says what was sent before it. Many clients may have
+        subscriptions that no other has, so what they share is encoded once.
+        """
+        hub, now = self._hub, datetime.fromtimestamp(self._clock.time(), UTC)
+        entries: list[bytes] = []
+        by_client: defaultdict[Client, list[int]] = defaultdict(list)
+        for place, (name, seq, clients) in enumerate(hub.sent()):
+            entries.append(msgspec.json.encode(name) + b":%d" % seq)
+            for client in clients:
+                by_client[client].append(place)
+        groups: defaultdict[tuple[int, ...], list[Client]] = defaultdict(list)
+        for client in hub.clients:
+            if client.subscriptions:
+                groups[tuple(by_client.get(client, ()))].append(client)
+        text = frames.beat(hub.epoch, self._vouching.vouched, self.degraded, {}, now).encode()
+        head, tail = text[: -len(_NO_STREAMS)], _NO_STREAMS[1:]
+        assert text.endswith(_NO_STREAMS), "the streams come last"
+        for places, group in groups.items():
+            streams = b",".join([entries[place] for place in places])
+            deliver_to_all(group, [_SharedFrame(head + b"{" + streams + tail)], "")
+
+
+class _SharedFrame:
+    """A frame that says the same to everybody. `text` is JSON."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: bytes) -> None:
+        self._text = text
+
+    def encoded(self, name: str, audience: Audience, prev_seq: int | None = None) -> EncodedFrame:
+        return EncodedFrame(audience.encode(self._text))

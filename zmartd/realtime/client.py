@@ -220,9 +220,19 @@ class Client:
         return EncodedFrame(self._encode(frames.skipped(name, seqs, now).encode()))
 
 
+class Shared(Protocol):
+    """Something that many clients get."""
+
+    def encoded(self, name: str, audience: Audience, prev_seq: int | None = None) -> EncodedFrame:
+        """Its frame for clients that know the market as `name`.
+
+        `prev_seq` is that of the message before it that passes the clients' filter, if they have one.
+        """
+
+
 def deliver_to_all(
     clients: Iterable[Client],
-    broadcasts: Sequence[Broadcast],
+    broadcasts: Sequence[Shared],
     name: str,
     previous: Sequence[int | None] = (),
 ) -> None:
@@ -250,7 +260,7 @@ def deliver_to_all(
 
 
 def _encoded(
-    broadcasts: Sequence[Broadcast], name: str, audience: Audience, previous: Sequence[int | None]
+    broadcasts: Sequence[Shared], name: str, audience: Audience, previous: Sequence[int | None]
 ) -> list[EncodedFrame]:
     if not previous:
         return [one.encoded(name, audience) for one in broadcasts]

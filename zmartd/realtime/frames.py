@@ -7,7 +7,7 @@ chain says.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Literal
 
@@ -379,7 +379,7 @@ def beat(
     epoch: str | None,
     vouched: Pulse | None,
     degraded: Sequence[str],
-    positions: Sequence[tuple[str, int]],
+    streams: Mapping[str, int],
     now: datetime,
 ) -> Frame:
     """Tells a client up to where it has everything, and why that may not be the present."""
@@ -387,7 +387,7 @@ def beat(
         slot=None if vouched is None else vouched.slot,
         time=None if vouched is None else iso_time(utc_from_unix(vouched.chain_time)),
         degraded=degraded,
-        streams=dict(positions),
+        streams=streams,
     )
     return Frame(type="beat", timestamp=iso_time(now), epoch=epoch or UNSET, data=data)
 

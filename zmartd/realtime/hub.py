@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -134,16 +134,12 @@ class Hub:
     def told(self) -> Look | None:
         return self._streams.told
 
-    def positions(self, client: Client) -> tuple[tuple[str, int], ...]:
-        """The number up to which a client was sent what it subscribed to, by the names of its subscriptions.
-
-        Those whose state it has not got yet are left out, and so is the one to all markets.
-        """
-        return tuple(
-            (name, self._streams.seq_of(self._stream_name(name)))
-            for name in client.subscriptions
-            if self._group_of(client, name) is not None
-        )
+    def sent(self) -> Iterator[tuple[str, int, Iterable[Client]]]:
+        """Who was sent a stream up to which number: by the name that the clients gave it."""
+        for stream, groups in self._subscribed.items():
+            seq = self._streams.seq_of(stream)
+            for (name, _), group in groups.items():
+                yield name, seq, group.clients
 
     async def run(self) -> None:
         """Forward messages until cancelled."""
