@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -27,6 +28,7 @@ class Trading:
         self._database = database
         self.market = market
         self.commits = 0
+        self._random = random.Random(1)
 
     async def commit(self) -> None:
         self.commits += 1
@@ -44,7 +46,7 @@ class Trading:
     async def run(self) -> None:
         while True:
             await self.commit()
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(self._random.uniform(0.0, 0.4))
 
 
 @pytest.fixture
@@ -84,7 +86,7 @@ async def test_the_detail_and_the_lists_show_a_market_at_the_position_that_they_
             (one,) = listed["markets"]
             assert int(one["shares_yes"]) == seq_of(one["stream_position"])
             seen.add(seq)
-    assert len(seen) > READS / 4
+    assert len(seen) > 3
 
 
 async def test_a_list_of_trades_has_those_up_to_its_position_and_no_more(
@@ -99,7 +101,7 @@ async def test_a_list_of_trades_has_those_up_to_its_position_and_no_more(
                 break
             seen.add(len(trades))
             assert len(trades) == seq_of(answer.headers["Stream-Position"])
-    assert len(seen) > 10
+    assert len(seen) > 3
 
 
 async def test_every_answer_that_shows_one_market_says_its_position(
