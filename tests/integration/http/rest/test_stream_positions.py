@@ -28,6 +28,7 @@ class Trading:
         self._database = database
         self.market = market
         self.commits = 0
+        self.due = asyncio.Event()
         self._random = random.Random(1)
 
     async def commit(self) -> None:
@@ -44,9 +45,13 @@ class Trading:
             await streams.append(connection, [(f"market:{self.market}", b"{}")])
 
     async def run(self) -> None:
+        """Commit twice whenever `due` is set, at moments of chance."""
         while True:
-            await self.commit()
-            await asyncio.sleep(self._random.uniform(0.0, 0.4))
+            await self.due.wait()
+            self.due.clear()
+            for _ in range(2):
+                await asyncio.sleep(self._random.uniform(0.0, 0.01))
+                await self.commit()
 
 
 @pytest.fixture
@@ -73,8 +78,9 @@ async def test_the_detail_and_the_lists_show_a_market_at_the_position_that_they_
     api: Api, database: Database, market: str
 ) -> None:
     path, seen = f"/api/markets/{market}", set()
-    async with trading(database, market):
+    async with trading(database, market) as meanwhile:
         for _ in range(READS):
+            meanwhile.due.set()
             answer = await api.client.get(path, headers={"Cache-Control": "no-cache"})
             body = await answer.json()
             seq = seq_of(answer.headers["Stream-Position"])
@@ -93,8 +99,9 @@ async def test_a_list_of_trades_has_those_up_to_its_position_and_no_more(
     api: Api, database: Database, market: str
 ) -> None:
     seen = set()
-    async with trading(database, market):
+    async with trading(database, market) as meanwhile:
         for _ in range(READS):
+            meanwhile.due.set()
             answer = await api.client.get(f"/api/markets/{market}/trades", params={"limit": 200})
             trades = (await answer.json())["trades"]
             if len(trades) == 200:
