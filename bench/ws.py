@@ -230,7 +230,7 @@ async def measure(directory: Path, clients: int, messages: int, rate: float, idl
         settings = msgspec.structs.replace(
             settings,
             server=msgspec.structs.replace(
-                settings.server, max_connections=most, max_connections_per_ip=most
+                settings.server, max_connections=most * 6 // 5, max_connections_per_ip=most
             ),
             realtime=config.RealtimeSettings(max_connections_per_ip=most, max_messages_per_minute=1_000_000),
         )

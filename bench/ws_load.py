@@ -66,6 +66,10 @@ class _Connection(asyncio.Protocol):
             self._head = None
             self._watching.ready()
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._head is not None:
+            self._watching.refused(self._head)
+
     def data_received(self, data: bytes) -> None:
         if pings := data.count(_PING):
             assert self._transport is not None, "it is connected"
@@ -88,10 +92,21 @@ class _Watching:
         self._connections = connections
         self._missing = connections
         self.all_ready = asyncio.Event()
+        self._refused: bytes | None = None
         self._watch: Watch | None = None
         self._counts: list[int] = []
         self._arrived: list[float] = []
         self.done = asyncio.Event()
+
+    def refused(self, answer: bytes) -> None:
+        """A connection has ended before it was ready."""
+        self._refused = answer
+        self.all_ready.set()
+
+    def require_ready(self) -> None:
+        """Raises ConnectionError where a connection was refused."""
+        if self._refused is not None:
+            raise ConnectionError(self._refused)
 
     def ready(self) -> None:
         self._missing -= 1
@@ -136,6 +151,7 @@ async def watch(plan: WatchPlan) -> None:
         connections.append(one)
     async with asyncio.timeout(READY_SECONDS):
         await watching.all_ready.wait()
+    watching.require_ready()
     _say(b"ready")
     reader = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
@@ -15,7 +15,7 @@ from zmartd.realtime.close_codes import CloseCode
 from zmartd.realtime.encodings import Audience, Encode, audience
 from zmartd.realtime.filters import Filter
 from zmartd.realtime.frames import Broadcast
-from zmartd.realtime.outbox import Outbox
+from zmartd.realtime.outbox import WRITTEN, Outbox
 
 BEHIND_SECONDS: Final = 5.0
 """How long a client may leave something unread."""
@@ -26,7 +26,6 @@ MAX_ASKED_BYTES: Final = 2_097_152
 
 log = get_logger(__name__)
 
-_frames = Counter("zmartd_websocket_frames", "Frames handed to WebSocket clients' connections")
 _dropped = Counter("zmartd_websocket_dropped_clients", "WebSocket clients disconnected for being too slow")
 _skipped = Counter("zmartd_websocket_skipped_frames", "Price frames left out for clients that are behind")
 
@@ -41,8 +40,9 @@ class FrameWriter(Protocol):
         Who sets this to false calls `Client.catch_up`; otherwise the outbox does, within a second.
         """
 
-    def write(self, data: bytes) -> None:
-        """Send encoded frames, or buffer them until the client reads them."""
+    @property
+    def write(self) -> Callable[[bytes], None]:
+        """Sends encoded frames, or buffers them until the client reads them."""
 
     def buffered_bytes(self) -> int:
         """How much is buffered."""
@@ -131,22 +131,22 @@ class Client:
         waiting = 0 if self.pending is None else self.pending.size
         return MAX_ASKED_BYTES - self._writer.buffered_bytes() - waiting
 
-    def flush(self) -> None:
-        """Write what waits, or hold it back."""
+    def flush(self) -> int:
+        """Write what waits, or hold it back. Returns how many frames were written."""
         batch = self.pending
         if batch is None or self.closed:
-            return
+            return 0
         writer = self._writer
         was_behind = writer.behind
         if was_behind:
             self._hold_back(batch)
-            return
+            return 0
         self.pending = None
         writer.write(batch.data())
-        _frames.inc(batch.count)
         if writer.behind:
             self._asked_bytes = batch.asked_bytes
             self._fall_behind()
+        return batch.count
 
     def catch_up(self) -> None:
         """Go on: all that was written has been read."""
@@ -155,7 +155,7 @@ class Client:
         self.outbox.unwatch(self)
         if self.pending is not None:
             self.pending = self._conflated(self.pending)
-            self.flush()
+            WRITTEN.inc(self.flush())
 
     def check(self, now: float) -> None:
         """Disconnect it if it has been behind for too long."""
@@ -192,7 +192,7 @@ class Client:
 
     def _answer(self) -> None:
         self._is_answering = False
-        self.flush()
+        WRITTEN.inc(self.flush())
 
     def _fall_behind(self) -> None:
         if self._behind_since is None:
@@ -241,22 +241,28 @@ def deliver_to_all(
     `previous` are the numbers of the messages before each that pass the clients' filter, if they have one.
     Clients for whom the same waits go on to have the same waiting: the same bytes.
     """
-    audiences = dict[object, tuple[Sequence[EncodedFrame], dict[Batch | None, Batch]]]()
+    audiences = dict[Audience, tuple[Sequence[EncodedFrame], dict[Batch | None, Batch]]]()
+    waiting: list[Client] = []
+    last: Audience | None = None
+    encoded: Sequence[EncodedFrame] = ()
+    batches: dict[Batch | None, Batch] = {}
     for client in clients:
         if client.closed:
             continue
-        known = audiences.get(client.audience)
-        if known is None:
-            known = _encoded(broadcasts, name, client.audience, previous), {}
-            audiences[client.audience] = known
-        encoded, batches = known
+        if client.audience is not last:
+            last = client.audience
+            if last not in audiences:
+                audiences[last] = _encoded(broadcasts, name, last, previous), {}
+            encoded, batches = audiences[last]
         before = client.pending
         batch = batches.get(before)
         if batch is None:
             batch = batches[before] = Batch(before, encoded)
         client.pending = batch
         if before is None or client.is_behind:
-            client.outbox.add(client)
+            waiting.append(client)
+    if waiting:
+        waiting[0].outbox.add(*waiting)
 
 
 def _encoded(

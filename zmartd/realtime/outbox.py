@@ -15,6 +15,7 @@ from typing import Final, Protocol
 
 from zmartd.clock import Clock
 from zmartd.log import get_logger
+from zmartd.metrics import Counter
 from zmartd.realtime.batch import EncodedFrame
 from zmartd.realtime.encodings import Audience
 
@@ -25,6 +26,8 @@ AT_ONCE: Final = 500
 """Clients that are written to in one turn of the event loop."""
 CHECK_SECONDS: Final = 1.0
 
+WRITTEN: Final = Counter("zmartd_websocket_frames", "Frames handed to WebSocket clients' connections")
+
 log = get_logger(__name__)
 
 
@@ -33,8 +36,8 @@ class Waiting(Protocol):
 
     closed: bool
 
-    def flush(self) -> None:
-        """Write them, if the client has read what was written before."""
+    def flush(self) -> int:
+        """Write them, if the client has read what was written before. Returns how many were written."""
 
     def check(self, now: float) -> None:
         """Disconnect a client that has been behind for too long."""
@@ -55,9 +58,9 @@ class Outbox:
         self._is_checking = False
         self._last: tuple[bytes, Audience, EncodedFrame] | None = None
 
-    def add(self, client: Waiting) -> None:
-        """Flush a client together with the others."""
-        self._waiting.append(client)
+    def add(self, *clients: Waiting) -> None:
+        """Flush clients together with the others."""
+        self._waiting.extend(clients)
         if not self._is_scheduled:
             self._is_scheduled = True
             pause = self._next_at - perf_counter()
@@ -89,13 +92,14 @@ class Outbox:
         began = perf_counter()
         if self._flushing is None:
             self._flushing, self._waiting = iter(self._waiting), []
-        flushed = 0
+        flushed = frames = 0
         for client in islice(self._flushing, AT_ONCE):
             flushed += 1
             try:
-                client.flush()
+                frames += client.flush()
             except Exception:  # of one connection; the others still have to be written to
                 log.exception("websocket.write_failed")
+        WRITTEN.inc(frames)
         now = perf_counter()
         self._spent += now - began
         loop = asyncio.get_running_loop()

@@ -77,6 +77,7 @@ class WebSocket(asyncio.Protocol):
         "behind",
         "heartbeat_slot",
         "owner",
+        "write",
     )
 
     def __init__(
@@ -103,6 +104,8 @@ class WebSocket(asyncio.Protocol):
         self.heartbeat_slot = 0
         self.owner = owner
         """The client in whose places the connection counts."""
+        self.write: Callable[[bytes], None] = transport.write
+        """The transport's own: without a method around it, of which each of many writes would be a call."""
         transport.set_write_buffer_limits(0)  # so that `behind` is true while anything is unread
         if (opened := transport.get_extra_info("socket")) is not None:
             opened.setsockopt(SOL_SOCKET, SO_SNDBUF, SEND_BUFFER_BYTES)
@@ -150,10 +153,6 @@ class WebSocket(asyncio.Protocol):
         if not self._is_closing:
             self._transport.resume_reading()
 
-    def write(self, data: bytes) -> None:
-        if not self._is_closing:
-            self._transport.write(data)
-
     def buffered_bytes(self) -> int:
         return self._transport.get_write_buffer_size()
 
@@ -181,7 +180,7 @@ class WebSocket(asyncio.Protocol):
         self._transport.close()
 
     def _send_close(self, payload: bytes) -> None:
-        self._is_closing = True
+        self._is_closing, self.write = True, _write_nothing
         self._transport.write(bytes([_CLOSE, len(payload)]) + payload)
         # The unread frames of a client that never reads would stay in memory.
         asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._transport.abort)
@@ -196,8 +195,12 @@ class WebSocket(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         listener, self._listener = self._listener, None
-        self._is_closing = True
+        self._is_closing, self.write = True, _write_nothing
         if listener is not None:
             listener.ended()
             self._on_end(self)
             self._places.release(self._transport)
+
+
+def _write_nothing(_data: bytes) -> None:
+    """For a connection on which nothing may be sent any more."""
