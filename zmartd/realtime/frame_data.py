@@ -16,156 +16,243 @@ class MarketData(MarketSummary, frozen=True, kw_only=True):
     """A market with the names and formats of the REST API."""
 
     market_id: str
+    """Its id, 64 hexadecimal digits."""
 
 
 class MarketStateData(Struct, frozen=True, kw_only=True):
     action: str | UnsetType = UNSET
+    """`snapshot` in an answer, `created`, `updated`, or `deleted` where a fork took the market."""
     message: str | UnsetType = UNSET
+    """For people; only in answers."""
     subscriptions: Sequence[str] | UnsetType = UNSET
+    """What the client is subscribed to; only in answers."""
     known: bool | UnsetType = UNSET
+    """Whether the state is in the answer. It comes as soon as it can be read."""
     recovered: bool | UnsetType = UNSET
+    """Whether everything after the position that was asked for follows; only where one was."""
     old_state: str | UnsetType | None = UNSET
+    """The name of the state before, where this change moved the market."""
     new_state: str | UnsetType = UNSET
+    """The name of the state since then."""
     dispute_evidence_cid: str | UnsetType = UNSET
+    """The content id of evidence against the proposed outcome, which was handed in just now."""
     state: str | UnsetType = UNSET
+    """The name of its state."""
     price_yes: float | UnsetType = field(default=UNSET, name="priceYes")
+    """For earlier clients: the same as `market.price_yes`."""
     price_no: float | UnsetType = field(default=UNSET, name="priceNo")
+    """For earlier clients: the same as `market.price_no`."""
     total_shares: str | UnsetType = field(default=UNSET, name="totalShares")
+    """For earlier clients: the sum of `market.shares_yes` and `market.shares_no`."""
     b_parameter: str | UnsetType = field(default=UNSET, name="bParameter")
+    """For earlier clients: the same as `market.b_parameter`."""
     market: MarketData | UnsetType = UNSET
+    """The market as it is."""
 
 
 class PriceData(Struct, frozen=True, kw_only=True):
     price_yes: float
+    """What a share of YES costs, in SOL."""
     price_no: float
+    """What a share of NO costs, in SOL."""
     shares_yes: str
+    """Shares of YES that wallets hold."""
     shares_no: str
+    """Shares of NO that wallets hold."""
     price_yes_camel: float = field(name="priceYes")
+    """For earlier clients: the same as `price_yes`."""
     price_no_camel: float = field(name="priceNo")
+    """For earlier clients: the same as `price_no`."""
     total_shares: str = field(name="totalShares")
+    """For earlier clients: the sum of `shares_yes` and `shares_no`."""
 
 
 class TradeData(TradeSummary, frozen=True, kw_only=True):
     """A trade with the names and formats of the REST API."""
 
     id: str
+    """The id that lists have."""
     trade_id: str = field(name="tradeId")
+    """For earlier clients: the same as `id`."""
     market_id: str = field(name="marketId")
+    """For earlier clients: the market, as the client named it."""
     trade_type: str
+    """`buy` or `sell`."""
     outcome_label_camel: str = field(name="outcomeLabel")
+    """For earlier clients: the same as `outcome_label`."""
     cost: str
+    """For earlier clients: the same as `net`."""
     payout: str | UnsetType = UNSET
+    """For earlier clients: the same as `net`, of a sale."""
     price_yes: float
+    """What a share of YES costs after it."""
     user_wallet: str
+    """Who traded; shortened for clients that are not signed in."""
     user: str
+    """For earlier clients: the same as `user_wallet`."""
     trader: str
+    """For earlier clients: the same as `user_wallet`."""
     tx_signature: str
+    """The transaction."""
     signature: str
+    """For earlier clients: the same as `tx_signature`."""
     slot: int
+    """The slot of its block."""
     created_at: str
+    """The time of its block."""
 
 
 class VoteData(Struct, frozen=True, kw_only=True):
     id: str | UnsetType = UNSET
+    """The id of a vote on the chain."""
     vote_type: str
+    """`proposal` or `dispute`."""
     voted_at: str
+    """When."""
     created_at: str
+    """For earlier clients: the same as `voted_at`."""
 
 
 class Post(Struct, frozen=True, kw_only=True):
     id: str
+    """Its id."""
     user_wallet: str
+    """Who wrote it; shortened for clients that are not signed in."""
     content: str | None
+    """The text; null once it is deleted."""
     parent_id: str | None
+    """The comment that it answers, if any."""
     created_at: str | UnsetType = UNSET
+    """When it was written."""
     edited_at: str | UnsetType = UNSET
+    """When it was changed."""
     deleted_at: str | UnsetType = UNSET
+    """When it was deleted."""
 
 
 class DiscussionData(Struct, frozen=True, kw_only=True):
     action: str
+    """`created`, `updated` or `deleted`."""
     discussion: Post
+    """The comment."""
     id: str
+    """For earlier clients: the same as `discussion.id`."""
     post_id: str = field(name="postId")
+    """For earlier clients: the same as `discussion.id`."""
     author: str
+    """For earlier clients: the same as `discussion.user_wallet`."""
     user: str
+    """For earlier clients: the same as `discussion.user_wallet`."""
     content: str | None
+    """For earlier clients: the same as `discussion.content`."""
     parent_id: str | None = field(name="parentId")
+    """For earlier clients: the same as `discussion.parent_id`."""
 
 
 class RetractedData(Struct, frozen=True, kw_only=True):
     kind: str
+    """`trade` or `vote`."""
     id: str
+    """The id with which it was told."""
     slot: int
+    """The slot in which it is not."""
 
 
 class CommitmentData(Struct, frozen=True):
     market: bool
+    """Whether everything told of the market so far is final."""
     trades: Sequence[str]
+    """The ids of trades."""
     votes: Sequence[str]
+    """The ids of votes."""
 
 
 class ChannelData(Struct, frozen=True, kw_only=True):
     """One of the channels in an answer: from which position on it follows, and the market's state there."""
 
     channel: str
+    """The channel, as the message named it."""
     known: bool
+    """Whether its state and position are known. They come as soon as they can be read."""
     epoch: str | UnsetType = UNSET
+    """The history in which `seq` means something."""
     seq: int | UnsetType = UNSET
+    """Its position: what follows has the next numbers."""
     recovered: bool | UnsetType = UNSET
+    """Whether everything after the position that was asked for follows; only where one was."""
     commitment: Commitment | UnsetType = UNSET
+    """Whether a fork can still take what the state says."""
     market: MarketData | UnsetType = UNSET
+    """The market as it is; not where everything missed follows."""
 
 
 class SubscribedData(Struct, frozen=True, kw_only=True):
     subscriptions: Sequence[str]
+    """What the client is subscribed to."""
     channels: Sequence[ChannelData]
+    """The channels of the message, in its order."""
 
 
 class UnsubscribedData(Struct, frozen=True, kw_only=True):
     subscriptions: Sequence[str]
+    """What the client is still subscribed to."""
 
 
 class WelcomeData(Struct, frozen=True, kw_only=True):
     client_id: str
+    """What the daemon calls the connection in its log."""
     message: str
+    """What to send first."""
 
 
 class AuthenticatedData(Struct, frozen=True, kw_only=True):
     wallet: str
+    """Who is signed in."""
     expires_at: str
+    """When the session ends, unless it is renewed."""
 
 
 class SessionEndedData(Struct, frozen=True, kw_only=True):
     wallet: str
+    """Who is not signed in any more."""
     message: str
+    """Why, for people."""
     code: str
+    """Why: the code of an error."""
     unsubscribed: Sequence[str] | UnsetType = UNSET
     """The wallet's channels, whose frames end with the session."""
 
 
 class ResyncData(Struct, frozen=True, kw_only=True):
     message: str
+    """What to do."""
 
 
 class SkippedData(Struct, frozen=True, kw_only=True):
     """The numbers of the `price_update` frames that are left out. A later one follows."""
 
     seqs: Sequence[int]
+    """Their numbers."""
 
 
 class BeatData(Struct, frozen=True, kw_only=True):
     """Up to where the client has everything: up to `slot`, and up to the number of each stream."""
 
     slot: int | None
+    """The index lacks nothing of the program up to this slot."""
     time: str | None
+    """The chain's time in that slot."""
     degraded: Sequence[str]
+    """The parts that do not work: `database`, `redis`, `indexer`, `chain`."""
     streams: Mapping[str, int]
+    """The number of the last message of each subscription, by its name."""
 
 
 class PongData(Struct, frozen=True, kw_only=True):
     slot: int | None
+    """The chain's newest slot that the daemon knows; null before it knows one."""
     time: str
+    """The daemon's time."""
 
 
 class AboutMessage(Struct, frozen=True, kw_only=True):
@@ -181,8 +268,11 @@ class AboutMessage(Struct, frozen=True, kw_only=True):
 
 class ErrorData(Struct, frozen=True, kw_only=True):
     error: str
+    """What is wrong and what to do, for people."""
     code: str
+    """What is wrong, for programs."""
     field: str | UnsetType = UNSET
+    """The key of the message that is wrong."""
 
 
 Data = (

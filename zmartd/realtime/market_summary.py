@@ -13,20 +13,35 @@ class MarketSummary(Struct, frozen=True, kw_only=True):
     """Lamports and shares (nine decimals) as decimal digits, prices as numbers from 0 to 1."""
 
     on_chain_address: str
+    """Its account on the chain."""
     state: str
+    """The name of its state, such as ACTIVE."""
     state_code: int
+    """The program's number for the state."""
     price_yes: float
+    """What a share of YES costs, in SOL."""
     price_no: float
+    """What a share of NO costs, in SOL."""
     shares_yes: str
+    """Shares of YES that wallets hold."""
     shares_no: str
+    """Shares of NO that wallets hold."""
     b_parameter: str
+    """The curve's liquidity parameter, in shares."""
     total_volume: str
+    """Lamports traded so far, before fees."""
     current_liquidity: str
+    """Lamports in the market's account."""
     proposed_outcome: bool | None
+    """The outcome that was proposed, true for YES; null before one was."""
     final_outcome: bool | None
+    """The outcome that is final, true for YES; null before one is."""
     awaiting_decision: bool
+    """Whether the votes settle nothing, so that the admin decides."""
     settles_at: str | None
+    """When the outcome becomes final by itself, if nobody disputes it; null where that is not known."""
     slot: int | None
+    """The slot of the last change; null for a market that only the API knows."""
 
 
 def market_summary(update: MarketUpdate) -> MarketSummary:

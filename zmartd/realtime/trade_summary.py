@@ -14,23 +14,36 @@ class FeeSummary(Struct, frozen=True, kw_only=True):
     """A trade's fee in lamports, by whom its parts go to, as decimal digits."""
 
     protocol: str
+    """The part of the treasury."""
     resolver: str
+    """The part of those who resolve."""
     lp: str
+    """The part of who provided the liquidity."""
     total: str
+    """All of it."""
 
 
 class TradeSummary(Struct, frozen=True, kw_only=True):
     """Lamports and shares (nine decimals) as decimal digits, prices of the traded outcome from 0 to 1."""
 
     outcome: bool
+    """Whether YES was traded."""
     outcome_label: Literal["YES", "NO"]
+    """The same as a name."""
     shares: str
+    """How many shares."""
     gross: str
+    """Lamports before fees."""
     fee: FeeSummary
+    """What of it are fees."""
     net: str
+    """Lamports that a buyer paid with fees, or a seller got after them."""
     average_price: float
+    """`net` for each share."""
     price_before: float
+    """What a share cost before the trade."""
     price_after: float
+    """What a share costs after it."""
 
 
 def average_price(lamports: int, shares: int) -> float:

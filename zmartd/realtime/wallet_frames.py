@@ -26,66 +26,104 @@ class PositionData(Struct, frozen=True, kw_only=True):
     """Lamports and shares (nine decimals) as decimal digits."""
 
     shares_yes: str
+    """Shares of YES."""
     shares_no: str
+    """Shares of NO."""
     total_invested: str
+    """Lamports paid for shares so far, with fees."""
     total_returned: str
+    """Lamports got for shares so far, after fees."""
     claimed_amount: str
+    """Lamports claimed."""
     has_claimed: bool
+    """Whether the wallet has claimed."""
     trades_count: int
+    """How many trades."""
 
 
 class FillData(TradeSummary, frozen=True, kw_only=True):
     id: str
+    """The id that lists have."""
     market_id: str
+    """The market."""
     trade_type: str
+    """`buy` or `sell`."""
     tx_signature: str
+    """The transaction."""
     slot: int
+    """The slot of its block."""
     created_at: str
+    """The time of its block."""
     position: PositionData
+    """What the wallet has after all trades of the same commit."""
 
 
 class ClaimData(Struct, frozen=True, kw_only=True):
     id: str
+    """Its id."""
     market_id: str
+    """The market."""
     amount: str
+    """Lamports."""
     tx_signature: str
+    """The transaction."""
     slot: int
+    """The slot of its block."""
     created_at: str
+    """The time of its block."""
     position: PositionData
+    """What the wallet has after it."""
 
 
 class OwnPositionData(Struct, frozen=True, kw_only=True):
     market_id: str
+    """The market."""
     position: PositionData
+    """What the wallet has in it."""
 
 
 class OwnRetractedData(Struct, frozen=True, kw_only=True):
     market_id: str
+    """The market."""
     kind: str
+    """`trade` or `claim`."""
     id: str
+    """The id with which it was told."""
     slot: int
+    """The slot in which it is not."""
 
 
 class OwnCommitmentData(Struct, frozen=True, kw_only=True):
     trades: Sequence[str]
+    """The ids of trades."""
     claims: Sequence[str]
+    """The ids of claims."""
 
 
 class TransactionData(Struct, frozen=True, kw_only=True):
     signature: str
+    """The transaction."""
     status: str
+    """`sent`, `confirmed`, `finalized`, `failed` or `expired`."""
     slot: int | UnsetType = UNSET
+    """The slot of its block, where it is in one."""
     failure: str | UnsetType = UNSET
+    """Why it failed."""
 
 
 class UserStateData(Struct, frozen=True, kw_only=True):
     """The answer to a subscription to a wallet's stream."""
 
     wallet: str
+    """The wallet."""
     message: str | UnsetType = UNSET
+    """For people; only in answers."""
     subscriptions: Sequence[str] | UnsetType = UNSET
+    """What the client is subscribed to; only in answers."""
     known: bool | UnsetType = UNSET
+    """Whether the position is known. It comes as soon as it can be read."""
     recovered: bool | UnsetType = UNSET
+    """Whether everything after the position that was asked for follows; only where one was."""
 
 
 WalletData = (

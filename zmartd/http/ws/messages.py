@@ -66,8 +66,8 @@ class Since(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class WantedChannel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A channel, and the position after which it goes on."""
 
-    channel: Channel
-    since: Since | None = None
+    channel: Annotated[Channel, Meta(description="a channel")]
+    since: Annotated[Since | None, Meta(description="the position of its newest frame")] = None
 
 
 class SubscribeMessage(ChannelMessage, frozen=True, kw_only=True):

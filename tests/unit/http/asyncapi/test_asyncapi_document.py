@@ -52,6 +52,21 @@ def test_every_close_code_and_error_is_described() -> None:
     assert {kind.code for kind in told_kinds(own)} - IN_THE_HANDSHAKE <= described
 
 
+def test_every_field_is_described() -> None:
+    messages = DOCUMENT["components"]["messages"].values()
+    schemas = [
+        *DOCUMENT["components"]["schemas"].items(),
+        *((one["name"], one["payload"]) for one in messages),
+    ]
+    undescribed = [
+        f"{name}.{field}"
+        for name, schema in schemas
+        for field, about in schema.get("properties", {}).items()
+        if not about.get("description") and "const" not in about and field != "data"
+    ]
+    assert not undescribed
+
+
 def test_the_check_of_frames_finds_what_is_not_described() -> None:
     assert not faults_of(PONG)
     wrong: list[dict[str, Any]] = [
