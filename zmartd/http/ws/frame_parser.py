@@ -69,6 +69,7 @@ class FrameParser:
         "_count",
         "_deflates",
         "_first",
+        "_has_ended",
         "_is_compressed",
         "_kind",
         "_left",
@@ -96,13 +97,15 @@ class FrameParser:
         self._parts: list[bytes] | None = None
         self._size = 0
         """The bytes of the message so far."""
+        self._has_ended = False
+        """Whether a close frame was read: what follows it means nothing."""
 
     def feed(self, data: bytes) -> Iterator[Event]:
         """What is complete with `data`, in order. Raises FrameError, after which nothing may be fed."""
         if self._left:
             data, self._left = self._left + data, b""
         at = 0
-        while True:
+        while not self._has_ended:
             if self._length is None:
                 payload_at = self._read_head(data, at)
                 if payload_at is None:
@@ -116,8 +119,9 @@ class FrameParser:
             at, self._length = end, None
             event = self._control(payload) if self._first & _CONTROL else self._message(payload)
             if event is not None:
+                self._has_ended = isinstance(event, Close)
                 yield event
-        self._left = data[at:]
+        self._left = b"" if self._has_ended else data[at:]
 
     def _read_head(self, data: bytes, at: int) -> int | None:
         """Where the payload begins; None if the head is not complete."""

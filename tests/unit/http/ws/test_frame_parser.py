@@ -25,6 +25,7 @@ wsproto = pytest.importorskip("wsproto.frame_protocol", reason="of the extra `te
 
 MAX_BYTES = 4_096
 MASK = b"\x12\x34\xfe\x7f"
+MAX_HEAD_BYTES = 14
 SNOWMAN = "☃".encode()
 
 
@@ -202,6 +203,8 @@ STREAMS = st.lists(
 
 @settings(max_examples=500, deadline=None)
 @given(STREAMS, st.randoms(use_true_random=False))
+@example(b"\0~", random.Random(1))
+@example(frame(CLOSE) + b"\0\0", random.Random(1))
 @example(frame(TEXT, SNOWMAN[:1], final=False) + frame(CONTINUATION, SNOWMAN[1:]), random.Random(1))
 def test_any_bytes_cut_anywhere_are_read_as_wsproto_reads_them(stream: bytes, rng: random.Random) -> None:
     ours = read(_cut(stream, rng))
@@ -210,8 +213,16 @@ def test_any_bytes_cut_anywhere_are_read_as_wsproto_reads_them(stream: bytes, rn
     if theirs and theirs[-1] == CloseCode.INVALID_DATA:
         # It reads the characters of a text before the text is complete.
         assert ours[: len(theirs) - 1] == theirs[:-1]
+    elif ours and ours[-1] == CloseCode.PROTOCOL_ERROR:
+        # It does not look at a head before it is complete.
+        assert ours == _read_by_wsproto(stream + bytes(MAX_HEAD_BYTES))
     else:
         assert ours == theirs
+
+
+def test_what_follows_a_close_frame_means_nothing() -> None:
+    sent = frame(CLOSE)
+    assert read([sent + b"\0\0", b"more"]) == read([sent]) == [Close(NO_STATUS, "")]
 
 
 def _cut(stream: bytes, rng: random.Random) -> list[bytes]:
