@@ -58,11 +58,12 @@ def test_it_is_ready_with_one_line_and_healthy_and_takes_the_settings_that_it_is
     assert dev.get("api", "/health") == {"status": "ok"}
     while "unknown" in (checks := health_checks(dev)).values():
         pass
-    assert checks == dict.fromkeys(("database", "redis", "rpc", "tasks", "index"), "ok")
+    assert checks == dict.fromkeys(("database", "redis", "rpc", "tasks", "index", "realtime"), "ok")
     findings = dev.run_for_json("check", "--json")
     assert {finding["check"]: finding["verdict"] for finding in findings} == dict.fromkeys(
         (
             "configuration",
+            "plugins",
             "database",
             "index",
             "search",

@@ -23,7 +23,7 @@ PRINTED = (
     (),
     ("MarketCreated",),
     ('"vote_type":"proposal"', "MarketActivated"),
-    ("SharesBought", '"shares_yes":"'),
+    ("SharesBought", '"yes":{"shares":"'),
     ("SharesBought",),
     ("MarketResolved", "on the chain it is ", "WinningsClaimed"),
 )
