@@ -84,11 +84,13 @@ def _message(message: Json, operation: Json, shown: dict[str, None]) -> Iterator
 def _fields(schema: Json, shown: dict[str, None]) -> str:
     """The table of the fields of an object, and in `shown` the types that it names."""
     required = set(schema.get("required", ()))
-    rows = [
-        f"<tr><td><code>{escape(name)}</code>{'' if name in required else ' <small>not always</small>'}"
-        f"<td>{_type(field, shown)}<td>{escape(field.get('description', ''))}</tr>\n"
-        for name, field in schema.get("properties", {}).items()
-    ]
+    rows = []
+    for name, field in schema.get("properties", {}).items():
+        optional = "" if name in required else " <small>optional</small>"
+        kind, meaning = _type(field, shown), _code(field.get("description", ""))
+        rows.append(
+            f'<tr><td class="name"><code>{escape(name)}</code>{optional}<td>{kind}<td>{meaning}</tr>\n'
+        )
     head = '<tr><th scope="col">Field<th scope="col">Type<th scope="col">What it is</tr>\n'
     return f"<table><thead>{head}</thead><tbody>\n{''.join(rows)}</tbody></table>\n" if rows else ""
 
@@ -110,7 +112,7 @@ def _type(schema: Json, shown: dict[str, None]) -> str:
 
 
 def _pairs(pairs: Mapping[str, Any]) -> str:
-    lines = "".join(f"<dt><code>{escape(name)}</code><dd>{escape(text)}" for name, text in pairs.items())
+    lines = "".join(f"<dt><code>{escape(name)}</code><dd>{_code(text)}" for name, text in pairs.items())
     return f"<dl>{lines}</dl>\n"
 
 
