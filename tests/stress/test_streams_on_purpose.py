@@ -17,4 +17,4 @@ async def test_no_client_misses_a_message_or_gets_one_twice_whatever_happens(tmp
         > 0
     )
     assert sum(one.recovered for one in rig.watchers) > 0
-    assert sum(one.frames for one in rig.watchers) > 1_000
+    assert sum(one.frames for one in rig.watchers) > 300

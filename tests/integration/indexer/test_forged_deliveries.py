@@ -399,7 +399,7 @@ async def daemon_before_a_node(
 ) -> AsyncIterator[tuple[Node, Fetcher, IndexReconciler]]:
     async with (
         node_before(world.rpc_url) as node,
-        Rpc(node.address, clock=SystemClock(), timeout_seconds=0.5) as rpc,
+        Rpc(node.address, clock=SystemClock(), timeout_seconds=3.0) as rpc,
     ):
         plausibility = Plausibility(rpc.chain_time, clock or SystemClock())
         fetcher = Fetcher(rpc, world.own.fetcher.indexer, PARSE, plausibility)

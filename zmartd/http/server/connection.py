@@ -10,7 +10,7 @@ import asyncio
 from asyncio import BaseTransport, Transport
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from aiohttp import hdrs, web
 from aiohttp.http_exceptions import (
@@ -300,11 +300,74 @@ class _Received:
         """Nothing more comes."""
 
 
+class Takeable(Protocol):
+    """A connection that can be handed over to another protocol."""
+
+    @property
+    def is_upgraded(self) -> bool:
+        """Whether what follows the present request is not HTTP."""
+
+    @property
+    def peer_transport(self) -> Transport | None:
+        """The transport until it is closed."""
+
+    @property
+    def limits(self) -> Releases:
+        """Where the connection counts."""
+
+    async def hand_over(self, protocol: asyncio.Protocol, start: Callable[[bytes], None]) -> None:
+        """Let `protocol` go on with the connection. `start` is called with what came behind the request."""
+
+
+class Releases(Protocol):
+    """Where connections count."""
+
+    def release(self, transport: Transport) -> None:
+        """Stop counting one."""
+
+
+class PlainConnection:
+    """A connection of a server of aiohttp's, which has no limits."""
+
+    def __init__(self, handler: web.RequestHandler) -> None:
+        self._handler = handler
+
+    @property
+    def is_upgraded(self) -> bool:
+        return bool(self._handler._upgraded)
+
+    @property
+    def peer_transport(self) -> Transport | None:
+        return self._handler.transport
+
+    @property
+    def limits(self) -> Releases:
+        return self
+
+    def release(self, transport: Transport) -> None:
+        """It counts nowhere."""
+
+    async def hand_over(self, protocol: asyncio.Protocol, start: Callable[[bytes], None]) -> None:
+        transport = self.peer_transport
+        assert transport is not None, "the connection is open"
+        received, self._handler._message_tail = self._handler._message_tail, b""
+        self._handler.transport = None  # aiohttp would close it
+        transport.set_protocol(protocol)
+        self._handler.connection_lost(None)
+        start(received)
+
+
 def connection_of(request: web.BaseRequest) -> HttpConnection:
-    """The connection of a request."""
+    """The connection of a request to the daemon's own server."""
     connection = request.protocol
     assert isinstance(connection, HttpConnection), "HttpServer makes no others"
     return connection
+
+
+def takeable_connection(request: web.BaseRequest) -> Takeable:
+    """The connection of a request to any server of aiohttp's."""
+    connection = request.protocol
+    return connection if isinstance(connection, HttpConnection) else PlainConnection(connection)
 
 
 def _message_for(error: BaseException) -> str:

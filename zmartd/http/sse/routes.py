@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from aiohttp import web
 from msgspec import Meta, Struct
 
-from zmartd.http.errors.auth import SessionRequired, SessionsUnavailable
+from zmartd.http.errors.auth import SessionsUnavailable, Unauthorized
 from zmartd.http.errors.websocket import TooManyConnections, UnknownChannel
 from zmartd.http.kit.fields import Text
 from zmartd.http.kit.operation import Access, Call, NonJson, Operation
@@ -78,7 +78,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         responses={200: NonJson(MEDIA_TYPE)},
         errors=(
             MarketNotFound,
-            SessionRequired,
+            Unauthorized,
             UnknownChannel,
             ForeignStream,
             SessionsUnavailable,

@@ -18,7 +18,7 @@ from zmartd.http.auth.sessions import Sessions
 from zmartd.http.errors.requests import InvalidHttp
 from zmartd.http.errors.websocket import TooManyConnections, UpgradeRequired
 from zmartd.http.kit.client_address import client_of
-from zmartd.http.server.connection import HttpConnection, connection_of
+from zmartd.http.server.connection import Takeable, takeable_connection
 from zmartd.http.ws.connection import NewestSlot, Services, WebSocketConnection
 from zmartd.http.ws.frame_limits import FrameCounts, FrameLimits, breaches
 from zmartd.http.ws.handshake import Handshake, SwitchingProtocols, read_handshake, wants_upgrade
@@ -77,7 +77,7 @@ class WebSocketEndpoint:
         """
         if not wants_upgrade(request):
             raise UpgradeRequired
-        connection = connection_of(request)
+        connection = takeable_connection(request)
         handshake = read_handshake(request)
         if not connection.is_upgraded:
             raise InvalidHttp
@@ -129,9 +129,7 @@ class WebSocketEndpoint:
         """Count one connection of a client less."""
         self._places.give_back(client)
 
-    async def _begin(
-        self, connection: HttpConnection, owner: str, handshake: Handshake, token: str | None
-    ) -> None:
+    async def _begin(self, connection: Takeable, owner: str, handshake: Handshake, token: str | None) -> None:
         transport, deflates = connection.peer_transport, handshake.extensions is not None
         assert transport is not None, "the connection is open"
         socket = WebSocket(

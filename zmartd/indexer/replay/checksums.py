@@ -31,10 +31,18 @@ _TEXTS: Final = (
 _EVENT_ROWS: Final = (
     "select to_jsonb(kept) - $1::text[] as fact from {} as kept order by tx_signature, event_index"
 )
+# Which unread transaction resolved a market, a replay may not know: the node has to give its time.
+_MARKETS: Final = """
+select (to_jsonb(kept) - $1::text[]) || jsonb_build_object('resolved_in', (
+           select kept.resolved_in where not exists (
+               select from truncated_transactions as unread
+                where unread.tx_signature = kept.resolved_in and not unread.complete))) as fact
+  from markets as kept where not orphaned order by kept.id
+"""
 
 CHECKED_TABLES: Final = {
     "markets": (
-        "select to_jsonb(kept) - $1::text[] as fact from markets as kept where not orphaned order by kept.id",
+        _MARKETS,
         (*_TEXTS, "awaiting_decision", "settles_at", "commitment", "updated_at", "version"),
     ),
     "user_positions": (

@@ -288,7 +288,7 @@ LINES: tuple[Wrong, ...] = (
         {"action": "subscribe", "market_id": "*", "channel": "trades"},
         "invalid_message",
         "channel",
-        "which takes action, id, market_id",
+        "market_id or channel, not both",
     ),
     message(
         '{"action": "subscribe", "market_id": "*", "market_id": "{active}"}',

@@ -60,6 +60,8 @@ async def test_trending_weighs_the_volume_and_the_traders_of_24_hours(api: Api) 
     answer = await api.anybody.get("/api/markets/trending", limit=10)
 
     assert answer.body["count"] == 4
+    positions = [market.pop("stream_position").partition(":") for market in answer.body["trending"]]
+    assert {(len(epoch), seq) for epoch, _, seq in positions} == {(16, "0")}
     assert answer.body["trending"][:2] == [
         {
             "id": market_id("crowded"),
@@ -190,6 +192,7 @@ async def test_related_markets_are_active_of_the_same_category_first_then_the_ne
 
     assert [market["question"] for market in answer.body["related"]] == ["like", "older like", "newest"]
     assert answer.body["related"][0] == {
+        "stream_position": answer.body["related"][1]["stream_position"],  # nothing was told of either
         "id": market_id("like"),
         "question": "like",
         "price_yes": 0.25,

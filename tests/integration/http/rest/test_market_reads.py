@@ -44,6 +44,7 @@ async def test_a_market_is_shown_with_every_field_that_clients_read(api: Api) ->
     price_yes = story._price()
     assert answer.body == {
         "id": market_id,
+        "stream_position": answer.headers["Stream-Position"],
         "on_chain_address": str(story.market),
         "question": "",
         "description": "",
