@@ -121,6 +121,7 @@ PARTS: dict[str, tuple[str, Act, Act]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.timeout(3_600)
 async def test_a_client_learns_which_part_is_frozen_and_when_it_goes_on(tmp_path: Path) -> None:
     lines = []

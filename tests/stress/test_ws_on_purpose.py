@@ -8,10 +8,8 @@ import pytest
 
 from tests.stress.told import Subscription, Told, Violation
 from tests.stress.ws import faults, run
-from zmartd.faults import Point
 
 CHOSEN = (
-    f"kill -9, {Point.APPLY_COUNTED}",
     "kill -9, the second daemon",
     "Redis kill -9, under load",
 )
