@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from zmartd.realtime.frame_data import (
     AuthenticatedData,
@@ -84,15 +84,8 @@ def _told_to_wallet(
     name: FrameType, summary: str, data: type[Struct], commitment: Presence = Presence.ALWAYS
 ) -> FrameKind:
     """A frame in the stream of a wallet."""
-    return FrameKind(
-        name=name,
-        summary=summary,
-        data=data,
-        channel=Presence.ALWAYS,
-        seq=Presence.ALWAYS,
-        prev_seq=Presence.SOMETIMES,
-        commitment=commitment,
-    )
+    told = _told(name, summary, data, commitment)
+    return structs.replace(told, market_id=Presence.NEVER, channel=Presence.ALWAYS)
 
 
 FRAME_KINDS: Final[Mapping[str, FrameKind]] = {

@@ -1,4 +1,4 @@
-"""What clients can ask for on the WebSocket, and how each is answered."""
+"""What clients can ask for on the WebSocket, how each is answered, and which of it a message asks for."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from zmartd.errors import ZmartdError
 from zmartd.http.errors.auth import SessionRequired, SessionsUnavailable, Unauthorized
+from zmartd.http.errors.requests import InvalidRequest
 from zmartd.http.errors.websocket import (
     InvalidMessage,
     MarketIdRequired,
@@ -17,8 +18,11 @@ from zmartd.http.errors.websocket import (
     UnknownAction,
     UnknownChannel,
 )
+from zmartd.http.kit import validation
+from zmartd.http.kit.names import Place, nearest, read_names
 from zmartd.http.ws.messages import (
     ClientMessage,
+    Members,
     PingMessage,
     PongMessage,
     SignInMessage,
@@ -78,3 +82,23 @@ ACTIONS: Final[Mapping[str, Action]] = {
     "pong": Action(message=PongMessage, summary="Answer a ping, which does nothing", answers=()),
 }
 """Every action by its name."""
+
+
+def read(members: Members) -> ClientMessage:
+    """The message with these members.
+
+    Raises InvalidMessage, which names the key, for an unknown or repeated key and for a value of another
+    type; UnknownAction, which names the nearest action.
+    """
+    action = next((value for name, value in members if name == "action"), None)
+    if not isinstance(action, str):
+        raise InvalidMessage
+    known = ACTIONS.get(action)
+    if known is None:
+        raise UnknownAction(action, ACTIONS, nearest(action, ACTIONS))
+    values, given, problems = read_names(known.message, members, Place.MESSAGE)
+    try:
+        return validation.from_json(known.message, values, given, problems)
+    except InvalidRequest as error:
+        first = error.details[0]
+        raise InvalidMessage(f"Invalid message format: {error.message}", field=first.field) from error

@@ -19,7 +19,7 @@ from zmartd.http.errors.websocket import (
     TooManyMessages,
 )
 from zmartd.http.kit.identity import Session
-from zmartd.http.ws import messages
+from zmartd.http.ws import actions, messages
 from zmartd.http.ws.frame_limits import breaches
 from zmartd.http.ws.messages import (
     ClientMessage,
@@ -166,7 +166,7 @@ class WebSocketConnection:
             return
         message_id = messages.id_of(members)
         try:
-            message = messages.read(members)
+            message = actions.read(members)
         except ZmartdError as error:
             self._send_error(error, message_id)
         else:

@@ -5,17 +5,15 @@ A message is done whole or not at all: one with a key that its action does not t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from zmartd.http.errors.requests import InvalidJson, InvalidRequest
-from zmartd.http.errors.websocket import InvalidMessage, UnknownAction
-from zmartd.http.kit import validation
+from zmartd.http.errors.requests import InvalidJson
+from zmartd.http.errors.websocket import InvalidMessage
 from zmartd.http.kit.codec import decode_members
 from zmartd.http.kit.fields import Category
-from zmartd.http.kit.names import Place, nearest, read_names
 from zmartd.realtime.filters import KINDS
 
 MAX_ID_LENGTH = 64
@@ -115,15 +113,6 @@ class PongMessage(ClientMessage, frozen=True, kw_only=True):
     pass
 
 
-ACTIONS: Mapping[str, type[ClientMessage]] = {
-    "subscribe": SubscribeMessage,
-    "unsubscribe": UnsubscribeMessage,
-    "auth": SignInMessage,
-    "ping": PingMessage,
-    "pong": PongMessage,
-}
-
-
 def decode(text: str) -> Members:
     """The members of a message. Raises InvalidMessage."""
     try:
@@ -141,23 +130,3 @@ def id_of(members: Members) -> MessageId | UnsetType:
         ):
             return value
     return UNSET
-
-
-def read(members: Members) -> ClientMessage:
-    """The message with these members.
-
-    Raises InvalidMessage, which names the key, for an unknown or repeated key and for a value of another
-    type; UnknownAction, which names the nearest action.
-    """
-    action = next((value for name, value in members if name == "action"), None)
-    if not isinstance(action, str):
-        raise InvalidMessage
-    kind = ACTIONS.get(action)
-    if kind is None:
-        raise UnknownAction(action, ACTIONS, nearest(action, ACTIONS))
-    values, given, problems = read_names(kind, members, Place.MESSAGE)
-    try:
-        return validation.from_json(kind, values, given, problems)
-    except InvalidRequest as error:
-        first = error.details[0]
-        raise InvalidMessage(f"Invalid message format: {error.message}", field=first.field) from error
