@@ -26,7 +26,6 @@ from zmartd.realtime.frame_data import (
     AboutMessage,
     AuthenticatedData,
     BeatData,
-    ChannelData,
     CommitmentData,
     Data,
     DiscussionData,
@@ -40,9 +39,7 @@ from zmartd.realtime.frame_data import (
     RetractedData,
     SessionEndedData,
     SkippedData,
-    SubscribedData,
     TradeData,
-    UnsubscribedData,
     VoteData,
     WelcomeData,
 )
@@ -62,9 +59,8 @@ from zmartd.realtime.messages import (
     wallet_of,
 )
 from zmartd.realtime.trade_summary import trade_summary
-from zmartd.realtime.wallet_frames import UserStateData, wallet_data
+from zmartd.realtime.wallet_frames import wallet_data
 from zmartd.store.pulses import Pulse
-from zmartd.store.streams import StreamPosition
 
 FrameType = Literal[
     "welcome",
@@ -174,7 +170,7 @@ def message_frame(message: Message, name: str, wallet: Callable[[str], str]) -> 
     body: Data
     match data:
         case MarketUpdate():
-            kind, body = "market_state", _market_changed(message.market_id, data)
+            kind, body = "market_state", market_changed(message.market_id, data)
         case PriceUpdate():
             kind, body = "price_update", _price(data)
         case TradeExecuted():
@@ -210,34 +206,6 @@ def wallet_frame(message: WalletMessage) -> Frame:
     )
 
 
-def user_state(
-    channel: str,
-    wallet: str,
-    position: StreamPosition | None,
-    now: datetime,
-    *,
-    subscriptions: Sequence[str] | UnsetType = UNSET,
-    recovered: bool | UnsetType = UNSET,
-) -> Frame:
-    """The answer to a subscription to a wallet's stream, or where it goes on; None if that is not known."""
-    answers = subscriptions is not UNSET
-    data = UserStateData(
-        wallet=wallet,
-        message=f"Subscribed to {channel}" if answers else UNSET,
-        subscriptions=subscriptions,
-        known=position is not None if answers else UNSET,
-        recovered=recovered,
-    )
-    return Frame(
-        type="user_state",
-        channel=channel,
-        timestamp=iso_time(now),
-        epoch=UNSET if position is None else position.epoch,
-        seq=UNSET if position is None else position.seq,
-        data=data,
-    )
-
-
 def snapshot_frame(snapshot: Snapshot, name: str) -> Frame:
     """The present state of a market, for clients that may have missed messages."""
     return Frame(
@@ -247,92 +215,8 @@ def snapshot_frame(snapshot: Snapshot, name: str) -> Frame:
         epoch=snapshot.position.epoch,
         seq=snapshot.position.seq,
         commitment=snapshot.commitment,
-        data=_market_changed(snapshot.market_id, snapshot.data),
+        data=market_changed(snapshot.market_id, snapshot.data),
     )
-
-
-def subscribed(
-    name: str,
-    subscriptions: Sequence[str],
-    snapshot: Snapshot | None,
-    now: datetime,
-    *,
-    recovered: bool | UnsetType = UNSET,
-) -> Frame:
-    """The answer to a subscription, with the present state of the market if it is known.
-
-    `recovered` is false where the client asked to go on from a position and cannot.
-    """
-    message = f"Subscribed to market {name}"
-    if snapshot is None:
-        data = MarketStateData(message=message, subscriptions=subscriptions, known=False, recovered=recovered)
-        return Frame(type="market_state", market_id=name, timestamp=iso_time(now), data=data)
-    state = snapshot_frame(snapshot, name)
-    data = msgspec.structs.replace(
-        _market_changed(snapshot.market_id, snapshot.data),
-        action="snapshot",
-        message=message,
-        subscriptions=subscriptions,
-        known=True,
-        recovered=recovered,
-    )
-    return msgspec.structs.replace(state, timestamp=iso_time(now), data=data)
-
-
-def resumed(name: str, subscriptions: Sequence[str], since: StreamPosition, now: datetime) -> Frame:
-    """The answer to a subscription that goes on after `since`: all that followed it comes next."""
-    data = MarketStateData(
-        message=f"Subscribed to market {name}", subscriptions=subscriptions, known=True, recovered=True
-    )
-    return Frame(
-        type="market_state",
-        market_id=name,
-        timestamp=iso_time(now),
-        epoch=since.epoch,
-        seq=since.seq,
-        data=data,
-    )
-
-
-def subscribed_to_all(name: str, subscriptions: Sequence[str], now: datetime) -> Frame:
-    """The answer to a subscription to every market at once."""
-    data = MarketStateData(message="Subscribed to all markets", subscriptions=subscriptions)
-    return Frame(type="market_state", market_id=name, timestamp=iso_time(now), data=data)
-
-
-def subscribed_to_many(channels: Sequence[ChannelData], subscriptions: Sequence[str], now: datetime) -> Frame:
-    """The answer to a subscription to several channels at once."""
-    data = SubscribedData(channels=channels, subscriptions=subscriptions)
-    return Frame(type="subscribed", timestamp=iso_time(now), data=data)
-
-
-def unsubscribed_from_many(subscriptions: Sequence[str], now: datetime) -> Frame:
-    """The answer to an end of several subscriptions at once."""
-    data = UnsubscribedData(subscriptions=subscriptions)
-    return Frame(type="unsubscribed", timestamp=iso_time(now), data=data)
-
-
-def channel_data(
-    channel: str, position: StreamPosition | None, snapshot: Snapshot | None, recovered: bool | UnsetType
-) -> ChannelData:
-    """One of several channels that were subscribed to: where it begins, and the market's state there."""
-    return ChannelData(
-        channel=channel,
-        known=position is not None,
-        epoch=UNSET if position is None else position.epoch,
-        seq=UNSET if position is None else position.seq,
-        recovered=recovered,
-        market=UNSET if snapshot is None else _market_data(snapshot.market_id, snapshot.data),
-        commitment=UNSET if snapshot is None else snapshot.commitment,
-    )
-
-
-def unsubscribed(name: str, subscriptions: Sequence[str], now: datetime) -> Frame:
-    if (wallet := wallet_of(name)) is not None:
-        ended = UserStateData(wallet=wallet, message=f"Unsubscribed from {name}", subscriptions=subscriptions)
-        return Frame(type="user_state", channel=name, timestamp=iso_time(now), data=ended)
-    data = MarketStateData(message=f"Unsubscribed from market {name}", subscriptions=subscriptions)
-    return Frame(type="market_state", market_id=name, timestamp=iso_time(now), data=data)
 
 
 def welcome(client_id: str, now: datetime) -> Frame:
@@ -414,7 +298,7 @@ def answer(frame: Frame, message_id: str | int | UnsetType) -> bytes:
     return (frame if message_id is UNSET else msgspec.structs.replace(frame, id=message_id)).encode()
 
 
-def _market_changed(market_id: str, update: MarketUpdate) -> MarketStateData:
+def market_changed(market_id: str, update: MarketUpdate) -> MarketStateData:
     summary = market_summary(update)
     moved = update.old_state is not None and update.old_state is not update.state
     return MarketStateData(
@@ -427,11 +311,11 @@ def _market_changed(market_id: str, update: MarketUpdate) -> MarketStateData:
         price_no=summary.price_no,
         total_shares=str(update.shares_yes + update.shares_no),
         b_parameter=summary.b_parameter,
-        market=_market_data(market_id, update),
+        market=market_data(market_id, update),
     )
 
 
-def _market_data(market_id: str, update: MarketUpdate) -> MarketData:
+def market_data(market_id: str, update: MarketUpdate) -> MarketData:
     return MarketData(market_id=market_id, **msgspec.structs.asdict(market_summary(update)))
 
 

@@ -12,20 +12,21 @@ from msgspec import UNSET, Struct, UnsetType
 
 from zmartd import config
 from zmartd.clock import Clock
-from zmartd.errors import DetailedError, ZmartdError
+from zmartd.errors import ZmartdError
 from zmartd.log import get_logger
-from zmartd.realtime import frames
+from zmartd.realtime import frames, subscription_answers
 from zmartd.realtime.bus import Bus
 from zmartd.realtime.client import Client, FrameWriter, deliver_to_all
 from zmartd.realtime.encodings import Encode, text_frame
 from zmartd.realtime.filters import Filter
 from zmartd.realtime.followed import FollowedStreams, History, Look, StreamUnavailable
-from zmartd.realtime.frame_data import AboutMessage, ChannelData
-from zmartd.realtime.frames import Broadcast, Frame
+from zmartd.realtime.frame_data import ChannelData
+from zmartd.realtime.frames import Broadcast
 from zmartd.realtime.groups import Group, passing
 from zmartd.realtime.messages import Gap, Snapshot, market_of, market_stream, wallet_of
 from zmartd.realtime.outbox import Outbox
 from zmartd.realtime.stream import Stream
+from zmartd.realtime.subscription_errors import ForeignStream, TooManySubscriptions, UnknownMarket, not_found
 from zmartd.store.streams import StreamPosition
 
 EVERY_MARKET = "*"
@@ -36,30 +37,6 @@ as soon as it can be read.
 RETRY_SECONDS = 1.0
 
 log = get_logger(__name__)
-
-
-class UnknownMarket(DetailedError[AboutMessage]):
-    """There is no such market on the chain; GET /api/markets lists those that there are."""
-
-    code = "market_not_found"
-
-
-class TooManySubscriptions(DetailedError[AboutMessage]):
-    """This connection is subscribed to as many channels as it may be: unsubscribe from some, or use "*"."""
-
-    code = "too_many_subscriptions"
-
-    def __init__(self, market_id: str) -> None:
-        super().__init__(AboutMessage(market_id=market_id))
-
-
-class ForeignStream(DetailedError[AboutMessage]):
-    """A wallet's stream is for that wallet alone: sign in as it first."""
-
-    code = "foreign_stream"
-
-    def __init__(self, channel: str) -> None:
-        super().__init__(AboutMessage(field="channel", channel=channel))
 
 
 class Wanted(Struct, frozen=True):
@@ -196,7 +173,7 @@ class Hub:
             await self._follow_every(client)
             if client.closed or EVERY_MARKET not in client.subscriptions:
                 return
-            answer = frames.subscribed_to_all(EVERY_MARKET, client.subscriptions, self._now())
+            answer = subscription_answers.subscribed_to_all(EVERY_MARKET, client.subscriptions, self._now())
             client.send(frames.answer(answer, message_id))
             self._admit_to_every(client, chosen)
             return
@@ -211,7 +188,7 @@ class Hub:
             # Later frames are of use without it, and it comes as soon as it can be read.
             log.warning("realtime.snapshot_failed", name=name, reason=repr(error))
             if name in client.subscriptions:
-                answer = self._unknown(name, client)
+                answer = subscription_answers.unknown(name, client.subscriptions, self._now())
                 client.send(frames.answer(answer, message_id))
                 self._waiting.setdefault(name, {})[client] = None
             return
@@ -223,10 +200,12 @@ class Hub:
             _forget(client, name)
             raise
         if since is not None and missed is not None and _fits(client, missed, name):
-            answer = self._resumed(name, client, since)
+            answer = subscription_answers.resumed(name, client.subscriptions, since, self._now())
         else:
             recovered = UNSET if since is None else False
-            answer = self._answer(name, client, stream, recovered)
+            answer = subscription_answers.begun(
+                name, client.subscriptions, stream, self._now(), recovered=recovered
+            )
             missed = _after_snapshot(stream)
         client.send(frames.answer(answer, message_id))
         self._admit(client, name, stream, missed)
@@ -267,7 +246,7 @@ class Hub:
         answers = [
             _channel_data(labels[name], beginnings.get(name), name == EVERY_MARKET) for name in channels
         ]
-        answer = frames.subscribed_to_many(answers, client.subscriptions, self._now())
+        answer = subscription_answers.subscribed_to_many(answers, client.subscriptions, self._now())
         client.send(frames.answer(answer, message_id))
         for name in channels:
             self._leave(client, name)
@@ -288,7 +267,7 @@ class Hub:
             if name in client.subscriptions:
                 self._leave(client, name)
                 _forget(client, name)
-        answer = frames.unsubscribed_from_many(client.subscriptions, self._now())
+        answer = subscription_answers.unsubscribed_from_many(client.subscriptions, self._now())
         client.send(frames.answer(answer, message_id))
 
     def unsubscribe(self, client: Client, name: str, message_id: str | int | UnsetType = UNSET) -> None:
@@ -296,7 +275,7 @@ class Hub:
         if name in client.subscriptions:
             self._leave(client, name)
             _forget(client, name)
-        answer = frames.unsubscribed(name, client.subscriptions, self._now())
+        answer = subscription_answers.unsubscribed(name, client.subscriptions, self._now())
         client.send(frames.answer(answer, message_id))
 
     def sign_in(self, client: Client, wallet: str) -> Sequence[str]:
@@ -479,7 +458,7 @@ class Hub:
             else:
                 if since is not None:
                     client.send(frames.resync(name, self._now()).encode())
-                client.send(self._state(name, stream).encode())
+                client.send(subscription_answers.state(name, stream, self._now()).encode())
                 self._admit(client, name, stream, _after_snapshot(stream))
 
     async def _find(
@@ -494,7 +473,7 @@ class Hub:
                 private = wallet_of(name) is not None
                 stream = await (self._streams.find_wallet(name) if private else self._streams.find(name))
                 if stream is None:
-                    raise _not_found(name)
+                    raise not_found(name)
                 missed = None if since is None else await self._streams.replay(stream, since)
                 if self._streams.follows(stream) and (private or stream.snapshot is not None):
                     return stream, missed
@@ -506,39 +485,6 @@ class Hub:
             raise ForeignStream(name)
         if wallet is not None and not client.signed_in:
             raise StreamUnavailable
-
-    def _answer(
-        self, name: str, client: Client, stream: Stream, recovered: bool | UnsetType = UNSET
-    ) -> Frame:
-        """The answer to a subscription: where the stream is, and the market's state there."""
-        wallet, subscriptions, now = wallet_of(name), client.subscriptions, self._now()
-        if wallet is None:
-            return frames.subscribed(name, subscriptions, stream.snapshot, now, recovered=recovered)
-        return frames.user_state(
-            name, wallet, stream.position, now, subscriptions=subscriptions, recovered=recovered
-        )
-
-    def _resumed(self, name: str, client: Client, since: StreamPosition) -> Frame:
-        """The answer to a subscription that goes on after `since`."""
-        wallet, subscriptions, now = wallet_of(name), client.subscriptions, self._now()
-        if wallet is None:
-            return frames.resumed(name, subscriptions, since, now)
-        return frames.user_state(name, wallet, since, now, subscriptions=subscriptions, recovered=True)
-
-    def _unknown(self, name: str, client: Client) -> Frame:
-        """The answer to a subscription that can only be followed later."""
-        wallet, subscriptions, now = wallet_of(name), client.subscriptions, self._now()
-        if wallet is None:
-            return frames.subscribed(name, subscriptions, None, now)
-        return frames.user_state(name, wallet, None, now, subscriptions=subscriptions)
-
-    def _state(self, name: str, stream: Stream) -> Frame:
-        """Where the stream is, and the market's state there, for clients that may have missed messages."""
-        wallet = wallet_of(name)
-        if wallet is not None:
-            return frames.user_state(name, wallet, stream.position, self._now())
-        assert stream.snapshot is not None, "a stream that was found has one"
-        return frames.snapshot_frame(stream.snapshot, name)
 
     def _admit(self, client: Client, name: str, stream: Stream, missed: Sequence[Broadcast]) -> None:
         """Send a client what it has missed of a stream, and from now on what is new."""
@@ -576,7 +522,7 @@ class Hub:
 
     def _end(self, name: str) -> None:
         """End the subscriptions to a market that is not on the chain after all."""
-        frame = frames.error(_not_found(name), self._now()).encode()
+        frame = frames.error(not_found(name), self._now()).encode()
         for client in self._waiting.pop(name, {}):
             _forget(client, name)
             client.send(frame)
@@ -607,8 +553,10 @@ def _channel_data(label: str, beginning: Beginning | None, everything: bool) -> 
     if everything:
         return ChannelData(channel=label, known=True)
     if beginning is None:
-        return frames.channel_data(label, None, None, UNSET)
-    return frames.channel_data(label, beginning.position, beginning.snapshot, beginning.recovered)
+        return subscription_answers.channel_data(label, None, None, UNSET)
+    return subscription_answers.channel_data(
+        label, beginning.position, beginning.snapshot, beginning.recovered
+    )
 
 
 def _after_snapshot(stream: Stream) -> Sequence[Broadcast]:
@@ -657,11 +605,3 @@ def _remove(entries: dict[Outer, dict[Inner, Any]], outer: Outer, inner: Inner) 
         within.pop(inner, None)
         if not within:
             del entries[outer]
-
-
-def _not_found(name: str) -> UnknownMarket:
-    return UnknownMarket(
-        AboutMessage(field="market_id", market_id=name),
-        f'There is no market "{name}" on the chain; send the id or the address of one that '
-        'GET /api/markets lists, or "*" for all markets.',
-    )

@@ -18,8 +18,9 @@ from tests.integration.realtime.listeners import (
 )
 from zmartd.market.lifecycle import VoteKind
 from zmartd.realtime.filters import Filter
-from zmartd.realtime.hub import EVERY_MARKET, ForeignStream, Hub, TooManySubscriptions, UnknownMarket
+from zmartd.realtime.hub import EVERY_MARKET, Hub
 from zmartd.realtime.messages import OwnTransaction, PriceUpdate, VoteCast, wallet_stream
+from zmartd.realtime.subscription_errors import ForeignStream, TooManySubscriptions, UnknownMarket
 from zmartd.store.streams import StreamPosition
 
 VOTE = VoteCast(vote_type=VoteKind.PROPOSAL)

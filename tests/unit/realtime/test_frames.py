@@ -26,7 +26,7 @@ from tests.unit.realtime.market_messages import (
 from zmartd.chain.commitment import Commitment
 from zmartd.errors import ZmartdError
 from zmartd.market.lifecycle import MarketState
-from zmartd.realtime import frames
+from zmartd.realtime import frames, subscription_answers
 from zmartd.realtime.frames import Broadcast
 from zmartd.realtime.messages import Change, DiscussionChange, Retraction, TradeExecuted
 
@@ -209,9 +209,12 @@ def test_a_frame_about_what_only_the_api_knows_has_none(data: Change) -> None:
 
 def test_a_snapshot_has_the_commitment_of_the_market() -> None:
     final = msgspec.structs.replace(snapshot(6), commitment="finalized")
-    for frame in (frames.snapshot_frame(final, MARKET), frames.subscribed(MARKET, [], final, NOW)):
+    for frame in (
+        frames.snapshot_frame(final, MARKET),
+        subscription_answers.market_begun(MARKET, [], final, NOW),
+    ):
         assert json.loads(frame.encode())["commitment"] == "finalized"
-    assert "commitment" not in json.loads(frames.subscribed("nope", [], None, NOW).encode())
+    assert "commitment" not in json.loads(subscription_answers.market_begun("nope", [], None, NOW).encode())
 
 
 def test_a_post_is_there_flat_and_nested() -> None:
@@ -249,7 +252,7 @@ def test_each_form_of_a_frame_is_encoded_once() -> None:
 
 
 def test_the_answer_to_a_subscription_is_a_snapshot_as_well() -> None:
-    frame = json.loads(frames.subscribed(ADDRESS, [ADDRESS], snapshot(6), NOW).encode())
+    frame = json.loads(subscription_answers.market_begun(ADDRESS, [ADDRESS], snapshot(6), NOW).encode())
     assert frame["market_id"] == ADDRESS
     assert frame["seq"] == 6
     assert frame["data"]["message"] == f"Subscribed to market {ADDRESS}"
@@ -259,7 +262,7 @@ def test_the_answer_to_a_subscription_is_a_snapshot_as_well() -> None:
 
 
 def test_the_answer_for_a_market_that_cannot_be_read_says_so() -> None:
-    frame = json.loads(frames.subscribed("nope", ["nope"], None, NOW).encode())
+    frame = json.loads(subscription_answers.market_begun("nope", ["nope"], None, NOW).encode())
     assert frame["data"] == {
         "message": "Subscribed to market nope",
         "subscriptions": ["nope"],

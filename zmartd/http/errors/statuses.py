@@ -48,7 +48,7 @@ from zmartd.http.errors.websocket import TooManyConnections, UnknownChannel, Upg
 from zmartd.indexer.deliveries import MalformedDelivery
 from zmartd.indexer.fetch import TransactionNotFound
 from zmartd.realtime.followed import StreamUnavailable
-from zmartd.realtime.hub import ForeignStream
+from zmartd.realtime.subscription_errors import ForeignStream
 from zmartd.store.decisions import AlreadyDecided
 from zmartd.store.discussions import (
     CommentNotFound,

@@ -18,7 +18,8 @@ from zmartd.http.ws.endpoint import WebSocketEndpoint
 from zmartd.http.ws.subscriptions import name_of
 from zmartd.realtime.client import Client
 from zmartd.realtime.close_codes import CloseCode
-from zmartd.realtime.hub import Hub, UnknownMarket
+from zmartd.realtime.hub import Hub
+from zmartd.realtime.subscription_errors import UnknownMarket
 from zmartd.store.markets import MarketNotFound, MarketReference
 from zmartd.store.streams import StreamPosition
 

@@ -14,7 +14,7 @@ from zmartd.http.kit.operation import Access, Call, NonJson, Operation
 from zmartd.http.sse.endpoint import MAX_CHANNELS, MEDIA_TYPE, EventStreams
 from zmartd.http.ws.endpoint import WEBSOCKET
 from zmartd.realtime.followed import StreamUnavailable
-from zmartd.realtime.hub import ForeignStream
+from zmartd.realtime.subscription_errors import ForeignStream
 from zmartd.store.markets import MarketNotFound
 
 

@@ -31,7 +31,7 @@ from zmartd.http.ws.messages import (
 )
 from zmartd.realtime.followed import StreamUnavailable
 from zmartd.realtime.frames import FrameType
-from zmartd.realtime.hub import ForeignStream, TooManySubscriptions, UnknownMarket
+from zmartd.realtime.subscription_errors import ForeignStream, TooManySubscriptions, UnknownMarket
 
 
 class Action(Struct, frozen=True, kw_only=True):
