@@ -8,22 +8,24 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, UnsetType
 
 from zmartd import config
 from zmartd.clock import Clock
 from zmartd.errors import ZmartdError
 from zmartd.log import get_logger
 from zmartd.realtime import frames, subscription_answers
+from zmartd.realtime.beginnings import Beginning, Wanted, after_snapshot, beginning_of, fits
 from zmartd.realtime.bus import Bus
-from zmartd.realtime.client import Client, FrameWriter, deliver_to_all
+from zmartd.realtime.client import Client, FrameWriter
 from zmartd.realtime.encodings import Encode, text_frame
 from zmartd.realtime.filters import Filter
 from zmartd.realtime.followed import FollowedStreams, History, Look, StreamUnavailable
 from zmartd.realtime.frame_data import ChannelData
 from zmartd.realtime.frames import Broadcast
-from zmartd.realtime.groups import Group, passing
-from zmartd.realtime.messages import Gap, Snapshot, market_of, market_stream, wallet_of
+from zmartd.realtime.groups import passing
+from zmartd.realtime.memberships import Memberships
+from zmartd.realtime.messages import Gap, market_of, market_stream, wallet_of
 from zmartd.realtime.outbox import Outbox
 from zmartd.realtime.stream import Stream
 from zmartd.realtime.subscription_errors import ForeignStream, TooManySubscriptions, UnknownMarket, not_found
@@ -37,26 +39,6 @@ as soon as it can be read.
 RETRY_SECONDS = 1.0
 
 log = get_logger(__name__)
-
-
-class Wanted(Struct, frozen=True):
-    """One of several subscriptions: its name, after which position it goes on, and what of it is wanted."""
-
-    name: str
-    since: StreamPosition | None
-    filter: Filter | None
-
-
-class Beginning(Struct, frozen=True):
-    """Where a subscription begins: after a position, which a snapshot is of, with what followed it."""
-
-    stream: Stream
-    position: StreamPosition
-    missed: Sequence[Broadcast]
-    snapshot: Snapshot | None
-    recovered: bool | UnsetType
-    size_bytes: int = 0
-    """What all that was missed takes."""
 
 
 class Hub:
@@ -81,14 +63,12 @@ class Hub:
         self._clock = clock
         self._clients: set[Client] = set()
         self._outbox = Outbox(settings.max_buffered_bytes, clock)
-        self._subscribed: dict[str, dict[tuple[str, Filter | None], Group]] = {}
-        """By stream, and by the names that clients gave it and their filters: those that get its messages."""
+        self._members = Memberships()
         self._waiting: dict[str, dict[Client, StreamPosition | None]] = {}
         """By name: those that get its messages once it can be read, and after which position, if any."""
         self._paused: dict[Client, dict[str, StreamPosition | None]] = {}
         """By name: wallets' streams of clients whose sessions are not known to go on."""
         self._wake = asyncio.Event()
-        self._every: dict[Filter | None, Group] = {}
         self._listening = asyncio.Event()
         self._turn_seconds = turn_seconds
 
@@ -113,10 +93,8 @@ class Hub:
 
     def sent(self) -> Iterator[tuple[str, int, Iterable[Client]]]:
         """Who was sent a stream up to which number: by the name that the clients gave it."""
-        for stream, groups in self._subscribed.items():
-            seq = self._streams.seq_of(stream)
-            for (name, _), group in groups.items():
-                yield name, seq, group.clients
+        for stream, name, clients in self._members.each():
+            yield name, self._streams.seq_of(stream), clients
 
     async def run(self) -> None:
         """Forward messages until cancelled."""
@@ -199,14 +177,14 @@ class Hub:
         except ZmartdError:
             _forget(client, name)
             raise
-        if since is not None and missed is not None and _fits(client, missed, name):
+        if since is not None and missed is not None and fits(client, missed, name):
             answer = subscription_answers.resumed(name, client.subscriptions, since, self._now())
         else:
             recovered = UNSET if since is None else False
             answer = subscription_answers.begun(
                 name, client.subscriptions, stream, self._now(), recovered=recovered
             )
-            missed = _after_snapshot(stream)
+            missed = after_snapshot(stream)
         client.send(frames.answer(answer, message_id))
         self._admit(client, name, stream, missed)
 
@@ -241,11 +219,12 @@ class Hub:
         room = client.room_bytes()
         for name, stream in zip(names, found, strict=True):
             wanted = Wanted(name, channels[name], chosen)
-            beginning = beginnings[name] = self._beginning(client, wanted, stream, room)
+            beginning = None
+            if stream is not None and self._streams.follows(stream):
+                beginning = beginning_of(client, wanted, stream, room)
+            beginnings[name] = beginning
             room -= 0 if beginning is None else beginning.size_bytes
-        answers = [
-            _channel_data(labels[name], beginnings.get(name), name == EVERY_MARKET) for name in channels
-        ]
+        answers = [_channel_data(name, labels[name], beginnings.get(name)) for name in channels]
         answer = subscription_answers.subscribed_to_many(answers, client.subscriptions, self._now())
         client.send(frames.answer(answer, message_id))
         for name in channels:
@@ -312,7 +291,7 @@ class Hub:
             self._wake.set()
             return
         for name in client.subscriptions:
-            if wallet_of(name) is not None and self._group_of(client, name) is not None:
+            if wallet_of(name) is not None and self._gets(client, name):
                 position = self._streams.position(name)
                 self._leave(client, name)
                 self._paused.setdefault(client, {})[name] = position
@@ -324,59 +303,40 @@ class Hub:
 
     def tell(self, stream: Stream, broadcasts: Sequence[Broadcast]) -> None:
         """Send messages of a stream to its subscribers."""
-        groups = self._subscribed.get(stream.name, {})
-        for (name, _), group in groups.items():
-            passed, previous = group.passed(stream.name, broadcasts)
-            deliver_to_all(group.clients, passed, name, previous)
-        market_id = market_of(stream.name)
-        if market_id is None:
-            return
-        for every in self._every.values():
-            others = [
-                one for one in every.clients if not any(one in group.clients for group in groups.values())
-            ]
-            passed, previous = every.passed(stream.name, broadcasts)
-            deliver_to_all(others, passed, market_id, previous)
+        self._members.tell(stream, broadcasts)
 
     def lose(self, stream_name: str) -> None:
         """Tell the subscribers of a stream that they may have missed messages; its state follows."""
-        for (name, _), group in self._subscribed.pop(stream_name, {}).items():
-            frame = frames.resync(name, self._now()).encode()
-            for client in group.clients:
-                client.send(frame)
-            self._waiting.setdefault(name, {}).update(dict.fromkeys(group.clients))
+        for name, clients in self._members.part(stream_name):
+            self._resync(name, clients)
+            self._waiting.setdefault(name, {}).update(dict.fromkeys(clients))
         market_id = market_of(stream_name)
-        if market_id is None:
-            return
-        frame = frames.resync(market_id, self._now()).encode()
-        for every in self._every.values():
-            every.forget(stream_name)
-            for client in every.clients:
-                client.send(frame)
+        if market_id is not None:
+            self._resync(market_id, self._members.all_without(stream_name))
 
     def lose_every(self) -> None:
         """Tell the subscribers to all markets that they may have missed messages of any."""
-        frame = frames.resync(EVERY_MARKET, self._now()).encode()
-        for chosen, every in list(self._every.items()):
-            begun = self._every[chosen] = Group(chosen)
-            begun.clients = every.clients
-            for client in every.clients:
-                client.send(frame)
+        self._resync(EVERY_MARKET, self._members.all_anew())
 
     def want(self, name: str) -> bool:
         """Whether anybody is subscribed to this stream by itself."""
-        return name in self._subscribed
+        return self._members.any_of(name)
 
     def want_every(self) -> bool:
         """Whether anybody is subscribed to all markets."""
-        return bool(self._every)
+        return self._members.any_of_all
+
+    def _resync(self, name: str, clients: Iterable[Client]) -> None:
+        frame = frames.resync(name, self._now()).encode()
+        for client in clients:
+            client.send(frame)
 
     async def _follow_every(self, client: Client) -> None:
         """Return once nothing can be missed of any market. Raises StreamUnavailable.
 
         The client is not subscribed then.
         """
-        if self._every:
+        if self._members.any_of_all:
             return
         try:
             async with asyncio.timeout(self._turn_seconds):
@@ -388,7 +348,7 @@ class Hub:
     def _admit_to_every(self, client: Client, chosen: Filter | None) -> None:
         self._leave(client, EVERY_MARKET)
         _choose(client, EVERY_MARKET, chosen)
-        self._every.setdefault(chosen, Group(chosen)).clients[client] = None
+        self._members.join_all(client, chosen)
 
     async def _find_or_wait(self, name: str, since: StreamPosition | None) -> Stream | None:
         """The stream, with what follows `since` if that can be had; None if it cannot be read now.
@@ -403,30 +363,6 @@ class Hub:
             log.warning("realtime.snapshot_failed", name=name, reason=repr(error))
             return None
         return stream
-
-    def _beginning(
-        self, client: Client, wanted: Wanted, stream: Stream | None, room: int
-    ) -> Beginning | None:
-        """Where a subscription begins; None where that has to be read first.
-
-        What was missed is sent if it takes at most `room` bytes.
-        """
-        if stream is None or not self._streams.follows(stream):
-            return None
-        private = wallet_of(wanted.name) is not None
-        if not private and stream.snapshot is None:
-            return None
-        since = wanted.since
-        if since is not None and since.epoch == stream.epoch:
-            missed = stream.since(since.seq)
-            size = None if missed is None else _size(client, missed, wanted.name, wanted.filter, room)
-            if missed is not None and size is not None:
-                return Beginning(stream, since, missed, None, recovered=True, size_bytes=size)
-        recovered = UNSET if since is None else False
-        if stream.snapshot is None:
-            return Beginning(stream, stream.position, (), None, recovered=recovered)
-        snapshot = stream.snapshot
-        return Beginning(stream, snapshot.position, _after_snapshot(stream), snapshot, recovered=recovered)
 
     async def _serve_waiting(self) -> None:
         """Send those who wait for a stream what they lack of it, again and again, until cancelled."""
@@ -453,13 +389,13 @@ class Hub:
             _remove(self._waiting, name, client)
             if wallet_of(name) is not None and not client.signed_in:
                 self._paused.setdefault(client, {})[name] = since
-            elif since is not None and missed is not None and _fits(client, missed, name):
+            elif since is not None and missed is not None and fits(client, missed, name):
                 self._admit(client, name, stream, missed)
             else:
                 if since is not None:
                     client.send(frames.resync(name, self._now()).encode())
                 client.send(subscription_answers.state(name, stream, self._now()).encode())
-                self._admit(client, name, stream, _after_snapshot(stream))
+                self._admit(client, name, stream, after_snapshot(stream))
 
     async def _find(
         self, name: str, since: StreamPosition | None
@@ -493,32 +429,23 @@ class Hub:
         for broadcast, previous in passing(chosen, missed, stream.seq - len(missed)):
             client.deliver(broadcast, name, previous)
             reached = broadcast.seq
-        groups = self._subscribed.setdefault(stream.name, {})
-        groups.setdefault((name, chosen), Group(chosen)).add(client, stream.name, reached)
+        self._members.join(client, name, stream.name, reached)
 
     def _stream_name(self, name: str) -> str:
         """The name of the stream that clients call `name`."""
         return market_stream(self._streams.id_of(name)) if wallet_of(name) is None else name
 
-    def _group_of(self, client: Client, name: str) -> Group | None:
-        """The group in which a client gets what it has subscribed to as `name`."""
-        key = name, client.filters.get(name)
-        group = self._subscribed.get(self._stream_name(name), {}).get(key)
-        return group if group is not None and client in group.clients else None
+    def _gets(self, client: Client, name: str) -> bool:
+        """Whether a client gets what it has subscribed to as `name`."""
+        return self._members.has(client, name, self._stream_name(name))
 
     def _leave(self, client: Client, name: str) -> None:
-        chosen = client.filters.get(name)
         if name == EVERY_MARKET:
-            _remove_from_group(self._every, chosen, client)
+            self._members.leave_all(client, client.filters.get(name))
             return
         _remove(self._waiting, name, client)
         _remove(self._paused, client, name)
-        stream = self._stream_name(name)
-        groups = self._subscribed.get(stream)
-        if groups is not None:
-            _remove_from_group(groups, (name, chosen), client)
-            if not groups:
-                del self._subscribed[stream]
+        self._members.leave(client, name, self._stream_name(name))
 
     def _end(self, name: str) -> None:
         """End the subscriptions to a market that is not on the chain after all."""
@@ -531,42 +458,11 @@ class Hub:
         return datetime.fromtimestamp(self._clock.time(), UTC)
 
 
-def _fits(client: Client, broadcasts: Sequence[Broadcast], name: str) -> bool:
-    """Whether a client can be sent all of these, and is not dropped for leaving them unread."""
-    return _size(client, broadcasts, name, client.filters.get(name), client.room_bytes()) is not None
-
-
-def _size(
-    client: Client, broadcasts: Sequence[Broadcast], name: str, chosen: Filter | None, limit: int
-) -> int | None:
-    """How many bytes these take that pass the filter; None if that is more than `limit`."""
-    size = 0
-    before = broadcasts[0].seq - 1 if broadcasts else 0
-    for broadcast, previous in passing(chosen, broadcasts, before):
-        size += len(broadcast.encoded(name, client.audience, previous).data)
-        if size > limit:
-            return None
-    return size
-
-
-def _channel_data(label: str, beginning: Beginning | None, everything: bool) -> ChannelData:
-    if everything:
-        return ChannelData(channel=label, known=True)
-    if beginning is None:
-        return subscription_answers.channel_data(label, None, None, UNSET)
-    return subscription_answers.channel_data(
-        label, beginning.position, beginning.snapshot, beginning.recovered
-    )
-
-
-def _after_snapshot(stream: Stream) -> Sequence[Broadcast]:
-    """What the stream has told since its snapshot: the beginning of a change that is not told whole yet."""
-    if wallet_of(stream.name) is not None:
-        return ()
-    assert stream.snapshot is not None, "a stream that was found has one"
-    later = stream.since(stream.snapshot.position.seq)
-    assert later is not None, "it is never dropped"
-    return later
+def _channel_data(name: str, label: str, beginning: Beginning | None) -> ChannelData:
+    """What an answer to several subscriptions says of one of them, which it calls `label`."""
+    if beginning is not None:
+        return beginning.channel_data(label)
+    return ChannelData(channel=label, known=name == EVERY_MARKET)
 
 
 def _forget(client: Client, name: str) -> None:
@@ -581,17 +477,6 @@ def _choose(client: Client, name: str, chosen: Filter | None) -> None:
     client.filters.pop(name, None)
     if chosen is not None:
         client.filters[name] = chosen
-
-
-Key = TypeVar("Key")
-
-
-def _remove_from_group(groups: dict[Key, Group], key: Key, client: Client) -> None:
-    group = groups.get(key)
-    if group is not None:
-        group.clients.pop(client, None)
-        if not group.clients:
-            del groups[key]
 
 
 Outer = TypeVar("Outer")

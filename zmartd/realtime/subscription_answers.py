@@ -127,14 +127,14 @@ def unsubscribed_from_many(subscriptions: Sequence[str], now: datetime) -> Frame
 
 
 def channel_data(
-    channel: str, position: StreamPosition | None, snapshot: Snapshot | None, recovered: bool | UnsetType
+    channel: str, position: StreamPosition, snapshot: Snapshot | None, recovered: bool | UnsetType
 ) -> ChannelData:
     """One of several channels that were subscribed to: where it begins, and the market's state there."""
     return ChannelData(
         channel=channel,
-        known=position is not None,
-        epoch=UNSET if position is None else position.epoch,
-        seq=UNSET if position is None else position.seq,
+        known=True,
+        epoch=position.epoch,
+        seq=position.seq,
         recovered=recovered,
         market=UNSET if snapshot is None else market_data(snapshot.market_id, snapshot.data),
         commitment=UNSET if snapshot is None else snapshot.commitment,

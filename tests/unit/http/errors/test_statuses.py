@@ -21,7 +21,7 @@ from zmartd.errors import AboutMarket, ZmartdError
 from zmartd.http.errors import statuses, websocket
 from zmartd.http.errors.requests import BalanceTooLow, InvalidRequest, NotTheCreator, NotYours, Problem
 from zmartd.http.errors.statuses import STATUS, error_body, program_code
-from zmartd.realtime import hub
+from zmartd.realtime import subscription_errors
 from zmartd.store.discussions import CommentDetails, NotTheAuthor
 from zmartd.store.dispute_requests import DisputeRequestRefused
 from zmartd.store.postgres.errors import DatabaseUnavailable
@@ -83,7 +83,9 @@ NAMED_BY_EACH = {InvalidRequest, ProgramRefused, TransactionRefused}
 
 def test_every_error_that_callers_see_says_what_to_do() -> None:
     kinds = {kind for kind in subclasses() if any(ancestor in STATUS for ancestor in kind.__mro__)}
-    kinds |= {one for one in subclasses() if one.__module__ in {websocket.__name__, hub.__name__}}
+    kinds |= {
+        one for one in subclasses() if one.__module__ in {websocket.__name__, subscription_errors.__name__}
+    }
     assert len(kinds) > 60
     silent = {kind for kind in kinds if not re.search(r"[;:,.] [a-zA-Z]", kind.meaning())}
     assert silent <= NAMED_BY_EACH
