@@ -35,6 +35,7 @@ from tests.integration.realtime.listeners import (
     state,
     trade,
 )
+from tests.stress.told import Violation
 from tests.stress.waiting import until
 from zmartd import config
 from zmartd.clock import SystemClock
@@ -73,10 +74,6 @@ select stream.name, stream.seq,
   from streams as stream left join stream_messages as message on message.stream_id = stream.id
  group by stream.id
 """
-
-
-class Violation(Exception):
-    """What a client must never see."""
 
 
 class Watcher:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from configparser import ConfigParser
 from pathlib import Path
-from typing import get_args
 
 import pytest
 from msgspec import Struct, structs
@@ -16,39 +15,9 @@ from zmartd.http.routes import OPERATIONS
 from zmartd.market.fees import INITIAL_RATES
 from zmartd.market.next_steps import EXPECTED, Action, Actor
 from zmartd.realtime.close_codes import CloseCode
-from zmartd.realtime.frame_data import (
-    AuthenticatedData,
-    BeatData,
-    ChannelData,
-    CommitmentData,
-    DiscussionData,
-    ErrorData,
-    MarketData,
-    MarketStateData,
-    PongData,
-    Post,
-    PriceData,
-    ResyncData,
-    RetractedData,
-    SessionEndedData,
-    SkippedData,
-    SubscribedData,
-    TradeData,
-    UnsubscribedData,
-    VoteData,
-    WelcomeData,
-)
-from zmartd.realtime.frames import FrameType
-from zmartd.realtime.wallet_frames import (
-    ClaimData,
-    FillData,
-    OwnCommitmentData,
-    OwnPositionData,
-    OwnRetractedData,
-    PositionData,
-    TransactionData,
-    UserStateData,
-)
+from zmartd.realtime.frame_data import ChannelData, MarketData, Post
+from zmartd.realtime.frame_kinds import FRAME_KINDS
+from zmartd.realtime.wallet_frames import PositionData
 
 REPOSITORY = Path(__file__).parents[2]
 DOCUMENTS = [
@@ -149,37 +118,16 @@ def test_the_fields_of_every_frame_are_listed() -> None:
         for name, part, own, kept in rows
     }
     kinds: dict[str, type[Struct]] = {
-        "market_state": MarketStateData,
-        "market in it": MarketData,
-        "price_update": PriceData,
-        "trade": TradeData,
-        "vote": VoteData,
-        "retracted": RetractedData,
-        "commitment": CommitmentData,
-        "discussion": DiscussionData,
-        "discussion in it": Post,
-        "skipped": SkippedData,
-        "retracted of a wallet": OwnRetractedData,
-        "commitment of a wallet": OwnCommitmentData,
-        "fill": FillData,
-        "claim": ClaimData,
-        "position": OwnPositionData,
-        "position in it": PositionData,
-        "transaction": TransactionData,
-        "user_state": UserStateData,
-        "subscribed": SubscribedData,
-        "channels in it": ChannelData,
-        "unsubscribed": UnsubscribedData,
-        "resync": ResyncData,
-        "beat": BeatData,
-        "pong": PongData,
-        "welcome": WelcomeData,
-        "authenticated": AuthenticatedData,
-        "session_ended": SessionEndedData,
-        "error": ErrorData,
+        key if key == kind.name else f"{kind.name} of a wallet": kind.data
+        for key, kind in FRAME_KINDS.items()
     }
-    named = {name.removesuffix(" in it").removesuffix(" of a wallet") for name in kinds}
-    assert named == {*get_args(FrameType), "market", "channels"}
+    kinds |= {
+        "market in it": MarketData,
+        "discussion in it": Post,
+        "position in it": PositionData,
+        "channels in it": ChannelData,
+    }
+    assert set(listed) == set(kinds)
     for name, kind in kinds.items():
         own, kept = listed[name]
         assert sorted(own + kept) == sorted(field.encode_name for field in structs.fields(kind)), name

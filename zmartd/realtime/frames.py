@@ -58,7 +58,7 @@ from zmartd.realtime.messages import (
     WalletMessage,
     wallet_of,
 )
-from zmartd.realtime.trade_summary import trade_summary
+from zmartd.realtime.trade_summary import summary_of
 from zmartd.realtime.wallet_frames import wallet_data
 from zmartd.store.pulses import Pulse
 
@@ -333,15 +333,7 @@ def _price(update: PriceUpdate) -> PriceData:
 
 
 def _trade(trade: TradeExecuted, market: str, wallet: str, at: str) -> TradeData:
-    summary = trade_summary(
-        outcome=trade.outcome,
-        shares=trade.shares,
-        gross_lamports=trade.amount_lamports,
-        fees=trade.fees,
-        net_lamports=trade.cost_lamports,
-        price_yes_before=trade.price_yes_before,
-        price_yes_after=trade.price_yes,
-    )
+    summary = summary_of(trade)
     return TradeData(
         **msgspec.structs.asdict(summary),
         id=trade.trade_id,

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from zmartd.market.fees import TradeFees
 from zmartd.market.lmsr import SCALE
+from zmartd.realtime.messages import TradeExecuted
 
 
 class FeeSummary(Struct, frozen=True, kw_only=True):
@@ -78,4 +79,17 @@ def trade_summary(
         average_price=average_price(net_lamports, shares),
         price_before=price(price_yes_before),
         price_after=price(price_yes_after),
+    )
+
+
+def summary_of(trade: TradeExecuted) -> TradeSummary:
+    """What a trade comes to that a message tells of."""
+    return trade_summary(
+        outcome=trade.outcome,
+        shares=trade.shares,
+        gross_lamports=trade.amount_lamports,
+        fees=trade.fees,
+        net_lamports=trade.cost_lamports,
+        price_yes_before=trade.price_yes_before,
+        price_yes_after=trade.price_yes,
     )

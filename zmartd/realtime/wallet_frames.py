@@ -19,7 +19,7 @@ from zmartd.realtime.messages import (
     WalletMessage,
     WalletPosition,
 )
-from zmartd.realtime.trade_summary import TradeSummary, trade_summary
+from zmartd.realtime.trade_summary import TradeSummary, summary_of
 
 
 class PositionData(Struct, frozen=True, kw_only=True):
@@ -173,16 +173,7 @@ def wallet_data(message: WalletMessage) -> tuple[WalletFrameType, WalletData]:
 
 
 def _fill(fill: OwnFill, at: str) -> FillData:
-    trade = fill.trade
-    summary = trade_summary(
-        outcome=trade.outcome,
-        shares=trade.shares,
-        gross_lamports=trade.amount_lamports,
-        fees=trade.fees,
-        net_lamports=trade.cost_lamports,
-        price_yes_before=trade.price_yes_before,
-        price_yes_after=trade.price_yes,
-    )
+    trade, summary = fill.trade, summary_of(fill.trade)
     return FillData(
         **msgspec.structs.asdict(summary),
         id=trade.trade_id,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.integration.realtime.listeners import RecordingWriter
-from tests.unit.http.ws.stopwatch import Stopwatch
+from tests.signing_wallet import FixedClock
 from tests.unit.realtime.market_messages import MARKET, PRICE, TRADE, message
 from zmartd.realtime import outbox as outbox_module
 from zmartd.realtime.client import ASKED_BYTES_PER_SECOND, BEHIND_SECONDS, Client, deliver_to_all
@@ -39,12 +39,12 @@ class Writer(RecordingWriter):
 
 
 @pytest.fixture
-def clock() -> Stopwatch:
-    return Stopwatch()
+def clock() -> FixedClock:
+    return FixedClock()
 
 
 @pytest.fixture
-async def outbox(clock: Stopwatch) -> Outbox:
+async def outbox(clock: FixedClock) -> Outbox:
     return Outbox(LIMIT, clock)
 
 
@@ -166,7 +166,7 @@ async def test_what_is_not_a_price_never_drops_silently(outbox: Outbox) -> None:
 
 
 async def test_a_client_that_stays_behind_is_disconnected_after_five_seconds(
-    outbox: Outbox, clock: Stopwatch
+    outbox: Outbox, clock: FixedClock
 ) -> None:
     client, writer = connected(outbox)
     writer.stalled = True
@@ -180,7 +180,7 @@ async def test_a_client_that_stays_behind_is_disconnected_after_five_seconds(
     assert writer.closed[0] == 1013
 
 
-async def test_a_client_that_reads_goes_on_from_where_it_was(outbox: Outbox, clock: Stopwatch) -> None:
+async def test_a_client_that_reads_goes_on_from_where_it_was(outbox: Outbox, clock: FixedClock) -> None:
     client, writer = connected(outbox)
     writer.stalled = True
     deliver_to_all([client], trades(1, 1), MARKET)
@@ -195,7 +195,7 @@ async def test_a_client_that_reads_goes_on_from_where_it_was(outbox: Outbox, clo
     assert writer.closed is None
 
 
-async def test_what_a_client_asked_for_may_be_more_and_take_longer(outbox: Outbox, clock: Stopwatch) -> None:
+async def test_what_a_client_asked_for_may_be_more_and_take_longer(outbox: Outbox, clock: FixedClock) -> None:
     """One that resumes from far behind is not disconnected for it: it would never catch up."""
     client, writer = connected(outbox)
     writer.stalled = True

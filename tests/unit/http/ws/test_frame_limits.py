@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.http.ws.stopwatch import Stopwatch
+from tests.signing_wallet import FixedClock
 from zmartd.config import RealtimeSettings
 from zmartd.http.errors.websocket import TooManyMessages
 from zmartd.http.ws.frame_limits import READS_PER_FRAME, FrameCounts, FrameLimits
@@ -12,14 +12,14 @@ DAY = 86_400.0
 
 
 def counts(
-    messages: int, control_frames: int, heartbeat_seconds: float = DAY, clock: Stopwatch | None = None
+    messages: int, control_frames: int, heartbeat_seconds: float = DAY, clock: FixedClock | None = None
 ) -> FrameCounts:
     settings = RealtimeSettings(
         max_messages_per_minute=messages,
         max_control_frames_per_minute=control_frames,
         heartbeat_seconds=heartbeat_seconds,
     )
-    return FrameCounts(FrameLimits(settings, clock or Stopwatch()), "203.0.113.9")
+    return FrameCounts(FrameLimits(settings, clock or FixedClock()), "203.0.113.9")
 
 
 def send(counted: FrameCounts, *control: bool) -> None:
@@ -54,7 +54,7 @@ def test_reads_that_bring_single_bytes_are_counted_too() -> None:
 
 
 def test_a_limit_starts_over_each_minute() -> None:
-    clock = Stopwatch()
+    clock = FixedClock()
     few = counts(messages=2, control_frames=1, clock=clock)
     send(few, False, False)
     clock.now += 59.0
