@@ -142,6 +142,8 @@ class Hub:
         must not overlap. Raises TooManySubscriptions; UnknownMarket, ForeignStream, or StreamUnavailable for
         `*` and for a wallet whose session cannot be checked, after which the client is not subscribed to it.
         """
+        if client.closed:
+            return
         self._require_own(client, name)
         if name not in client.subscriptions:
             if len(client.subscriptions) >= self._settings.max_subscriptions:

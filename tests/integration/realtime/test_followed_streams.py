@@ -193,3 +193,19 @@ async def test_in_another_database_whoever_follows_all_is_told_to_begin_anew(
         await connection.execute("update stream_epochs set database = 'the one that this was copied from'")
     await writer.until(lambda out: len(out.frames) > 1, timeout_seconds=20)
     assert [(frame["type"], frame["market_id"]) for frame in writer.frames[1:]] == [("resync", EVERY_MARKET)]
+
+
+async def test_who_is_gone_is_not_subscribed_when_the_market_can_be_read_again(
+    bus: Bus, markets: Markets, database: Database, history: StumblingHistory
+) -> None:
+    """A stream of events asks for its channels one after another, and its client may be gone meanwhile."""
+    history.reading.clear()
+    async with running_hub(bus, database, history, turn_seconds=0.5) as hub:
+        gone = hub.connect(RecordingWriter())
+        hub.disconnect(gone)
+        await hub.subscribe(gone, MARKET)
+        waiting = await subscriber(hub, MARKET)
+        history.reading.set()
+        await waiting.until(lambda out: len(out.frames) > 1)
+        assert gone.subscriptions == []
+        assert [len(list(clients)) for _, _, clients in hub.sent()] == [1]
