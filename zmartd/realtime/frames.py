@@ -87,6 +87,9 @@ FrameType = Literal[
     "unsubscribed",
 ]
 
+MAX_FILTERED_FRAMES = 16
+"""Frames with a `prev_seq` that one message keeps. Clients choose it, with where they resume and a filter."""
+
 
 class Envelope(Struct, frozen=True, kw_only=True):
     """What is around the data of a frame."""
@@ -126,12 +129,14 @@ class Broadcast:
     Anonymous clients get shortened wallets. Frames name the market as the clients did that subscribed to it.
     """
 
-    __slots__ = ("_frames", "message", "seq")
+    __slots__ = ("_filtered", "_frames", "message", "seq")
 
     def __init__(self, message: AnyMessage) -> None:
         self.message = message
         self.seq = message.seq
         self._frames: dict[tuple[str, bool, Encode, int | None], EncodedFrame] = {}
+        self._filtered: tuple[tuple[str, bool, Encode, int | None], ...] = ()
+        """Those of its keys that have a `prev_seq`, the oldest first."""
 
     def encoded(self, name: str, audience: Audience, prev_seq: int | None = None) -> EncodedFrame:
         """The frame for clients that subscribed to the market as `name`.
@@ -152,6 +157,11 @@ class Broadcast:
             price_of = name if isinstance(data, PriceUpdate) else None
             encoded = EncodedFrame(audience.encode(frame.encode()), price_of, self.seq)
             self._frames[key] = encoded
+            if prev_seq is not None:
+                kept = (*self._filtered, key)
+                for dropped in kept[:-MAX_FILTERED_FRAMES]:
+                    del self._frames[dropped]
+                self._filtered = kept[-MAX_FILTERED_FRAMES:]
         return encoded
 
     def frame(self, name: str, *, signed_in: bool) -> bytes:

@@ -27,11 +27,13 @@ from zmartd.chain.commitment import Commitment
 from zmartd.errors import ZmartdError
 from zmartd.market.lifecycle import MarketState
 from zmartd.realtime import frames, subscription_answers
+from zmartd.realtime.encodings import audience, text_frame
 from zmartd.realtime.frames import Broadcast
 from zmartd.realtime.messages import Change, DiscussionChange, Retraction, TradeExecuted
 
 NOW = datetime(2026, 3, 1, 12, 0, 1, tzinfo=UTC)
 SHORT = "FZ5W…dMYX"
+WATCHING = audience(text_frame, signed_in=False)
 
 
 def payload(wire: bytes) -> Any:
@@ -249,6 +251,17 @@ def test_each_form_of_a_frame_is_encoded_once() -> None:
     broadcast = Broadcast(message(TRADE))
     assert broadcast.frame(MARKET, signed_in=False) is broadcast.frame(MARKET, signed_in=False)
     assert broadcast.frame(MARKET, signed_in=True) is broadcast.frame(MARKET, signed_in=True)
+
+
+def test_clients_that_choose_where_they_resume_cannot_make_a_message_keep_ever_more_frames() -> None:
+    """Which number is before that of a message that passes a filter depends on where a client resumes."""
+    broadcast = Broadcast(message(TRADE))
+    plain = broadcast.encoded(MARKET, WATCHING)
+    for prev_seq in range(1_000):
+        assert payload(broadcast.encoded(MARKET, WATCHING, prev_seq).data)["prev_seq"] == prev_seq
+    assert len(broadcast._frames) <= frames.MAX_FILTERED_FRAMES + 1
+    assert broadcast.encoded(MARKET, WATCHING) is plain
+    assert broadcast.encoded(MARKET, WATCHING, 999) is broadcast.encoded(MARKET, WATCHING, 999)
 
 
 def test_the_answer_to_a_subscription_is_a_snapshot_as_well() -> None:
