@@ -66,12 +66,11 @@ class Memberships:
             passed, previous = group.passed(stream.name, broadcasts)
             deliver_to_all(group.clients, passed, name, previous)
         market_id = market_of(stream.name)
-        if market_id is None:
+        if market_id is None or not self._of_all:
             return
+        told = set[Client]().union(*(group.clients for group in groups.values()))
         for every in self._of_all.values():
-            others = [
-                one for one in every.clients if not any(one in group.clients for group in groups.values())
-            ]
+            others = [one for one in every.clients if one not in told]
             passed, previous = every.passed(stream.name, broadcasts)
             deliver_to_all(others, passed, market_id, previous)
 

@@ -17,6 +17,7 @@ from tests.integration.realtime.listeners import (
     trade,
 )
 from zmartd.market.lifecycle import VoteKind
+from zmartd.realtime.client import Client
 from zmartd.realtime.filters import Filter
 from zmartd.realtime.hub import EVERY_MARKET, Hub
 from zmartd.realtime.messages import OwnTransaction, PriceUpdate, VoteCast, wallet_stream
@@ -180,3 +181,26 @@ async def test_signing_out_ends_what_was_chosen_by_wallet(hub: Hub) -> None:
     await hub.subscribe(client, OTHER_MARKET)
     assert hub.sign_out(client) == [MARKET]
     assert client.subscriptions == [OTHER_MARKET]
+
+
+async def test_filters_that_differ_cost_a_message_no_more_than_their_clients(
+    hub: Hub, markets: Markets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each filter makes a group. Whoever follows all markets is not looked for in each of them."""
+    writers = []
+    for number in range(40):
+        for name in (EVERY_MARKET, MARKET):
+            writers.append(RecordingWriter())
+            await hub.subscribe(hub.connect(writers[-1]), name, chosen=Filter(min_cost_lamports=number))
+    looked_up = 0
+
+    def counted(client: Client) -> int:
+        nonlocal looked_up
+        looked_up += 1
+        return object.__hash__(client)
+
+    monkeypatch.setattr(Client, "__hash__", counted)
+    await markets.change(trade())
+    for writer in writers:
+        await writer.until(lambda out: out.told == [1])
+    assert looked_up < 5 * len(writers)
