@@ -334,15 +334,15 @@ class FollowedStreams:
     def _add(self, stream: Stream) -> Stream:
         self._streams[stream.name] = stream
         if len(self._streams) > MAX_STREAMS:
-            self._drop_one()
+            self._drop_one(stream)
         return stream
 
-    def _drop_one(self) -> None:
-        """Drop the longest unchanged stream that nobody is subscribed to."""
-        if self._subscribers.want_every():
-            return
+    def _drop_one(self, added: Stream) -> None:
+        """Drop the longest unchanged stream that nobody is subscribed to, other than the one just added."""
+        wants_every = self._subscribers.want_every()
         for name, stream in self._streams.items():
-            if not self._subscribers.want(name):
+            is_wanted = self._subscribers.want(name) or (wants_every and market_of(name) is not None)
+            if not is_wanted and stream is not added:
                 self._drop(stream)
                 return
 

@@ -7,8 +7,16 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.integration.realtime.hubs import running_hub
-from tests.integration.realtime.listeners import MARKET, TRADER, Markets, RecordingWriter, trade
+from tests.integration.realtime.hubs import running_hub, subscriber
+from tests.integration.realtime.listeners import (
+    MARKET,
+    OTHER_MARKET,
+    TRADER,
+    Markets,
+    RecordingWriter,
+    trade,
+)
+from zmartd.realtime import followed
 from zmartd.realtime.bus import Bus
 from zmartd.realtime.client import Client
 from zmartd.realtime.followed import StreamUnavailable
@@ -189,3 +197,30 @@ async def test_a_session_that_ends_while_its_subscription_is_answered_gets_none(
     witness = Trader(hub)
     await witness.subscribe(since=None)
     assert trader.writer.frames == []
+
+
+async def test_wallets_that_come_and_go_leave_no_streams_behind_while_somebody_follows_all_markets(
+    hub: Hub, markets: Markets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(followed, "MAX_STREAMS", 4)
+    await subscriber(hub, EVERY_MARKET, MARKET, OTHER_MARKET)
+    passing, wallets = Trader(hub), [f"{number:032}".replace("0", "x") for number in range(11, 20)]
+    for wallet in wallets:
+        hub.sign_in(passing.client, wallet)
+        await passing.subscribe(wallet_stream(wallet))
+    streams = hub._streams
+    assert [one for one in wallets if streams.position(wallet_stream(one))] == wallets[-2:]
+    assert streams.position(f"market:{MARKET}")
+    await markets.tell(wallets[-1], SENT)
+    await passing.writer.until(lambda out: out.seqs("transaction") == [1])
+
+
+async def test_a_wallet_s_stream_is_followed_though_all_others_are_wanted(
+    hub: Hub, markets: Markets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(followed, "MAX_STREAMS", 2)
+    await subscriber(hub, EVERY_MARKET, MARKET, OTHER_MARKET)
+    trader = Trader(hub)
+    await trader.subscribe()
+    await markets.tell(TRADER, SENT)
+    await trader.until_told([1])
