@@ -150,7 +150,7 @@ class Hub:
                 raise TooManySubscriptions(name)
             client.subscriptions.append(name)
         if name == EVERY_MARKET:
-            await self._follow_every(client)
+            await self._follow_every(client, chosen)
             if client.closed or EVERY_MARKET not in client.subscriptions:
                 return
             answer = subscription_answers.subscribed_to_all(EVERY_MARKET, client.subscriptions, self._now())
@@ -208,14 +208,17 @@ class Hub:
         new = [name for name in channels if name not in client.subscriptions]
         if len(client.subscriptions) + len(new) > self._settings.max_subscriptions:
             raise TooManySubscriptions(new[-1])
+        wallet = client.wallet
         if EVERY_MARKET in channels:
-            await self._follow_every(client)
+            await self._follow_every(client, chosen)
         names = [name for name in channels if name != EVERY_MARKET]
         found = await asyncio.gather(*(self._find_or_wait(name, channels[name]) for name in names))
         if client.closed:
             return
         for name in channels:
             self._require_own(client, name)
+            if _has_signed_out(client, wallet, chosen):
+                raise ForeignStream(name)
         client.subscriptions += [name for name in channels if name not in client.subscriptions]
         beginnings: dict[str, Beginning | None] = {}
         room = client.room_bytes()
@@ -333,19 +336,23 @@ class Hub:
         for client in clients:
             client.send(frame)
 
-    async def _follow_every(self, client: Client) -> None:
-        """Return once nothing can be missed of any market. Raises StreamUnavailable.
+    async def _follow_every(self, client: Client, chosen: Filter | None) -> None:
+        """Return once nothing can be missed of any market. Raises StreamUnavailable, ForeignStream.
 
         The client is not subscribed then.
         """
         if self._members.any_of_all:
             return
+        wallet = client.wallet
         try:
             async with asyncio.timeout(self._turn_seconds):
                 await self._streams.looked()
         except (ZmartdError, TimeoutError) as error:
             _forget(client, EVERY_MARKET)
             raise StreamUnavailable from error
+        if _has_signed_out(client, wallet, chosen):
+            _forget(client, EVERY_MARKET)
+            raise ForeignStream(EVERY_MARKET)
 
     def _admit_to_every(self, client: Client, chosen: Filter | None) -> None:
         self._leave(client, EVERY_MARKET)
@@ -458,6 +465,11 @@ class Hub:
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock.time(), UTC)
+
+
+def _has_signed_out(client: Client, wallet: str | None, chosen: Filter | None) -> bool:
+    """Whether a client that was signed in as `wallet` is no more, and has chosen what only then it may."""
+    return chosen is not None and chosen.wallet is not None and client.wallet is None and wallet is not None
 
 
 def _channel_data(name: str, label: str, beginning: Beginning | None) -> ChannelData:

@@ -8,11 +8,19 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from tests.integration.realtime.hubs import running_hub, subscriber
-from tests.integration.realtime.listeners import MARKET, OTHER_MARKET, Markets, RecordingWriter, eventually
+from tests.integration.realtime.listeners import (
+    MARKET,
+    OTHER_MARKET,
+    TRADER,
+    Markets,
+    RecordingWriter,
+    eventually,
+)
 from zmartd.realtime.bus import Bus
+from zmartd.realtime.filters import Filter
 from zmartd.realtime.followed import StreamUnavailable
 from zmartd.realtime.history import StreamHistory
-from zmartd.realtime.hub import EVERY_MARKET, Hub
+from zmartd.realtime.hub import EVERY_MARKET, ForeignStream, Hub
 from zmartd.realtime.messages import AnyMessage, Snapshot
 from zmartd.store import streams
 from zmartd.store.postgres.database import Database
@@ -209,3 +217,30 @@ async def test_who_is_gone_is_not_subscribed_when_the_market_can_be_read_again(
         await waiting.until(lambda out: len(out.frames) > 1)
         assert gone.subscriptions == []
         assert [len(list(clients)) for _, _, clients in hub.sent()] == [1]
+
+
+@pytest.mark.parametrize("names", [[EVERY_MARKET], [EVERY_MARKET, MARKET], [MARKET]])
+async def test_who_signs_out_while_waiting_gets_nothing_that_is_chosen_by_wallet(
+    bus: Bus, markets: Markets, database: Database, history: StumblingHistory, names: list[str]
+) -> None:
+    """Frames shorten wallets for an anonymous client, but it would know whose they are."""
+    chosen = Filter(wallet=TRADER)
+    history.looking.clear()
+    history.reading.clear()
+    async with running_hub(bus, database, history) as hub:
+        client = hub.connect(RecordingWriter())
+        hub.sign_in(client, TRADER)
+        if names == [EVERY_MARKET]:
+            asked = hub.subscribe(client, EVERY_MARKET, chosen=chosen)
+        else:
+            labels = {name: name for name in names}
+            asked = hub.subscribe_to_many(client, dict.fromkeys(names), labels, chosen=chosen)
+        joining = asyncio.create_task(asked)
+        await asyncio.sleep(0.1)
+        hub.sign_out(client)
+        history.looking.set()
+        history.reading.set()
+        with pytest.raises(ForeignStream):
+            await joining
+        assert (client.subscriptions, client.filters) == ([], {})
+        assert not hub.want_every()
