@@ -70,11 +70,12 @@ class EventStreams:
         known = _known(names, request.headers.get(LAST_EVENT_ID) or None, since)
         response = web.Response(headers=_HEADERS)
         response.force_close()
-        if request.method == hdrs.METH_HEAD or request.transport is None:
+        transport = request.transport
+        if request.method == hdrs.METH_HEAD or transport is None:
             return response
         owner = client_of(request)
         await self._websocket.take_place(owner)
-        stream = EventStream(request.transport, EventIds(names, known))
+        stream = EventStream(transport, EventIds(names, known))
         client = self._services.hub.connect(stream, event)
         signed_in = SignedInStream(self._services.hub, client)
         life = asyncio.create_task(self._end(owner, stream, client, signed_in), name="events of a client")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -14,6 +15,7 @@ from aiohttp import ClientResponse
 from tests.integration.http.ws.websocket_daemon import Daemon, StartDaemon, eventually, trade
 from tests.integration.realtime.listeners import ADDRESS, MARKET, OTHER_MARKET, TRADER
 from zmartd.config import RealtimeSettings
+from zmartd.http.ws.endpoint import WebSocketEndpoint
 
 BOTH = f"market:{MARKET},market:{OTHER_MARKET}"
 
@@ -141,6 +143,28 @@ async def test_a_client_that_is_gone_leaves_nothing_behind(start: StartDaemon) -
         await eventually(is_admitted, 60)
         assert unknown.status in {404, 429}
         await asyncio.sleep(1.5)
+
+
+async def test_a_client_that_is_gone_before_it_is_counted_costs_no_error(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked, gone, take = asyncio.Event(), asyncio.Event(), WebSocketEndpoint.take_place
+
+    async def take_late(endpoint: WebSocketEndpoint, client: str) -> None:
+        asked.set()
+        await gone.wait()
+        await take(endpoint, client)
+
+    monkeypatch.setattr(WebSocketEndpoint, "take_place", take_late)
+    _, writer = await asyncio.open_connection("127.0.0.1", daemon.client.port)
+    writer.write(f"GET /api/stream?channels=market:{MARKET} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    async with asyncio.timeout(30):
+        await asked.wait()
+    writer.transport.abort()
+    await asyncio.sleep(0.2)
+    gone.set()
+    await asyncio.sleep(0.5)
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
 async def test_a_wallet_gets_its_own_stream_until_its_session_ends(daemon: Daemon) -> None:
