@@ -19,7 +19,7 @@ from zmartd.http.ws.subscriptions import name_of
 from zmartd.realtime.client import Client
 from zmartd.realtime.close_codes import CloseCode
 from zmartd.realtime.hub import Hub
-from zmartd.realtime.subscription_errors import UnknownMarket
+from zmartd.realtime.subscription_errors import TooManySubscriptions, UnknownMarket
 from zmartd.store.markets import MarketNotFound, MarketReference
 from zmartd.store.streams import StreamPosition
 
@@ -90,6 +90,9 @@ class EventStreams:
         except UnknownMarket as error:
             stream.end()
             raise MarketNotFound(MarketReference(given=error.details.market_id)) from error
+        except TooManySubscriptions as error:
+            stream.end()
+            raise _invalid("must be fewer: a connection may not have so many") from error
         except BaseException:
             stream.end()
             raise

@@ -167,6 +167,13 @@ async def test_a_client_that_is_gone_before_it_is_counted_costs_no_error(
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
+async def test_more_channels_than_a_connection_may_have_are_refused(daemon: Daemon) -> None:
+    channels = f"*,{BOTH},market:{ADDRESS}"
+    response = await daemon.client.get("/api/stream", params={"channels": channels})
+    assert response.status == 400
+    assert "channels must be fewer" in (await response.json())["message"]
+
+
 async def test_a_wallet_gets_its_own_stream_until_its_session_ends(daemon: Daemon) -> None:
     token, session = daemon.sessions.open(TRADER)
     async with following(daemon, f"user,market:{MARKET}", token=token) as events:
