@@ -77,6 +77,7 @@ class EventStreams:
         await self._websocket.take_place(owner)
         stream = EventStream(transport, EventIds(names, known))
         client = self._services.hub.connect(stream, event)
+        self._websocket.end_if_closing(client)
         signed_in = SignedInStream(self._services.hub, client)
         life = asyncio.create_task(self._end(owner, stream, client, signed_in), name="events of a client")
         self._services.tasks.add(life)

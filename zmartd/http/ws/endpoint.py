@@ -27,6 +27,7 @@ from zmartd.http.ws.message_limit import MessageLimit
 from zmartd.http.ws.places import Places
 from zmartd.http.ws.session_monitor import SessionMonitor
 from zmartd.http.ws.socket import CLOSE_SECONDS, WebSocket
+from zmartd.realtime.client import Client
 from zmartd.realtime.close_codes import CloseCode
 from zmartd.realtime.encodings import deflated_text_frame, text_frame
 from zmartd.realtime.hub import Hub
@@ -129,6 +130,11 @@ class WebSocketEndpoint:
         """Count one connection of a client less."""
         self._places.give_back(client)
 
+    def end_if_closing(self, client: Client) -> None:
+        """Close a client that came after all others were closed."""
+        if self._is_closing:
+            client.close(CloseCode.GOING_AWAY, _RESTARTING)
+
     async def _begin(self, connection: Takeable, owner: str, handshake: Handshake, token: str | None) -> None:
         transport, deflates = connection.peer_transport, handshake.extensions is not None
         assert transport is not None, "the connection is open"
@@ -151,8 +157,7 @@ class WebSocketEndpoint:
         def start(received: bytes) -> None:
             messages.start(self._new_client_id(), token)
             socket.start(messages, received)
-            if self._is_closing:
-                client.close(CloseCode.GOING_AWAY, _RESTARTING)
+            self.end_if_closing(client)
 
         await connection.hand_over(socket, start)
 

@@ -145,17 +145,23 @@ async def test_a_client_that_is_gone_leaves_nothing_behind(start: StartDaemon) -
         await asyncio.sleep(1.5)
 
 
-async def test_a_client_that_is_gone_before_it_is_counted_costs_no_error(
-    daemon: Daemon, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    asked, gone, take = asyncio.Event(), asyncio.Event(), WebSocketEndpoint.take_place
+def place_that_waits(monkeypatch: pytest.MonkeyPatch) -> tuple[asyncio.Event, asyncio.Event]:
+    """Events for when a connection is to be counted, and for when it may be."""
+    asked, allowed, take = asyncio.Event(), asyncio.Event(), WebSocketEndpoint.take_place
 
     async def take_late(endpoint: WebSocketEndpoint, client: str) -> None:
         asked.set()
-        await gone.wait()
+        await allowed.wait()
         await take(endpoint, client)
 
     monkeypatch.setattr(WebSocketEndpoint, "take_place", take_late)
+    return asked, allowed
+
+
+async def test_a_client_that_is_gone_before_it_is_counted_costs_no_error(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked, gone = place_that_waits(monkeypatch)
     _, writer = await asyncio.open_connection("127.0.0.1", daemon.client.port)
     writer.write(f"GET /api/stream?channels=market:{MARKET} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
     async with asyncio.timeout(30):
@@ -200,4 +206,20 @@ async def test_a_daemon_that_stops_says_so(start: StartDaemon) -> None:
         assert last["data"]["code"] == 1001
         with pytest.raises(EOFError):
             await events.next()
+        await stopping
+
+
+async def test_a_stream_that_begins_while_the_daemon_stops_does_not_hold_it(
+    start: StartDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    daemon = await start()
+    asked, allowed = place_that_waits(monkeypatch)
+    asking = asyncio.create_task(daemon.client.get("/api/stream", params={"channels": f"market:{MARKET}"}))
+    async with asyncio.timeout(10):
+        await asked.wait()
+        stopping = asyncio.create_task(daemon.client.server.close())
+        await asyncio.sleep(0.3)
+        allowed.set()
+        async with await asking as response:
+            assert '"type":"end","data":{"code":1001' in await response.text()
         await stopping
