@@ -34,7 +34,9 @@ class Beginning(Struct, frozen=True):
     snapshot: Snapshot | None
     recovered: bool | UnsetType
     size_bytes: int = 0
-    """What all that was missed takes."""
+    """What all that was missed takes, or half of the room that it did not fit in: frames were made in vain,
+    which others among many channels must not cost as much again.
+    """
 
     def channel_data(self, label: str) -> ChannelData:
         """What an answer to several subscriptions says of this one, which it calls `label`."""
@@ -48,17 +50,18 @@ def beginning_of(client: Client, wanted: Wanted, stream: Stream, room: int) -> B
     """
     if wallet_of(wanted.name) is None and stream.snapshot is None:
         return None
-    since = wanted.since
+    since, tried = wanted.since, 0
     if since is not None and since.epoch == stream.epoch:
         missed = stream.since(since.seq)
         size = None if missed is None else _size(client, missed, wanted.name, wanted.filter, room)
         if missed is not None and size is not None:
             return Beginning(stream, since, missed, None, recovered=True, size_bytes=size)
+        tried = 0 if missed is None else room // 2
     recovered = UNSET if since is None else False
     if stream.snapshot is None:
-        return Beginning(stream, stream.position, (), None, recovered=recovered)
-    snapshot = stream.snapshot
-    return Beginning(stream, snapshot.position, after_snapshot(stream), snapshot, recovered=recovered)
+        return Beginning(stream, stream.position, (), None, recovered=recovered, size_bytes=tried)
+    snapshot, later = stream.snapshot, after_snapshot(stream)
+    return Beginning(stream, snapshot.position, later, snapshot, recovered=recovered, size_bytes=tried)
 
 
 def fits(client: Client, broadcasts: Sequence[Broadcast], name: str) -> bool:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from tests.integration.realtime.hubs import subscriber
+from tests.integration.realtime.hubs import running_hub, subscriber
 from tests.integration.realtime.listeners import (
     ADDRESS,
     MARKET,
+    OTHER_ADDRESS,
     OTHER_MARKET,
     TRADER,
     Markets,
@@ -16,12 +17,19 @@ from tests.integration.realtime.listeners import (
     state,
     trade,
 )
+from zmartd.config import RealtimeSettings
 from zmartd.market.lifecycle import VoteKind
+from zmartd.realtime import client as clients
+from zmartd.realtime.batch import EncodedFrame
+from zmartd.realtime.bus import Bus
 from zmartd.realtime.client import Client
+from zmartd.realtime.encodings import Audience
 from zmartd.realtime.filters import Filter
+from zmartd.realtime.frames import Broadcast
 from zmartd.realtime.hub import EVERY_MARKET, Hub
 from zmartd.realtime.messages import OwnTransaction, PriceUpdate, VoteCast, wallet_stream
 from zmartd.realtime.subscription_errors import ForeignStream, TooManySubscriptions, UnknownMarket
+from zmartd.store.postgres.database import Database
 from zmartd.store.streams import StreamPosition
 
 VOTE = VoteCast(vote_type=VoteKind.PROPOSAL)
@@ -204,3 +212,35 @@ async def test_filters_that_differ_cost_a_message_no_more_than_their_clients(
     for writer in writers:
         await writer.until(lambda out: out.told == [1])
     assert looked_up < 5 * len(writers)
+
+
+async def test_channels_with_more_than_can_be_sent_cost_little_more_than_one_of_them(
+    bus: Bus, markets: Markets, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is too much to be sent is found out by making its frames: not for each of many channels anew."""
+    monkeypatch.setattr(clients, "MAX_ASKED_BYTES", 20_000)
+    made = 0
+    encoded = Broadcast.encoded
+
+    def counted(broadcast: Broadcast, name: str, audience: Audience, prev_seq: int | None) -> EncodedFrame:
+        nonlocal made
+        made += 1
+        return encoded(broadcast, name, audience, prev_seq)
+
+    settings = RealtimeSettings(max_subscriptions=10)
+    async with running_hub(bus, database, settings=settings) as hub:
+        await subscriber(hub, MARKET, OTHER_MARKET)
+        witness = await subscriber(hub, MARKET, OTHER_MARKET)
+        first, *_ = await markets.change(*[trade(str(one)) for one in range(40)])
+        await markets.change(*[trade(str(one)) for one in range(40)], market_id=OTHER_MARKET)
+        await witness.until(lambda out: len(out.told) == 80)
+        writer = RecordingWriter()
+        client = hub.connect(writer)
+        monkeypatch.setattr(Broadcast, "encoded", counted)
+        names = [MARKET, OTHER_MARKET, ADDRESS, OTHER_ADDRESS]
+        assert first.position is not None
+        positions = dict.fromkeys(names, StreamPosition(first.position.epoch, 0))
+        await hub.subscribe_to_many(client, positions, {name: name for name in names})
+    assert [one["recovered"] for one in writer.frames[0]["data"]["channels"]] == [False] * 4
+    one_at_most = 20_000 // 600
+    assert made < 2 * one_at_most + len(names)
