@@ -1,28 +1,36 @@
-"""Many callers' reads of single rows, as few queries."""
+"""Many callers' reads of single things, as few queries."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from typing import Generic, TypeVar
 
+Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
 
-class BatchedReads(Generic[Value]):
+class BatchedReads(Generic[Key, Value]):
     """Reads what is asked for while a read is in progress together in the next one.
 
     At most one read is in progress, of at most `limit` keys. Nobody gets the result of a read that began
-    before it asked.
+    before it asked. `pause_seconds`: how long after a read the next one begins, so that more share it.
     """
 
-    def __init__(self, read: Callable[[Sequence[str]], Awaitable[Mapping[str, Value]]], limit: int) -> None:
+    def __init__(
+        self,
+        read: Callable[[Sequence[Key]], Awaitable[Mapping[Key, Value]]],
+        limit: int,
+        *,
+        pause_seconds: float = 0.0,
+    ) -> None:
         self._read = read
+        self._pause_seconds = pause_seconds
         self._limit = limit
-        self._wanted: dict[str, asyncio.Future[Value | None]] = {}
+        self._wanted: dict[Key, asyncio.Future[Value | None]] = {}
         self._worker: asyncio.Task[None] | None = None
 
-    async def get(self, key: str) -> Value | None:
+    async def get(self, key: Key) -> Value | None:
         """What there is for `key`, if anything. Raises what the read raises."""
         future = self._wanted.get(key)
         if future is None:
@@ -38,10 +46,12 @@ class BatchedReads(Generic[Value]):
                 keys = list(self._wanted)[: self._limit]
                 batch = {key: self._wanted.pop(key) for key in keys}
                 await self._run(batch)
+                if self._pause_seconds:
+                    await asyncio.sleep(self._pause_seconds)
         finally:
             self._worker = None
 
-    async def _run(self, batch: Mapping[str, asyncio.Future[Value | None]]) -> None:
+    async def _run(self, batch: Mapping[Key, asyncio.Future[Value | None]]) -> None:
         try:
             found = await self._read(list(batch))
         except BaseException as error:
