@@ -20,7 +20,7 @@ from zmartd.errors import ZmartdError
 from zmartd.log import get_logger
 from zmartd.realtime.batched_reads import BatchedReads
 from zmartd.realtime.frames import Broadcast
-from zmartd.realtime.messages import AnyMessage, Message, Snapshot, market_of, market_stream
+from zmartd.realtime.messages import AnyMessage, Message, Snapshot, market_of, market_stream, wallet_of
 from zmartd.realtime.stream import MAX_RECENT as MAX_RECENT_OF_ONE
 from zmartd.realtime.stream import Stream
 from zmartd.store.pulses import Pulse
@@ -199,6 +199,19 @@ class FollowedStreams:
     def follows(self, stream: Stream) -> bool:
         """Whether this stream is still the one that is followed."""
         return self._streams.get(stream.name) is stream
+
+    def at_hand(self, name: str, since: StreamPosition | None) -> Stream | None:
+        """The stream of a wallet or market if it is followed, with all that is had of it after `since`.
+
+        None where something has to be read first.
+        """
+        private = wallet_of(name) is not None
+        stream = self._streams.get(name if private else market_stream(self.id_of(name)))
+        if stream is None or (stream.snapshot is None and not private):
+            return None
+        if since is not None and since.epoch == stream.epoch and not stream.has_since(since.seq):
+            return None
+        return stream
 
     async def find(self, name: str) -> Stream | None:
         """The stream of the market with this id or address, which has its snapshot; None if there is none.

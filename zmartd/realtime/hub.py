@@ -211,8 +211,9 @@ class Hub:
         wallet = client.wallet
         if EVERY_MARKET in channels:
             await self._follow_every(client, chosen)
-        names = [name for name in channels if name != EVERY_MARKET]
-        found = await asyncio.gather(*(self._find_or_wait(name, channels[name]) for name in names))
+        found = await self._find_all(
+            {name: since for name, since in channels.items() if name != EVERY_MARKET}
+        )
         if client.closed:
             return
         for name in channels:
@@ -222,7 +223,7 @@ class Hub:
         client.subscriptions += [name for name in channels if name not in client.subscriptions]
         beginnings: dict[str, Beginning | None] = {}
         room = client.room_bytes()
-        for name, stream in zip(names, found, strict=True):
+        for name, stream in found.items():
             wanted = Wanted(name, channels[name], chosen)
             beginning = None
             if stream is not None and self._streams.follows(stream):
@@ -358,6 +359,18 @@ class Hub:
         self._leave(client, EVERY_MARKET)
         _choose(client, EVERY_MARKET, chosen)
         self._members.join_all(client, chosen)
+
+    async def _find_all(self, channels: Mapping[str, StreamPosition | None]) -> dict[str, Stream | None]:
+        """By name, but for all markets: the stream, with what follows its position if that can be had.
+
+        None if it cannot be read now. Raises UnknownMarket.
+        """
+        named = {name: since for name, since in channels.items() if name != EVERY_MARKET}
+        found = {name: self._streams.at_hand(name, since) for name, since in named.items()}
+        if lacking := [name for name, stream in found.items() if stream is None]:
+            read = await asyncio.gather(*(self._find_or_wait(name, channels[name]) for name in lacking))
+            found.update(zip(lacking, read, strict=True))
+        return found
 
     async def _find_or_wait(self, name: str, since: StreamPosition | None) -> Stream | None:
         """The stream, with what follows `since` if that can be had; None if it cannot be read now.

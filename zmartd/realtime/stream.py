@@ -118,14 +118,16 @@ class Stream:
             self._snapshot, self._unsettled = None, False
         return ready
 
+    def has_since(self, seq: int) -> bool:
+        """Whether all messages after the one with this number are in memory."""
+        return 0 <= self.seq - seq <= len(self._recent)
+
     def since(self, seq: int) -> Sequence[Broadcast] | None:
         """All messages after the one with this number; None if they are not all in memory."""
-        missed = self.seq - seq
-        if missed == 0:
-            return ()
-        if not 0 < missed <= len(self._recent):
+        if not self.has_since(seq):
             return None
-        return tuple(self._recent)[-missed:]
+        missed = self.seq - seq
+        return tuple(self._recent)[-missed:] if missed else ()
 
     def remember(self, messages: Sequence[AnyMessage]) -> None:
         """Keep older messages, in order, for clients that resume from before those in memory."""
