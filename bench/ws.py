@@ -1,6 +1,6 @@
 """Measures what it costs to tell many clients of one market, compared with writing the same bytes.
 
-    python -m bench.ws [--clients N] [--messages N] [--rate R] [--idle N] [--json]
+    python -m bench.ws [--clients N] [--messages N] [--rate R] [--idle N] [--returning N] [--json]
 
 It starts Postgres, Valkey, a synthetic Solana node and a daemon on one core, and clients in a second process
 on another core. It prints a table and one line of JSON, and asserts nothing.
@@ -25,7 +25,9 @@ import uvloop
 from bench.cpu_affinity import on_core
 from bench.figures import Figure, print_figures
 from bench.idle_connections import idle_connections, watching
+from bench.reconnects import frame, reconnects
 from bench.servers import HistorySize, listening, servers
+from bench.stream_positions import stream_positions
 from bench.synthetic_history import IDL, SyntheticHistory
 from bench.ws_load import Seen, Watch, WatchPlan
 from zmartd import config, daemon, log
@@ -203,14 +205,11 @@ def upgrade() -> bytes:
 
 
 def subscribe(market_id: str) -> bytes:
-    """The frame of a subscription, of less than 126 bytes; its mask is zero."""
-    text = f'{{"action":"subscribe","market_id":"{market_id}"}}'
-    return bytes([0x81, 0x80 | len(text)]) + bytes(4) + text.encode()
+    return frame({"action": "subscribe", "market_id": market_id})
 
 
-async def _open_markets(core: Core) -> tuple[list[str], str]:
-    """Markets with trades, and the epoch; their streams go on after FIRST_SEQ."""
-    history = SyntheticHistory(SEED, MARKETS, 5)
+async def _open_markets(core: Core, history: SyntheticHistory) -> tuple[list[str], str]:
+    """Markets with trades, and the epoch; their streams go on after FIRST_SEQ, each after another number."""
     parsed = [
         parse_transaction(msgspec.json.decode(one), IDL.program_id, Codec(IDL))
         for one in [*history.openings(), *history.trades(5)]
@@ -218,15 +217,17 @@ async def _open_markets(core: Core) -> tuple[list[str], str]:
     await core.indexer.apply(parsed)
     async with core.database.service() as connection:
         market_ids = [row["id"] for row in await connection.fetch("select id from markets order by id")]
-        await connection.execute("update streams set seq = $1", FIRST_SEQ)
+        await connection.execute("update streams set seq = $1 + 10000 * id", FIRST_SEQ)
         market = await markets.get(connection, market_ids[0])
     return market_ids, market.stream_position.epoch
 
 
-async def measure(directory: Path, clients: int, messages: int, rate: float, idle: int) -> list[Figure]:
+async def measure(
+    directory: Path, clients: int, messages: int, rate: float, idle: int, returning: int
+) -> list[Figure]:
     """All figures, with servers of their own."""
     async with servers(directory, HistorySize(SEED, MARKETS, 5)) as surroundings:
-        settings, most = surroundings.settings, max(clients, idle) + 16
+        settings, most = surroundings.settings, max(clients, idle, returning) + 16
         settings = msgspec.structs.replace(
             settings,
             server=msgspec.structs.replace(
@@ -236,17 +237,21 @@ async def measure(directory: Path, clients: int, messages: int, rate: float, idl
         )
         file_descriptors.raise_limit()
         async with open_core(settings, SystemClock()) as core:
-            market_ids, epoch = await _open_markets(core)
+            history = SyntheticHistory(SEED, MARKETS, 5)
+            market_ids, epoch = await _open_markets(core, history)
             app = daemon.application(core)
             async with listening(app, backlog=4_096) as port:
                 await app[keys.HUB].listening()
+                daemon.tune_garbage_collection()
                 cores = os.sched_getaffinity(0)
                 with on_core(min(cores)):
                     bench = Bench(core, port, market_ids[0], epoch, clients, max(cores))
                     figures = await bench.measured(messages, rate)
                     opening = upgrade() + b"".join(map(subscribe, market_ids))
                     last = f"Subscribed to market {market_ids[-1]}"
-                    return figures + await idle_connections(port, idle, opening, last, max(cores))
+                    figures += await idle_connections(port, idle, opening, last, max(cores))
+                    figures += await reconnects(core, history, port, upgrade(), returning, max(cores))
+                return figures + await stream_positions(core, history)
 
 
 @click.command()
@@ -254,13 +259,14 @@ async def measure(directory: Path, clients: int, messages: int, rate: float, idl
 @click.option("--messages", type=click.IntRange(10, 100_000), default=200, show_default=True)
 @click.option("--rate", type=click.FloatRange(1, 1_000), default=50, show_default=True, help="A second.")
 @click.option("--idle", type=click.IntRange(100, 60_000), default=18_000, show_default=True)
+@click.option("--returning", type=click.IntRange(100, 20_000), default=10_000, show_default=True)
 @click.option("--json", "only_json", is_flag=True, help="Print JSON only.")
-def main(clients: int, messages: int, rate: float, idle: int, only_json: bool) -> None:
+def main(clients: int, messages: int, rate: float, idle: int, returning: int, only_json: bool) -> None:
     """Measure how a message reaches many WebSocket clients, beside writing the same bytes."""
     with tempfile.TemporaryDirectory(prefix="zmartd-bench-") as directory, open(os.devnull, "w") as nowhere:
         log.configure("warning", "json", nowhere)
         Path(directory).chmod(0o711)  # Postgres may run as another user
-        figures = uvloop.run(measure(Path(directory), clients, messages, rate, idle))
+        figures = uvloop.run(measure(Path(directory), clients, messages, rate, idle, returning))
     print_figures(figures, only_json=only_json)
 
 
