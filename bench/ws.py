@@ -59,14 +59,14 @@ class Bench:
     """One market, its subscribers, and as many connections that are only written to."""
 
     def __init__(
-        self, core: Core, port: int, market_id: str, epoch: str, clients: int, other_core: int
+        self, core: Core, port: int, market_id: str, position: StreamPosition, clients: int, other_core: int
     ) -> None:
         self._core = core
         self._port = port
         self._market_id = market_id
-        self._epoch = epoch
+        self._epoch = position.epoch
         self._clients = clients
-        self._seq = FIRST_SEQ
+        self._seq = position.seq
         self._other_core = other_core
         self._frame_bytes = 0
         self._raw: set[asyncio.Transport] = set()
@@ -208,8 +208,11 @@ def subscribe(market_id: str) -> bytes:
     return frame({"action": "subscribe", "market_id": market_id})
 
 
-async def _open_markets(core: Core, history: SyntheticHistory) -> tuple[list[str], str]:
-    """Markets with trades, and the epoch; their streams go on after FIRST_SEQ, each after another number."""
+async def _open_markets(core: Core, history: SyntheticHistory) -> tuple[list[str], StreamPosition]:
+    """Markets with trades, and where the stream of the first one is.
+
+    The streams go on after FIRST_SEQ, each after another number.
+    """
     parsed = [
         parse_transaction(msgspec.json.decode(one), IDL.program_id, Codec(IDL))
         for one in [*history.openings(), *history.trades(5)]
@@ -219,7 +222,7 @@ async def _open_markets(core: Core, history: SyntheticHistory) -> tuple[list[str
         market_ids = [row["id"] for row in await connection.fetch("select id from markets order by id")]
         await connection.execute("update streams set seq = $1 + 10000 * id", FIRST_SEQ)
         market = await markets.get(connection, market_ids[0])
-    return market_ids, market.stream_position.epoch
+    return market_ids, market.stream_position
 
 
 async def measure(
@@ -238,14 +241,14 @@ async def measure(
         file_descriptors.raise_limit()
         async with open_core(settings, SystemClock()) as core:
             history = SyntheticHistory(SEED, MARKETS, 5)
-            market_ids, epoch = await _open_markets(core, history)
+            market_ids, position = await _open_markets(core, history)
             app = daemon.application(core)
             async with listening(app, backlog=4_096) as port:
                 await app[keys.HUB].listening()
                 daemon.tune_garbage_collection()
                 cores = os.sched_getaffinity(0)
                 with on_core(min(cores)):
-                    bench = Bench(core, port, market_ids[0], epoch, clients, max(cores))
+                    bench = Bench(core, port, market_ids[0], position, clients, max(cores))
                     figures = await bench.measured(messages, rate)
                     opening = upgrade() + b"".join(map(subscribe, market_ids))
                     last = f"Subscribed to market {market_ids[-1]}"

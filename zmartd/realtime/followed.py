@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Protocol
 
@@ -165,18 +165,21 @@ class FollowedStreams:
         """
         await self._looks.get("")
 
-    def receive(self, message: AnyMessage) -> None:
-        """A message from the bus."""
-        stream = self._streams.get(message.stream)
-        if stream is None:
-            self._unfollowed.append(message)
-            if self._subscribers.want_every() and isinstance(message, Message):
+    def receive(self, messages: Iterable[AnyMessage]) -> None:
+        """Messages from the bus, in its order."""
+        known: dict[Stream, list[AnyMessage]] = {}
+        for message in messages:
+            stream = self._streams.get(message.stream)
+            if stream is None:
+                self._unfollowed.append(message)
+                if self._subscribers.want_every() and isinstance(message, Message):
+                    self.look_now()
+            elif message.position is None or message.position.epoch != stream.epoch:
                 self.look_now()
-            return
-        if message.position is None or message.position.epoch != stream.epoch:
-            self.look_now()
-            return
-        self._take(stream, (message,))
+            else:
+                known.setdefault(stream, []).append(message)
+        for stream, its_messages in known.items():
+            self._take(stream, its_messages)
 
     @property
     def epoch(self) -> str | None:

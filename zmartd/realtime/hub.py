@@ -25,7 +25,7 @@ from zmartd.realtime.frame_data import ChannelData
 from zmartd.realtime.frames import Broadcast
 from zmartd.realtime.groups import passing
 from zmartd.realtime.memberships import Memberships
-from zmartd.realtime.messages import Gap, market_of, market_stream, wallet_of
+from zmartd.realtime.messages import AnyMessage, Gap, market_of, market_stream, wallet_of
 from zmartd.realtime.outbox import Outbox
 from zmartd.realtime.stream import Stream
 from zmartd.realtime.subscription_errors import ForeignStream, TooManySubscriptions, UnknownMarket, not_found
@@ -68,6 +68,7 @@ class Hub:
         """By name: those that get its messages once it can be read, and after which position, if any."""
         self._paused: dict[Client, dict[str, StreamPosition | None]] = {}
         """By name: wallets' streams of clients whose sessions are not known to go on."""
+        self._arrived: list[AnyMessage] = []
         self._wake = asyncio.Event()
         self._listening = asyncio.Event()
         self._turn_seconds = turn_seconds
@@ -103,10 +104,18 @@ class Hub:
             tasks.create_task(self._serve_waiting())
             async for item in self._bus.listen():
                 if isinstance(item, Gap):
+                    self._take_arrived()
                     self._streams.look_now()
                     self._listening.set()
-                else:
-                    self._streams.receive(item)
+                    continue
+                if not self._arrived:
+                    asyncio.get_running_loop().call_soon(self._take_arrived)
+                self._arrived.append(item)
+
+    def _take_arrived(self) -> None:
+        """Take together what came within a turn of the event loop: its clients are gone through once."""
+        arrived, self._arrived = self._arrived, []
+        self._streams.receive(arrived)
 
     async def listening(self) -> None:
         """Return when the hub receives messages."""
