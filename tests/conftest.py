@@ -15,9 +15,8 @@ from redis import Redis
 
 from tests import frame_check
 from tests.event_loop import run
+from tests.patience import patient_database
 from tests.pgbouncer import NoPgBouncer, PgBouncer
-from zmartd import config
-from zmartd.config_values import PostgresUrl
 from zmartd.embedded.postgres import DATABASE, Durability, EmbeddedPostgres
 from zmartd.embedded.valkey import EmbeddedValkey
 from zmartd.store.postgres.database import Database
@@ -186,7 +185,7 @@ def empty_database_url(postgres_server: EmbeddedPostgres) -> Iterator[str]:
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
     """A pool on this test's database."""
-    opened = await Database.connect(config.DatabaseSettings(url=PostgresUrl(database_url), pool_size=5))
+    opened = await Database.connect(patient_database(database_url))
     yield opened
     await opened.close()
 

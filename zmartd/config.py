@@ -127,6 +127,9 @@ class DatabaseSettings(Struct, frozen=True, kw_only=True):
         int, Meta(ge=3, le=1_000), described("the most connections that this daemon opens; at least three")
     ] = 10
     statement_timeout_seconds: Annotated[Seconds, described("a query that takes longer is cancelled")] = 10.0
+    acquire_seconds: Annotated[
+        Seconds, described("how long a query waits for a connection while all are in use")
+    ] = 5.0
     pooled: Annotated[
         Pooled,
         described(

@@ -11,6 +11,7 @@ PAGE = (Path(__file__).parents[2] / "SECURITY.md").read_text()
 LIMITS = dict(re.findall(r"^\| `(\w+\.\w+)` \| ([\d.]+) \|", PAGE, flags=re.MULTILINE))
 BOUNDING = re.compile(r"\.(max_|\w*_per_|\w*_seconds$|keep_|\w*quorum|\w*_lamports$|unproven_)")
 NOT_OF_STRANGERS = {
+    "database.acquire_seconds",
     "database.statement_timeout_seconds",
     "markets.keep_pending_days",
     "realtime.heartbeat_seconds",

@@ -8,8 +8,7 @@ from contextlib import asynccontextmanager, suppress
 import asyncpg
 
 from tests.conftest import EMPTY, execute
-from zmartd import config
-from zmartd.config_values import PostgresUrl
+from tests.patience import patient_database
 from zmartd.embedded.postgres import DATABASE
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.migrations import migrate
@@ -26,6 +25,6 @@ async def second_database(database_url: str) -> AsyncIterator[Database]:
         await execute(database_url, f"create database {NAME} template template0 strategy file_copy")
     await migrate(url)
     await execute(url, EMPTY)
-    opened = await Database.connect(config.DatabaseSettings(url=PostgresUrl(url), pool_size=2))
+    opened = await Database.connect(patient_database(url, pool_size=2))
     yield opened
     await opened.close()

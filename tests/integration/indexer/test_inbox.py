@@ -11,13 +11,12 @@ import pytest
 from redis.asyncio import Redis
 
 from tests.integration.indexer.story import PROGRAM, Story, present
-from zmartd import config
+from tests.patience import patient_database
 from zmartd.chain.answers import ChainTime
 from zmartd.chain.arguments import MalformedTransaction
 from zmartd.chain.pdas import Pdas
 from zmartd.chain.transactions import ChainTransaction
 from zmartd.clock import SystemClock
-from zmartd.config_values import PostgresUrl
 from zmartd.embedded.postgres import Durability, EmbeddedPostgres
 from zmartd.indexer.apply import Indexer
 from zmartd.indexer.deliveries import MalformedDelivery
@@ -273,7 +272,7 @@ async def test_a_delivery_that_cannot_be_committed_is_not_acknowledged(
 ) -> None:
     async with EmbeddedPostgres(tmp_path / "postgres", Durability.EPHEMERAL) as server:
         await migrate(server.dsn)
-        database = await Database.connect(config.DatabaseSettings(url=PostgresUrl(server.dsn)))
+        database = await Database.connect(patient_database(server.dsn))
     inbox = Inbox(database, indexer, Transcript(story), SystemClock(), as_told())
     with pytest.raises(DatabaseUnavailable):
         await inbox.accept(delivery(0))

@@ -48,13 +48,12 @@ from tests.integration.tasks.world import (
     World,
     a_world,
 )
-from zmartd import config
+from tests.patience import patient_database
 from zmartd.chain.codec import Codec
 from zmartd.chain.interface import INTERFACE
 from zmartd.chain.rpc import Rpc
 from zmartd.chain.transactions import ChainTransaction, parse_transaction
 from zmartd.clock import SystemClock
-from zmartd.config_values import PostgresUrl
 from zmartd.indexer.audit.audit import audit
 from zmartd.indexer.events.incomplete import (
     IndexIncomplete,
@@ -225,7 +224,7 @@ async def test_where_no_event_can_be_inferred_it_is_an_alert_until_a_repair_read
         assert (await world.states(market_id))[1] is MarketState.RESOLVING
         assert [action for action in await task.run() if not action.ok] == []
         parse = partial(parse_transaction, program_id=PROGRAM_ID, codec=Codec(world.idl))
-        settings = config.DatabaseSettings(url=PostgresUrl(database_url))
+        settings = patient_database(database_url)
         replayed = await replay(database, settings, rpc=daemon.rpc, program_id=PROGRAM_ID, parse=parse)
         assert [one.table for one in replayed.tables if not one.ok] == []
         # Without the correction, what it made up for is an alert again.
@@ -266,7 +265,7 @@ async def test_a_configuration_that_cannot_be_read_is_its_accounts_and_later_tra
             found = await audit(database, daemon.rpc, PROGRAM_ID, patience_seconds=0.0)
             assert (found.differences, found.incomplete) == ((), ())
             parse = partial(parse_transaction, program_id=PROGRAM_ID, codec=Codec(world.idl))
-            settings = config.DatabaseSettings(url=PostgresUrl(database_url))
+            settings = patient_database(database_url)
             replayed = await replay(database, settings, rpc=daemon.rpc, program_id=PROGRAM_ID, parse=parse)
             assert [one.table for one in replayed.tables if not one.ok] == []
         assert (await Repairer(world.own.rpc, world.own.fetcher, database, PROGRAM_ID).repair_everything()).ok

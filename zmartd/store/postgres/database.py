@@ -29,7 +29,6 @@ from zmartd.store.postgres.rls import SERVICE, Caller
 
 log = get_logger(__name__)
 
-_ACQUIRE_SECONDS = 5.0
 _ANOTHER_BACKEND = (asyncpg.DuplicatePreparedStatementError, asyncpg.InvalidSQLStatementNameError)
 """What Postgres says when a backend is not the one on which a statement was prepared."""
 
@@ -54,7 +53,7 @@ class Database:
         self._own = OwnBackend(settings.statement_timeout_seconds)
         self._shared = SharedBackend(settings.statement_timeout_seconds)
         self._backend: Backend = self._shared if self._pooled == "yes" else self._own
-        self._pool = ConnectionPool(self._open, settings.pool_size, _ACQUIRE_SECONDS, time.monotonic)
+        self._pool = ConnectionPool(self._open, settings.pool_size, settings.acquire_seconds, time.monotonic)
 
     @classmethod
     async def connect(cls, settings: config.DatabaseSettings) -> Self:

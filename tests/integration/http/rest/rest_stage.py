@@ -24,10 +24,10 @@ from tests.integration.http.rest.rest_api import (
     Caller,
     running_api,
 )
+from tests.patience import patient_database
 from zmartd.chain.accounts import MarketAccount, UserPosition
 from zmartd.chain.assemble import compute_budget, sign
-from zmartd.config import DatabaseSettings, VotingSettings
-from zmartd.config_values import PostgresUrl
+from zmartd.config import VotingSettings
 from zmartd.embedded.localnet import LocalnetSettings, running
 from zmartd.embedded.postgres import Durability, EmbeddedPostgres
 from zmartd.embedded.valkey import EmbeddedValkey
@@ -184,7 +184,7 @@ async def temporary_stage(directory: Path) -> AsyncIterator[tuple[Stage, str]]:
         EmbeddedValkey(directory / "valkey") as valkey,
     ):
         await migrate(postgres.dsn)
-        database = await Database.connect(DatabaseSettings(url=PostgresUrl(postgres.dsn)))
+        database = await Database.connect(patient_database(postgres.dsn))
         async with running_stage(database, valkey.url, directory) as stage:
             yield stage, valkey.url
         await database.close()

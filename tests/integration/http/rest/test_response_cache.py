@@ -20,8 +20,7 @@ from tests.integration.store.rows import (
     market_id,
     wallet,
 )
-from zmartd import config
-from zmartd.config_values import PostgresUrl
+from tests.patience import patient_database
 from zmartd.http.response_cache.policies import has_only
 from zmartd.market.lifecycle import MarketState
 from zmartd.realtime.messages import Gap, MarketUpdate, Message
@@ -65,7 +64,7 @@ class Ear:
 @pytest.fixture
 async def other(stage: Stage, database_url: str, redis_url: str) -> AsyncIterator[Api]:
     """A second daemon's API on the same Postgres, Redis and chain."""
-    database = await Database.connect(config.DatabaseSettings(url=PostgresUrl(database_url), pool_size=2))
+    database = await Database.connect(patient_database(database_url, pool_size=2))
     async with running_api(database, redis_url, stage.rpc_url) as api:
         yield api
     await database.close()

@@ -13,8 +13,7 @@ import pytest
 from tests.conftest import execute
 from tests.integration.http.rest.rest_api import Api, running_api
 from tests.integration.store.rows import insert_market, market_id
-from zmartd import config
-from zmartd.config_values import PostgresUrl
+from tests.patience import patient_database
 from zmartd.store import schema
 from zmartd.store.postgres.database import Database
 
@@ -93,7 +92,7 @@ MISTYPED = {
 
 @asynccontextmanager
 async def serving(url: str, redis_url: str) -> AsyncIterator[Api]:
-    database = await Database.connect(config.DatabaseSettings(url=PostgresUrl(url), pool_size=2))
+    database = await Database.connect(patient_database(url, pool_size=2))
     async with running_api(database, redis_url) as api:
         yield api
     await database.close()
