@@ -13,7 +13,7 @@ from asyncpg import Connection, Record
 from msgspec import UNSET, Struct, UnsetType
 
 from zmartd.errors import DetailedError
-from zmartd.store.keyset import Page, from_micros, page_of, to_micros
+from zmartd.store.keyset import CountedPage, counted_page_of, from_micros, to_micros, with_total
 from zmartd.store.postgres.reader import Reads
 from zmartd.store.postgres.rls import ANONYMOUS, AUTHENTICATED, Caller
 
@@ -38,28 +38,29 @@ _COLUMNS = {
     ANONYMOUS: _WHOLE_WALLETS.replace("user_wallet", "user_masked"),
     AUTHENTICATED: _WHOLE_WALLETS,
 }
+# Counted, though one is enough: to find one, Postgres would read through the table instead of the index.
 _SHOWN = """
  and (deleted_at is null
-      or exists (select from discussions as reply
-                  where reply.ancestors @> array[comment.id] and reply.deleted_at is null))
+      or (select count(*) from discussions as reply
+           where reply.ancestors @> array[comment.id] and reply.deleted_at is null) > 0)
 """
-_NEWEST_FIRST = (
-    _SHOWN
-    + """
- and ($2::timestamptz is null or (created_at, id) < ($2, $3::uuid))
- order by created_at desc, id desc limit $4 offset $5
+_NEWEST_FIRST = "order by created_at desc, id desc"
+_OLDEST_FIRST = "order by created_at, id"
+_AFTER = {
+    _NEWEST_FIRST: " and ($2::timestamptz is null or (created_at, id) < ($2, $3::uuid)) ",
+    _OLDEST_FIRST: " and ($2::timestamptz is null or (created_at, id) > ($2, $3::uuid)) ",
+}
+_OF_MARKET = "market_id = $1"
+_THREADS = "market_id = $1 and parent_id is null"
+_REPLIES = "market_id = $1 and parent_id = $6"
+# How many live comments there are, and how many deleted ones they are replies to; both are in indexes.
+_TOTAL = """
+((select count(*) from discussions where {where} and deleted_at is null)
+ + (select count(*) from discussions
+     where {where} and deleted_at is not null
+       and id in (select unnest(ancestors) from discussions
+                   where market_id = $1 and parent_id is not null and deleted_at is null)))
 """
-)
-_OF_MARKET = "where market_id = $1" + _NEWEST_FIRST
-_THREADS = "where market_id = $1 and parent_id is null" + _NEWEST_FIRST
-_REPLIES = (
-    "where market_id = $1 and parent_id = $6"
-    + _SHOWN
-    + """
- and ($2::timestamptz is null or (created_at, id) > ($2, $3::uuid))
- order by created_at, id limit $4 offset $5
-"""
-)
 _BELOW = "where ancestors && $1::uuid[]" + _SHOWN + "order by created_at, id limit $2"
 _FIND = "where id = $1"
 _LOCK_AUTHOR = "select pg_advisory_xact_lock(hashtextextended('comments:' || $1, 7))"
@@ -205,7 +206,7 @@ async def page(
     *,
     offset: int = 0,
     after: CommentPageKey | None = None,
-) -> Page[Comment, CommentPageKey]:
+) -> CountedPage[Comment, CommentPageKey]:
     """A page of a list, from `offset` on or after the key `after`, which must belong to that list.
 
     Takes a transaction or reader of `caller`.
@@ -213,18 +214,20 @@ async def page(
     key = (None, None) if after is None else (from_micros(after.micros), after.id)
     arguments: list[Any] = [where.market_id, *key, limit + 1, offset]
     if where.parent is None:
-        query = _OF_MARKET
+        which, order = _OF_MARKET, _NEWEST_FIRST
     elif where.parent == THREADS:
-        query = _THREADS
+        which, order = _THREADS, _NEWEST_FIRST
     else:
-        query = _REPLIES
+        which, order = _REPLIES, _OLDEST_FIRST
         arguments.append(UUID(where.parent))
-    rows = await connection.fetch(_COLUMNS[caller.role] + query, *arguments)
+    page_query = f"{_COLUMNS[caller.role]} where {which} {_SHOWN} {_AFTER[order]} {order} limit $4 offset $5"
+    query = with_total(_TOTAL.format(where=which), page_query, order)
+    rows = await connection.fetch(query, *arguments)
 
     def key_of(comment: Comment) -> CommentPageKey:
         return CommentPageKey(where.market_id, where.parent, to_micros(comment.created_at), comment.id)
 
-    return page_of(_comments(rows), limit, key_of)
+    return counted_page_of(rows, limit, lambda row: Comment(**row), key_of)
 
 
 async def below(connection: Reads, caller: Caller, roots: Sequence[UUID], limit: int) -> tuple[Comment, ...]:

@@ -8,26 +8,28 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
-from zmartd.store.keyset import BigInt, Page, page_of
+from zmartd.store.keyset import BigInt, CountedPage, counted_page_of, with_total
 from zmartd.store.postgres.reader import Reads
 
 # Not from the view program_events: it reads trades, too, which takes the service role.
+# A market has few of these, and all are sorted anyway: to count them costs no more.
 _OF_MARKET = """
-select event_type, tx_signature, event_index, slot, in_block, block_time, actor, payload, commitment
-  from (
+with events as (
     select *, coalesce(index_in_block, -1) as in_block from market_events where market_id = $1
     union all
     select *, coalesce(index_in_block, -1) as in_block from admin_events where market_id = $1
     union all
     select *, coalesce(index_in_block, -1) from vote_events
      where market_id = $1 and event_type in ('ProposalAggregated', 'DisputeAggregated')
-  ) as events
+)
+"""
+_COLUMNS = """
+select event_type, tx_signature, event_index, slot, in_block, block_time, actor, payload, commitment
+  from events
 """
 _AFTER = " where (slot, in_block, tx_signature::text, event_index) < ($4, $5, $6, $7)"
-_NEWEST_FIRST = """
- order by slot desc, in_block desc, tx_signature::text desc, event_index desc
- limit $2 offset $3
-"""
+_NEWEST_FIRST = "order by slot desc, in_block desc, tx_signature::text desc, event_index desc"
+_TOTAL = "(select count(*) from events)"
 
 
 class Event(Struct, frozen=True):
@@ -56,13 +58,17 @@ class EventPageKey(Struct, frozen=True, tag="events/1"):
 
 async def page(
     connection: Reads, market_id: str, limit: int, *, offset: int = 0, after: EventPageKey | None = None
-) -> Page[Event, EventPageKey]:
+) -> CountedPage[Event, EventPageKey]:
     """A page of a market's events and recorded vote counts, newest first. Any caller may read them."""
     key = () if after is None else (after.slot, after.in_block, after.signature, after.event_index)
-    query = _OF_MARKET + (_AFTER if key else "") + _NEWEST_FIRST
+    page_query = f"{_COLUMNS} {_AFTER if key else ''} {_NEWEST_FIRST} limit $2 offset $3"
+    query = _OF_MARKET + with_total(_TOTAL, page_query, _NEWEST_FIRST)
     rows = await connection.fetch(query, market_id, limit + 1, offset, *key)
-    found = [Event(**{**dict(row), "payload": msgspec.json.decode(row["payload"])}) for row in rows]
-    return page_of(found, limit, _key_of)
+    return counted_page_of(rows, limit, _event, _key_of)
+
+
+def _event(row: dict[str, Any]) -> Event:
+    return Event(**{**row, "payload": msgspec.json.decode(row["payload"])})
 
 
 def _key_of(event: Event) -> EventPageKey:

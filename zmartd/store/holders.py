@@ -6,11 +6,12 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from zmartd.store.keyset import Page, page_of
+from zmartd.store.keyset import CountedPage, counted_page_of, with_total
 from zmartd.store.postgres.reader import Reads
 from zmartd.store.postgres.rls import ANONYMOUS, AUTHENTICATED, Caller
 
-_WHOLE_WALLETS = """
+_ORDER = "order by shares desc, outcome desc, tie desc"
+_COMPARED = """
 with held as (
     select user_wallet, true as outcome, shares_yes as shares from user_positions
      where market_id = $1 and shares_yes > 0
@@ -20,12 +21,16 @@ with held as (
     select user_wallet as wallet, outcome, shares, sum(shares) over (partition by outcome) as shares_of_all,
            hashtextextended(user_wallet, 0) as tie
       from held
+), chosen as (
+    select wallet, outcome, shares, shares_of_all, tie from compared where $2::boolean is null or outcome = $2
 )
-select wallet, outcome, shares, shares_of_all, tie from compared
- where ($2::boolean is null or outcome = $2)
-   and ($3::numeric is null or (shares, outcome, tie) < ($3, $4::boolean, $5::bigint))
- order by shares desc, outcome desc, tie desc limit $6
 """
+_PAGE = f"""
+select * from chosen
+ where $3::numeric is null or (shares, outcome, tie) < ($3, $4::boolean, $5::bigint)
+ {_ORDER} limit $6
+"""  # noqa: S608 - constants
+_WHOLE_WALLETS = _COMPARED + with_total("(select count(*) from chosen)", _PAGE, _ORDER)
 _HOLDERS = {
     ANONYMOUS: _WHOLE_WALLETS.replace("user_wallet as wallet", "zmartd.masked(user_wallet) as wallet"),
     AUTHENTICATED: _WHOLE_WALLETS,
@@ -65,14 +70,16 @@ async def of_market(
     outcome: bool | None,
     limit: int,
     after: HolderPageKey | None = None,
-) -> Page[Holder, HolderPageKey]:
+) -> CountedPage[Holder, HolderPageKey]:
     """A page of the holders of one outcome or of both, the largest first, with wallets as `caller` sees them.
+
+    All positions of the market are read for what they come to together; to count them costs no more.
 
     Takes a service reader: of other wallets' positions only the shares are public.
     """
     key = (None, None, None) if after is None else (after.shares, after.outcome, after.tie)
     rows = await connection.fetch(_HOLDERS[caller.role], market_id, outcome, *key, limit + 1)
-    return page_of([Holder(**dict(row)) for row in rows], limit, _key_of)
+    return counted_page_of(rows, limit, lambda row: Holder(**row), _key_of)
 
 
 def _key_of(holder: Holder) -> HolderPageKey:

@@ -15,8 +15,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
+from asyncpg import Record
 from msgspec import Meta, Struct
 
 Row = TypeVar("Row")
@@ -35,6 +36,47 @@ class Page(Struct, Generic[Row, Key], frozen=True):
 
     rows: tuple[Row, ...]
     next_key: Key | None
+
+
+class CountedPage(Struct, Generic[Row, Key], frozen=True):
+    """A page of a list, and how many rows the list had in the same snapshot."""
+
+    rows: tuple[Row, ...]
+    next_key: Key | None
+    total: int
+
+
+def with_total(total: str, page: str, order: str) -> str:
+    """SQL: the rows of the statement `page` in this order, each with `total`, from one snapshot.
+
+    Where there are none it gives one row, whose other columns are null; `counted_rows` leaves that out.
+    """
+    return f"""
+select page.*, counted.total
+  from (select {total} as total) as counted left join ({page}) as page on true
+ {order}
+"""  # noqa: S608 - constants, and the numbers of arguments
+
+
+def counted_rows(found: Sequence[Record]) -> tuple[list[dict[str, Any]], int | None]:
+    """The rows of a statement of `with_total`, without the total, and the total."""
+    rows = [dict(one) for one in found]
+    totals = [one.pop("total") for one in rows]
+    is_empty = all(value is None for value in rows[0].values())
+    return [] if is_empty else rows, totals[0]
+
+
+def counted_page_of(
+    found: Sequence[Record],
+    limit: int,
+    row_of: Callable[[dict[str, Any]], Row],
+    key_of: Callable[[Row], Key],
+) -> CountedPage[Row, Key]:
+    """The page that a statement of `with_total` has read, with one row more than `limit`."""
+    rows, total = counted_rows(found)
+    page = page_of([row_of(row) for row in rows], limit, key_of)
+    assert total is not None, "of a list that is counted"
+    return CountedPage(page.rows, page.next_key, total)
 
 
 def page_of(rows: Sequence[Row], limit: int, key_of: Callable[[Row], Key]) -> Page[Row, Key]:

@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal
 from asyncpg import Connection
 from msgspec import Meta, Struct
 
-from zmartd.store.keyset import BigInt, Page, page_of
+from zmartd.store.keyset import BigInt, CountedPage, counted_page_of, with_total
 from zmartd.store.postgres.reader import Reads
 from zmartd.store.postgres.rls import ANONYMOUS, AUTHENTICATED, Caller
 
@@ -28,9 +28,15 @@ select rank, wallet, profit, volume, trades from leaderboard
  where edition = $1 and period = $2 and ranking = $3 and rank > $4
  order by rank limit $5
 """
+_LAST_RANK = """
+(select coalesce(max(rank), 0) from leaderboard where edition = $1 and period = $2 and ranking = $3)
+"""
+"""The number of ranks, because none is left out or given twice."""
 _ENTRIES = {
-    ANONYMOUS: _WHOLE_WALLETS.replace("wallet,", "wallet_masked as wallet,"),
-    AUTHENTICATED: _WHOLE_WALLETS,
+    ANONYMOUS: with_total(
+        _LAST_RANK, _WHOLE_WALLETS.replace("wallet,", "wallet_masked as wallet,"), "order by rank"
+    ),
+    AUTHENTICATED: with_total(_LAST_RANK, _WHOLE_WALLETS, "order by rank"),
 }
 _ALLOW_TIME = f"set local statement_timeout = {int(REFRESH_SECONDS * 1_000)}"
 _OPEN_EDITION = "insert into leaderboard_editions (as_of, markets_version) values ($1, $2) returning id"
@@ -153,7 +159,7 @@ async def page(
     board: LeaderboardList,
     limit: int,
     after: LeaderboardPageKey | None = None,
-) -> Page[RankedWallet, LeaderboardPageKey]:
+) -> CountedPage[RankedWallet, LeaderboardPageKey]:
     """A page of a list of at most 1,000 ranks, from its beginning or after the key `after`.
 
     Takes a transaction or reader of `caller`.
@@ -170,7 +176,7 @@ async def page(
     def key_of(entry: RankedWallet) -> LeaderboardPageKey:
         return LeaderboardPageKey(board.edition_id, board.period, board.ranking, entry.rank)
 
-    return page_of([RankedWallet(**dict(row)) for row in rows], limit, key_of)
+    return counted_page_of(rows, limit, lambda row: RankedWallet(**row), key_of)
 
 
 async def publish(connection: Connection, now: datetime, stale_after: timedelta) -> Edition | None:

@@ -11,7 +11,7 @@ from msgspec import Struct
 from zmartd.market.ids import is_market_id
 from zmartd.market.lifecycle import MarketState
 from zmartd.store import markets
-from zmartd.store.keyset import from_micros, to_micros
+from zmartd.store.keyset import counted_rows, from_micros, to_micros, with_total
 from zmartd.store.markets import MarketRow
 from zmartd.store.postgres.reader import Reads
 
@@ -30,7 +30,6 @@ DIRECTIONS: Final[dict[Sort, Direction]] = {
 FEW: Final = 10
 """A search with fewer exact matches than this also finds near ones, and lists them after these."""
 
-_COUNT = "select count(*) from markets "
 _TYPED = "select zmartd.sought($1::text) as query, zmartd.folded($1::text) as folded"
 _SIMILAR = "select * from zmartd.similar_markets($1::text)"
 _HAS_WORDS = "search @@ {}::tsquery"
@@ -118,18 +117,25 @@ async def page(
     """
     typed = None if where.words is None else await _typed(connection, where.words)
     query = _Query(where, order, typed)
-    total = await connection.fetchval(_COUNT + query.where, *query.arguments)
+    rows, total = await _read(connection, query, after, limit, offset)
     if typed is not None and total < (FEW if order.sort == "relevance" else 1):
         near = [row[0] for row in await connection.fetch(_SIMILAR, where.words)]
-        query = _Query(where, order, typed, near)
-        total = await connection.fetchval(_COUNT + query.where, *query.arguments)
-    rows = await connection.fetch(query.page(after, limit, offset), *query.arguments)
+        rows, total = await _read(connection, _Query(where, order, typed, near), after, limit, offset)
     found = tuple(markets.from_row(row) for row in rows[:limit])
     next_key = None
     if found and len(rows) > limit:
         key = rows[limit - 1]["sort_key"]
         next_key = MarketPageKey(order, to_micros(key) if order.sort in _TIMES else int(key), found[-1].id)
     return MarketPage(found, total, next_key)
+
+
+async def _read(
+    connection: Reads, query: _Query, after: MarketPageKey | None, limit: int, offset: int
+) -> tuple[list[dict[str, Any]], int]:
+    """The rows of a page and one more, and how many markets match, of one snapshot."""
+    rows, total = counted_rows(await connection.fetch(query.page(after, limit, offset), *query.arguments))
+    assert total is not None, "of a list that is counted"
+    return rows, total
 
 
 class _Typed(Struct, frozen=True):
@@ -178,16 +184,16 @@ class _Query:
                 else _HAS_TEXT.format(self._argument(typed.folded))
             )
             conditions.append(f"({match} or id = any({self._argument(near)}::text[]))" if near else match)
-        self.where = "where " + " and ".join(conditions)
+        self._where = "where " + " and ".join(conditions)
 
     def page(self, after: MarketPageKey | None, limit: int, offset: int) -> str:
-        """The statement that reads a page and one market more.
+        """The statement that reads a page and one market more, each with how many match.
 
         The page is chosen first: what belongs to a market and is in other tables is looked up for its markets
         alone, and not for those that the offset skips.
         """
         direction = self._order.direction
-        where, sort_key = self.where, self._sort_key()
+        where, sort_key = self._where, self._sort_key()
         if after is not None:
             is_time = self._order.sort in _TIMES
             kind = "timestamptz" if is_time else "numeric"
@@ -200,13 +206,14 @@ class _Query:
         joined = "left join zmartd.last_day() as day on day.market_id = markets.id" if trending else ""
         limits = f"limit {self._argument(limit + 1)} offset {self._argument(offset)}"
         in_order = f"order by sort_key {direction}, id {direction}"
-        return f"""
+        total = f"(select count(*) from markets {self._where})"  # noqa: S608 - the same
+        page = f"""
             {markets.SELECTED}, sort_key
               from (select id as chosen_id, {sort_key} as sort_key from markets {joined} {where}
                     {in_order} {limits}) as chosen
               join markets on markets.id = chosen_id
-            {in_order}
         """  # noqa: S608 - constants, and the numbers of arguments
+        return with_total(total, page, in_order)
 
     def _sort_key(self) -> str:
         if self._order.sort != "relevance":

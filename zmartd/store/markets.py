@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from asyncpg import Connection, Record
 from msgspec import UNSET, Struct, UnsetType
@@ -264,7 +264,7 @@ async def set_settlement(
     return await get(connection, market_id) if changed else None
 
 
-def from_row(row: Record) -> MarketRow:
+def from_row(row: Mapping[str, Any] | Record) -> MarketRow:
     """The market in a row of SELECTED, which may have more columns."""
     fields = {name: row[name] for name in _READ_AS_THEY_ARE}
     slug, image_url = row["slug_and_image_url"] or (None, None)
@@ -284,7 +284,7 @@ def _position(row: Record | None) -> StreamPosition | None:
     return None if row is None else StreamPosition(row["epoch"], row["seq"])
 
 
-def _rules(row: Record) -> ProgramRules:
+def _rules(row: Mapping[str, Any] | Record) -> ProgramRules:
     """Events report only changes of the configuration, so what is missing has its initial value."""
     changed = {name: row[name] for name in ProgramRules.__struct_fields__ if row[name] is not None}
     return ProgramRules(**changed)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from asyncpg import Record
 from msgspec import Meta, Struct
 
-from zmartd.store.keyset import BigInt, Page, page_of
+from zmartd.store.keyset import BigInt, Page, counted_rows, page_of, with_total
 from zmartd.store.postgres.reader import Reads
 from zmartd.store.postgres.rls import ANONYMOUS, AUTHENTICATED, Caller
 
@@ -35,6 +35,18 @@ select id, market_id, trader, trade_type, outcome, shares, cost, amount, protoco
 offset skips."""
 _KEYS = "select slot, id from trades"
 _NEWEST_FIRST = "order by slot desc, id desc"
+_NOT_COUNTED = "null::bigint"
+_IN_MARKET = """
+(select case when bool_or(corrected_slot is not null) then null
+             else coalesce(sum(trades_count), 0) end::bigint
+   from markets where id = ${market})
+"""
+_OF_WALLET = """
+(select case when bool_or(market.corrected_slot is not null) then null
+             else coalesce(sum(held.trades_count), 0) end::bigint
+   from user_positions as held join markets as market on market.id = held.market_id
+  where {chosen})
+"""
 _PRICES = """
 select block_time, (price_after * 1000000000)::bigint as price_yes, slot,
        coalesce(index_in_block, -1) as in_block, id
@@ -43,6 +55,8 @@ select block_time, (price_after * 1000000000)::bigint as price_yes, slot,
 # Postgres underestimates how many rows match a row comparison, and would then sort all of them.
 _PRICES_BEFORE = " and slot <= $3 and (slot < $3 or (coalesce(index_in_block, -1), id) < ($4, $5))"
 _PRICES_NEWEST_FIRST = " order by slot desc, coalesce(index_in_block, -1) desc, id desc limit $2"
+_PRICES_OF_MARKET = _IN_MARKET.format(market=1) + " + 1"
+"""The prices after all trades, and the one with which the market began."""
 _STATISTICS = """
 select count(*) as trades, count(distinct user_wallet) as traders,
        coalesce(sum(cost) filter (where trade_type = 'buy'), 0) as buy_volume,
@@ -89,6 +103,18 @@ class TradeFilter(Struct, frozen=True):
     trade_type: Literal["buy", "sell"] | None = None
 
 
+class TradePage(Struct, frozen=True):
+    """A page of trades, and how many there are on all pages, of one snapshot.
+
+    Counters of the market and of the wallet's positions say how many. `total` is None where they do not: for
+    trades of everybody, of one outcome or of one type, and where trades of a market cannot be read.
+    """
+
+    rows: tuple[TradeRow, ...]
+    next_key: TradePageKey | None
+    total: int | None
+
+
 class TradePageKey(Struct, frozen=True, tag="trades/1"):
     """A page begins after this trade."""
 
@@ -110,6 +136,17 @@ class PricePageKey(Struct, frozen=True, tag="prices/1"):
     in_block: Annotated[int, Meta(ge=-1, le=2**31 - 1)]
     """The index of its transaction in the block; -1 while that is unknown."""
     id: BigInt
+
+
+class PricePage(Struct, frozen=True):
+    """A page of prices, and how many there are on all pages, the one with which the market began included.
+
+    Both are of one snapshot. `total` is None where trades of the market cannot be read.
+    """
+
+    rows: tuple[PricePoint, ...]
+    next_key: PricePageKey | None
+    total: int | None
 
 
 class TradeStatistics(Struct, frozen=True):
@@ -146,6 +183,46 @@ async def page(
     return page_of([_trade(row) for row in rows], limit, _key_of)
 
 
+async def counted_page(
+    connection: Reads,
+    caller: Caller,
+    where: TradeFilter,
+    limit: int,
+    *,
+    offset: int = 0,
+    after: TradePageKey | None = None,
+) -> TradePage:
+    """A page as `page` reads it, with the number of trades on all pages.
+
+    Takes a transaction or reader of `caller`; for the trades of another wallet a service reader, because its
+    positions are private.
+    """
+    chosen, arguments = _chosen(where, after, None, [limit + 1, offset])
+    page_query = _PAGE.format(wallet=_WALLET[caller.role], where=chosen, order=_NEWEST_FIRST)
+    total, arguments = _total(where, arguments)
+    found = await connection.fetch(with_total(total, page_query, _NEWEST_FIRST), *arguments)
+    rows, all_of_them = counted_rows(found)
+    shown = page_of([TradeRow(**row) for row in rows], limit, _key_of)
+    return TradePage(shown.rows, shown.next_key, all_of_them)
+
+
+def _total(where: TradeFilter, arguments: list[Any]) -> tuple[str, list[Any]]:
+    """The SQL of the number of these trades, from counters, and `arguments` with those that it adds."""
+    is_everybody_s = where.market_id is None and where.wallet is None
+    if is_everybody_s or where.outcome is not None or where.trade_type is not None:
+        return _NOT_COUNTED, arguments
+    arguments = list(arguments)
+    if where.wallet is None:
+        arguments.append(where.market_id)
+        return _IN_MARKET.format(market=len(arguments)), arguments
+    conditions = []
+    for column, value in (("held.user_wallet", where.wallet), ("held.market_id", where.market_id)):
+        if value is not None:
+            arguments.append(value)
+            conditions.append(f"{column} = ${len(arguments)}")
+    return _OF_WALLET.format(chosen=" and ".join(conditions)), arguments
+
+
 async def end_of_page(
     connection: Reads, where: TradeFilter, limit: int, after: TradePageKey | None = None
 ) -> TradePageKey | None:
@@ -179,18 +256,19 @@ def _chosen(
 
 async def price_history(
     connection: Reads, market_id: str, limit: int, before: PricePageKey | None = None
-) -> Page[PricePoint, PricePageKey]:
+) -> PricePage:
     """A page of the prices after a market's trades, the newest first.
 
     A full page always has a next key: the price with which the market began follows the last trade.
     """
     key = () if before is None else (before.slot, before.in_block, before.id)
-    query = _PRICES + (_PRICES_BEFORE if key else "") + _PRICES_NEWEST_FIRST
-    rows = await connection.fetch(query, market_id, limit, *key)
+    page_query = _PRICES + (_PRICES_BEFORE if key else "") + _PRICES_NEWEST_FIRST
+    query = with_total(_PRICES_OF_MARKET, page_query, "order by slot desc, in_block desc, id desc")
+    rows, total = counted_rows(await connection.fetch(query, market_id, limit, *key))
     points = tuple(PricePoint(row["block_time"], row["price_yes"]) for row in rows)
     if not rows or len(rows) < limit:
-        return Page(points, None)
-    return Page(points, PricePageKey(rows[-1]["slot"], rows[-1]["in_block"], rows[-1]["id"]))
+        return PricePage(points, None, total)
+    return PricePage(points, PricePageKey(rows[-1]["slot"], rows[-1]["in_block"], rows[-1]["id"]), total)
 
 
 async def statistics(connection: Reads, market_id: str) -> TradeStatistics:

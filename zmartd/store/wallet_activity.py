@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-import asyncpg
 from msgspec import Struct
 
 from zmartd.market.ids import is_market_id
 from zmartd.market.lifecycle import VoteKind
-from zmartd.store.keyset import Page, from_micros, page_of, to_micros
+from zmartd.store.keyset import CountedPage, counted_page_of, from_micros, to_micros, with_total
 from zmartd.store.postgres.reader import Reads
 from zmartd.store.votes import Vote
 
@@ -39,17 +39,23 @@ select count(*) from user_positions as held join markets as market on market.id 
    and case when market.final_outcome then held.shares_yes else held.shares_no end > 0
    and market.final_outcome is not null
 """
+# A wallet has at most one vote of each kind in a market, and all are sorted anyway.
 _VOTES = """
-select market_id, kind, vote, voted_at, source, tx_signature from (
+with cast_votes as (
     select 'proposal' as kind, market_id, vote, voted_at, source, tx_signature
       from proposal_votes where user_wallet = $1 and 'proposal' = any($2::text[])
     union all
     select 'dispute', market_id, vote, voted_at, source, tx_signature
       from dispute_votes where user_wallet = $1 and 'dispute' = any($2::text[])
-) as cast_votes
- where $3::timestamptz is null or (voted_at, market_id, kind) < ($3, $4, $5)
- order by voted_at desc, market_id desc, kind desc limit $6
+)
 """
+_NEWEST_FIRST = "order by voted_at desc, market_id desc, kind desc"
+_PAGE = f"""
+select market_id, kind, vote, voted_at, source, tx_signature from cast_votes
+ where $3::timestamptz is null or (voted_at, market_id, kind) < ($3, $4, $5)
+ {_NEWEST_FIRST} limit $6
+"""  # noqa: S608 - constants
+_COUNTED_VOTES = _VOTES + with_total("(select count(*) from cast_votes)", _PAGE, _NEWEST_FIRST)
 
 
 class ActivityCounts(Struct, frozen=True):
@@ -126,14 +132,14 @@ async def record(connection: Reads, wallet: str) -> WalletRecord:
 
 async def votes(
     connection: Reads, wallet: str, kinds: Sequence[VoteKind], limit: int, after: VotePageKey | None = None
-) -> Page[OwnVote, VotePageKey]:
+) -> CountedPage[OwnVote, VotePageKey]:
     """A page of a wallet's votes of these kinds, the newest first. Takes a transaction or reader of it."""
     key = (None, None, None) if after is None else (from_micros(after.micros), after.market_id, after.kind)
-    rows = await connection.fetch(_VOTES, wallet, list(kinds), *key, limit + 1)
-    return page_of([_own_vote(row) for row in rows], limit, _key_of)
+    rows = await connection.fetch(_COUNTED_VOTES, wallet, list(kinds), *key, limit + 1)
+    return counted_page_of(rows, limit, _own_vote, _key_of)
 
 
-def _own_vote(row: asyncpg.Record) -> OwnVote:
+def _own_vote(row: dict[str, Any]) -> OwnVote:
     vote = Vote(row["vote"], row["voted_at"], row["source"], row["tx_signature"])
     return OwnVote(row["market_id"], VoteKind(row["kind"]), vote)
 

@@ -66,6 +66,7 @@ async def list_comments(call: Call[CommentsQuery]) -> CommentList:
     return CommentList(
         discussions=tuple(comment_body(comment) for comment in page.rows),
         count=len(page.rows),
+        total=page.total,
         market_id=market.id,
         next_cursor=encode_cursor(page.next_key),
     )

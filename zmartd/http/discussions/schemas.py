@@ -146,6 +146,8 @@ class CommentList(Struct, frozen=True, kw_only=True):
     discussions: tuple[CommentBody, ...]
     """The comments of this page."""
     count: PageLength
+    total: int
+    """The number of comments that are shown, on all pages."""
     market_id: MarketKey
     next_cursor: NextPage
 

@@ -79,7 +79,11 @@ class ActivityBody(Struct, frozen=True, kw_only=True):
 
 
 class ActivityList(Struct, frozen=True, kw_only=True):
-    """Entries of the feed, newest first; `count` is the length of this page."""
+    """Entries of the feed, newest first; `count` is the length of this page.
+
+    There is no total: the entries would have to be counted. `GET /api/stats` has the numbers of all trades
+    and markets.
+    """
 
     activities: tuple[ActivityBody, ...]
     """The entries of this page."""

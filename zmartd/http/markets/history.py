@@ -71,6 +71,13 @@ class MarketPriceHistory(Struct, frozen=True):
     """The prices of this page."""
     count: int
     """The length of this page."""
+    total: Annotated[
+        int | None,
+        Meta(
+            description="the number of prices on all pages: one after each trade, and the initial ones;"
+            " null where trades of the market could not be read"
+        ),
+    ]
     next_cursor: str | None
     """The cursor of the page with older prices; null where this page has the initial prices."""
 
@@ -111,6 +118,8 @@ class EventList(Struct, frozen=True):
     events: tuple[EventBody, ...]
     """The events of this page."""
     count: PageLength
+    total: int
+    """The number of events on all pages."""
     next_cursor: NextPage
 
 
@@ -123,7 +132,7 @@ async def get_price_history(call: Call[PriceHistoryQuery]) -> MarketPriceHistory
     points = [_past_price(iso_time(point.at), point.price_yes) for point in reversed(page.rows)]
     if len(points) < query.limit:
         points.insert(0, _past_price(iso_time(market.created_at), SCALE // 2))
-    return MarketPriceHistory(market.id, tuple(points), len(points), encode_cursor(page.next_key))
+    return MarketPriceHistory(market.id, tuple(points), len(points), page.total, encode_cursor(page.next_key))
 
 
 async def list_events(call: Call[EventsQuery]) -> EventList:
@@ -145,7 +154,7 @@ async def list_events(call: Call[EventsQuery]) -> EventList:
         )
         for event in page.rows
     )
-    return EventList(market.id, bodies, len(bodies), encode_cursor(page.next_key))
+    return EventList(market.id, bodies, len(bodies), page.total, encode_cursor(page.next_key))
 
 
 def _past_price(timestamp: str, price_yes: int) -> PastPrice:

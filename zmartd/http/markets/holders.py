@@ -45,6 +45,8 @@ class HolderList(Struct, frozen=True, kw_only=True):
     holders: tuple[HolderBody, ...]
     """The holdings of this page. A wallet that holds both outcomes is in the list twice."""
     count: PageLength
+    total: int
+    """The number of holdings of the requested outcomes, on all pages."""
     next_cursor: NextPage
 
 
@@ -64,6 +66,7 @@ async def list_holders(call: Call[HoldersQuery]) -> HolderList:
         market_id=market.id,
         holders=tuple(_body(one) for one in page.rows),
         count=len(page.rows),
+        total=page.total,
         next_cursor=encode_cursor(page.next_key),
     )
 

@@ -30,6 +30,7 @@ from zmartd.http.markets.schemas import OutcomeFilter
 from zmartd.http.trading.schemas import TradeBody, trade_body
 from zmartd.store import trades
 from zmartd.store.markets import MarketNotFound
+from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.reader import Reads
 from zmartd.store.postgres.rls import Caller
 from zmartd.store.trades import TradeFilter, TradePageKey
@@ -57,16 +58,24 @@ class TradePage(Struct, frozen=True):
     """A page of trades, and the cursor of the next page."""
 
     trades: tuple[TradeBody, ...]
+    total: int | None
     next_cursor: str | None
 
 
-async def read_trades(connection: Reads, caller: Caller, where: TradeFilter, query: TradesQuery) -> TradePage:
-    """The page that `query` requests. `connection` acts for `caller`. Raises InvalidRequest."""
+async def read_trades(
+    database: Database, caller: Caller, where: TradeFilter, query: TradesQuery
+) -> TradePage:
+    """The page that `query` requests, as `caller` may see it. Raises InvalidRequest."""
     after = start_key(query, TradePageKey)
-    page = await trades.page(
-        connection, caller, where, query.page_length, offset=query.offset or 0, after=after
+    # How many trades a wallet has made is in its positions, which are private.
+    is_private = where.wallet not in (None, caller.wallet)
+    async with database.service_reader() if is_private else database.reader(caller) as connection:
+        page = await trades.counted_page(
+            connection, caller, where, query.page_length, offset=query.offset or 0, after=after
+        )
+    return TradePage(
+        tuple(trade_body(trade) for trade in page.rows), page.total, encode_cursor(page.next_key)
     )
-    return TradePage(tuple(trade_body(trade) for trade in page.rows), encode_cursor(page.next_key))
 
 
 FindTrades = Callable[[Call[Any], Reads], Awaitable[TradeFilter]]
@@ -115,6 +124,10 @@ class TradeList(Struct, frozen=True):
     trades: tuple[TradeBody, ...]
     """The trades of this page."""
     count: PageLength
+    total: Annotated[
+        int | None,
+        Meta(description="the number of trades on all pages; null where some of them could not be read"),
+    ]
     market_id: MarketKey
     next_cursor: NextPage
 
@@ -141,6 +154,14 @@ class FilteredTrades(Struct, frozen=True, kw_only=True):
     trades: tuple[TradeBody, ...]
     """The trades of this page."""
     count: PageLength
+    total: Annotated[
+        int | None,
+        Meta(
+            description="the number of trades on all pages, where there is a counter of it: for trades of a"
+            " market, of a wallet, or of both. Null for the trades of everybody (`GET /api/stats` has their"
+            " number), with `outcome` or `trade_type`, and where some of the trades could not be read"
+        ),
+    ]
     offset: int
     """The number of trades before this page, as requested."""
     limit: int
@@ -153,9 +174,9 @@ async def list_market_trades(call: Call[TradesQuery]) -> TradeList:
     caller = call.caller
     async with call.app[keys.DATABASE].reader(caller) as connection:
         where = await _of_market(call, connection)
-        page = await read_trades(connection, caller, where, call.input)
+    page = await read_trades(call.app[keys.DATABASE], caller, where, call.input)
     assert where.market_id is not None, "the path names it"
-    return TradeList(page.trades, len(page.trades), where.market_id, page.next_cursor)
+    return TradeList(page.trades, len(page.trades), page.total, where.market_id, page.next_cursor)
 
 
 async def list_all_trades(call: Call[AllTradesQuery]) -> FilteredTrades:
@@ -171,10 +192,12 @@ async def list_own_trades(call: Call[FilteredTradesQuery]) -> FilteredTrades:
 async def _list(call: Call[Any], find: FindTrades) -> FilteredTrades:
     caller, query = call.caller, call.input
     async with call.app[keys.DATABASE].reader(caller) as connection:
-        page = await read_trades(connection, caller, await find(call, connection), query)
+        where = await find(call, connection)
+    page = await read_trades(call.app[keys.DATABASE], caller, where, query)
     return FilteredTrades(
         trades=page.trades,
         count=len(page.trades),
+        total=page.total,
         offset=query.offset or 0,
         limit=query.page_length,
         next_cursor=page.next_cursor,

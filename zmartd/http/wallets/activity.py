@@ -62,6 +62,10 @@ class WalletTrades(Struct, frozen=True, kw_only=True):
     trades: tuple[TradeBody, ...]
     """The trades of this page."""
     count: PageLength
+    total: Annotated[
+        int | None,
+        Meta(description="the number of trades on all pages; null where some of them could not be read"),
+    ]
     next_cursor: NextPage
 
 
@@ -95,16 +99,14 @@ async def list_votes(call: Call[OwnVotesQuery]) -> OwnVotes:
     query = call.input
     wallet = call.wallet
     after = decode_cursor(query.cursor, VotePageKey)
-    async with call.app[keys.DATABASE].caller(call.caller) as connection:
+    async with call.app[keys.DATABASE].reader(call.caller) as connection:
         page = await wallet_activity.votes(connection, wallet, _KINDS[query.vote_type], query.limit, after)
-        counts = await wallet_activity.counts(connection, wallet)
-    of_kind = {VoteKind.PROPOSAL: counts.proposal_votes, VoteKind.DISPUTE: counts.dispute_votes}
     return OwnVotes(
         wallet=wallet,
         proposal_votes=_votes(wallet, VoteKind.PROPOSAL, page.rows),
         dispute_votes=_votes(wallet, VoteKind.DISPUTE, page.rows),
         count=len(page.rows),
-        total=sum(of_kind[kind] for kind in _KINDS[query.vote_type]),
+        total=page.total,
         next_cursor=encode_cursor(page.next_key),
     )
 
@@ -112,13 +114,13 @@ async def list_votes(call: Call[OwnVotesQuery]) -> OwnVotes:
 async def list_wallet_trades(call: Call[TradesQuery]) -> WalletTrades:
     """The trades of any wallet, for callers who have signed in. Anonymous callers see trades only with
     shortened wallets. Without a limit there are 50 trades."""
-    caller = call.caller
-    async with call.app[keys.DATABASE].reader(caller) as connection:
-        page = await read_trades(connection, caller, await _of_wallet(call, connection), call.input)
+    where = TradeFilter(wallet=call.path["wallet"])
+    page = await read_trades(call.app[keys.DATABASE], call.caller, where, call.input)
     return WalletTrades(
         wallet=call.path["wallet"],
         trades=page.trades,
         count=len(page.trades),
+        total=page.total,
         next_cursor=page.next_cursor,
     )
 

@@ -20,7 +20,7 @@ from zmartd.http.kit.pagination import (
 )
 from zmartd.market.iso_time import iso_time
 from zmartd.store import leaderboard
-from zmartd.store.keyset import Page
+from zmartd.store.keyset import CountedPage
 from zmartd.store.leaderboard import LeaderboardList, LeaderboardPageKey, Period, RankedWallet, Ranking
 
 
@@ -60,6 +60,8 @@ class LeaderboardBody(Struct, frozen=True, kw_only=True):
     entries: tuple[LeaderboardEntry, ...]
     """The entries of this page, by rank."""
     count: PageLength
+    total: int
+    """The number of ranks on all pages."""
     as_of: Annotated[
         Time | None,
         Meta(description="the chain's time at which the period ends; null before the first edition"),
@@ -74,7 +76,7 @@ async def get_leaderboard(call: Call[LeaderboardQuery]) -> LeaderboardBody:
     if after is not None and (after.period, after.ranking) != (query.period, query.by):
         raise invalid_cursor()
     caller = call.caller
-    found: Page[RankedWallet, LeaderboardPageKey] = Page((), None)
+    found: CountedPage[RankedWallet, LeaderboardPageKey] = CountedPage((), None, 0)
     async with call.app[keys.DATABASE].reader(caller) as connection:
         edition = await leaderboard.edition(connection, None if after is None else after.edition_id)
         if edition is not None:
@@ -85,6 +87,7 @@ async def get_leaderboard(call: Call[LeaderboardQuery]) -> LeaderboardBody:
         by=query.by,
         entries=tuple(_entry(one) for one in found.rows),
         count=len(found.rows),
+        total=found.total,
         as_of=None if edition is None else iso_time(edition.as_of),
         next_cursor=encode_cursor(found.next_key),
     )

@@ -44,6 +44,14 @@ def arrays(kind: inspect.Type, seen: tuple[type, ...] = ()) -> Iterator[inspect.
             yield from arrays(field.type, (*seen, kind.cls))
 
 
+UNCOUNTED = {
+    "/api/markets/activity": "trades of everybody; GET /api/stats has their number",
+    "/api/markets/{id}/discussions": "a bare array for earlier clients",
+    "/api/positions/{wallet}": "the same",
+    "/api/users/{wallet}/positions": "the same",
+}
+"""Lists with pages and without a total."""
+
 LISTS = [
     operation
     for operation in OPERATIONS
@@ -58,6 +66,16 @@ def test_every_list_that_can_grow_has_pages_and_a_limit() -> None:
         return set() if operation.query is None else set(operation.query.__struct_fields__)
 
     assert {one.path for one in LISTS if not {"cursor", "limit"} <= fields(one)} == set(BOUNDED)
+
+
+def test_every_list_with_pages_has_their_total_and_those_that_have_none_say_so() -> None:
+    def names(operation: Operation[Any]) -> set[str]:
+        return set(getattr(operation.responses[200], "__struct_fields__", ()))
+
+    paged = [one for one in LISTS if one.query is not None and "cursor" in one.query.__struct_fields__]
+    assert {one.path for one in paged if "total" not in names(one)} == set(UNCOUNTED)
+    (feed,) = [one for one in paged if one.path == "/api/markets/activity"]
+    assert "GET /api/stats" in (feed.responses[200].__doc__ or "")
 
 
 def test_every_list_says_what_its_limit_may_be() -> None:

@@ -46,7 +46,15 @@ async def test_before_the_first_edition_the_list_is_empty(api: Api) -> None:
     answer = await api.anybody.get("/api/leaderboard")
     assert (answer.status, answer.body) == (
         200,
-        {"period": "all", "by": "profit", "entries": [], "count": 0, "as_of": None, "next_cursor": None},
+        {
+            "period": "all",
+            "by": "profit",
+            "entries": [],
+            "count": 0,
+            "total": 0,
+            "as_of": None,
+            "next_cursor": None,
+        },
     )
 
 

@@ -276,6 +276,7 @@ async def test_trades_are_listed_newest_first_as_the_program_emitted_them(api: A
             }
         ],
         "count": 1,
+        "total": 1,
         "market_id": market_id,
         "next_cursor": None,
     }

@@ -65,6 +65,7 @@ async def test_holders_are_listed_the_largest_first_of_one_outcome_or_of_both(ap
             },
         ],
         "count": 3,
+        "total": 3,
         "next_cursor": None,
     }
     of_yes = (await api.anybody.get(path, outcome="true")).body["holders"]
