@@ -122,7 +122,8 @@ def node_refused(message: str) -> ProgramFailure:
 
 _UNKNOWN = "The chain refused the transaction"
 _MISSING = {
-    "position": "This wallet has never held shares in this market; buy some first",
+    "position": "This wallet has never held shares in this market, so it has nothing to sell or to claim;"
+    " check the market and the wallet",
     "market": "There is no such market on the chain yet; have its creator send what creates it",
     "global_config": "The program is not set up on this cluster; tell the operator",
 }

@@ -292,9 +292,12 @@ def pong(slot: int | None, now: datetime) -> Frame:
     return Frame(type="pong", timestamp=at, data=PongData(slot=slot, time=at))
 
 
-def error(failure: ZmartdError, now: datetime) -> Frame:
-    """Tells a client what is wrong with its message, and about which key and market that is."""
-    about = AboutMessage()
+def error(failure: ZmartdError, now: datetime, key: str | UnsetType = UNSET) -> Frame:
+    """Tells a client what is wrong with its message, and about which key and market that is.
+
+    `key`: of an error that does not say itself which it is about.
+    """
+    about = AboutMessage(field=key)
     if isinstance(failure, DetailedError) and isinstance(failure.details, AboutMessage):
         about = failure.details
     data = ErrorData(error=failure.message, code=failure.code, field=about.field)

@@ -110,7 +110,8 @@ def test_anchor_s_own_errors_are_explained(code: int, name: str) -> None:
 def test_an_anchor_error_names_the_account_that_caused_it() -> None:
     log = "Program log: AnchorError caused by account: position. Error Code: AccountNotInitialized."
     assert custom(3012, log, failed(OURS)).message == (
-        "This wallet has never held shares in this market; buy some first."
+        "This wallet has never held shares in this market, so it has nothing to sell or to claim;"
+        " check the market and the wallet."
     )
     other = log.replace("position", "vote_record")
     assert custom(3012, other, failed(OURS)) == custom(3012, failed(OURS))

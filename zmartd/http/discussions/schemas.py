@@ -80,7 +80,7 @@ class NewComment(Struct, frozen=True, kw_only=True):
 class NewMarketComment(NewComment, frozen=True, kw_only=True):
     """A comment on the market `market_id`."""
 
-    market_id: Annotated[MarketRef, Meta(description="a market's id or address")]
+    market_id: Annotated[MarketRef, Meta(description="a market's id, 64 hexadecimal digits, or address")]
 
 
 class CommentsQuery(Struct, frozen=True, kw_only=True):

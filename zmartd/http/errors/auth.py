@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from zmartd.errors import DetailedError, RetryDetails, ZmartdError
+from zmartd.realtime.frame_data import AboutMessage
 
 
 class Unauthorized(ZmartdError):
@@ -49,10 +50,14 @@ class BadToken(Unauthorized):
     code = "auth_bad_token"
 
 
-class SessionRequired(Unauthorized):
+class SessionRequired(DetailedError[AboutMessage], Unauthorized):
     """This needs a session, because a signed header can be replayed: sign in with POST /api/auth/login."""
 
     code = "auth_session_required"
+
+    def __init__(self, field: str, message: str | None = None) -> None:
+        """`field`: the key, the parameter or the header that needs one."""
+        super().__init__(AboutMessage(field=field), message)
 
 
 class TooManyAttempts(DetailedError[RetryDetails]):

@@ -54,7 +54,9 @@ class UnknownAction(DetailedError[AboutMessage]):
 
 
 class MarketIdRequired(DetailedError[AboutMessage]):
-    """market_id required: send a market's id, its address, or "*" for all markets."""
+    """market_id required: send a market's id, its address, or "*" for all markets; or send channel or
+    channels.
+    """
 
     code = "market_id_required"
 

@@ -43,13 +43,13 @@ class Identity(Struct, frozen=True):
     session: Session | None = None
     refused: Unauthorized | SessionsUnavailable | None = None
 
-    def require_wallet(self) -> str:
+    def require_wallet(self, reason: str | None = None) -> str:
         """The caller's wallet, proved by any credential: not enough for what moves money.
 
-        Raises AuthMissing, or `refused`.
+        Raises AuthMissing, which says `reason` where that is given, or `refused`.
         """
         if self.caller.wallet is None:
-            raise self.refused or AuthMissing()
+            raise self.refused or AuthMissing(reason)
         return self.caller.wallet
 
     def require_session(self) -> Session:
@@ -59,7 +59,7 @@ class Identity(Struct, frozen=True):
         """
         self.require_wallet()
         if self.session is None:
-            raise SessionRequired
+            raise SessionRequired("Authorization")
         return self.session
 
 

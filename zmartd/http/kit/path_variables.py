@@ -41,7 +41,7 @@ def _no_market() -> ZmartdError:
     )
 
 
-MARKET = PathVariable(MarketRef, "a market's id or address", _no_market)
+MARKET = PathVariable(MarketRef, "a market's id, 64 hexadecimal digits, or address", _no_market)
 
 PATH_VARIABLES: Final[Mapping[str, PathVariable]] = {
     "id": MARKET,

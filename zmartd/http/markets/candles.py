@@ -43,8 +43,12 @@ class ChartTime(DateTime):
 
 class CandlesQuery(Struct, frozen=True, kw_only=True, rename={"from_": "from"}):
     interval: Annotated[Interval, Meta(description="1m, 5m, 1h, 4h or 1d")] = "1h"
-    from_: Annotated[ChartTime | None, Meta(description="a time with its offset from UTC, RFC 3339")] = None
-    to: Annotated[ChartTime | None, Meta(description="a time with its offset from UTC, RFC 3339")] = None
+    from_: Annotated[
+        ChartTime | None, Meta(description="a time with its offset from UTC, as in 2030-01-01T12:00:00Z")
+    ] = None
+    to: Annotated[
+        ChartTime | None, Meta(description="a time with its offset from UTC, as in 2030-01-01T12:00:00Z")
+    ] = None
     outcome: Annotated[OutcomeFilter | None, Meta(description="true for YES, or false for NO")] = None
     """Whose prices; those of YES unless it is given."""
 

@@ -78,7 +78,9 @@ class CreateMarketRequest(Struct, frozen=True, kw_only=True):
     tags: Annotated[
         tuple[Tag, ...], Meta(max_length=10, description="at most 10 texts of 1 to 30 characters")
     ] = ()
-    end_date: Annotated[DateTime, Meta(description="a time with its offset from UTC, RFC 3339")]
+    end_date: Annotated[
+        DateTime, Meta(description="a time with its offset from UTC, as in 2030-01-01T12:00:00Z")
+    ]
     initial_liquidity: Annotated[
         Liquidity,
         Meta(description="a whole number of lamports from 100000000 (0.1 SOL) to 100000000000 (100 SOL)"),

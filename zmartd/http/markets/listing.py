@@ -84,7 +84,7 @@ class MarketsQuery(Struct, frozen=True, kw_only=True):
         ),
     ] = None
     category: Annotated[Category | None, Meta(description=f"one of {', '.join(Category.ALL)}")] = None
-    creator: Annotated[Wallet | None, Meta(description="a wallet's address")] = None
+    creator: Annotated[Wallet | None, Meta(description="a wallet's address, base58 of 32 bytes")] = None
     tag: Annotated[TagText | None, Meta(description="a text of 1 to 30 characters")] = None
     sort: Annotated[
         Sort | None,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from aiohttp import hdrs, web
+from msgspec.structs import replace
 
 from zmartd.http.errors.auth import Unauthorized
 from zmartd.http.errors.requests import InvalidRequest, Problem
@@ -19,13 +20,14 @@ from zmartd.http.ws.subscriptions import name_of
 from zmartd.realtime.client import Client
 from zmartd.realtime.close_codes import CloseCode
 from zmartd.realtime.hub import Hub
-from zmartd.realtime.subscription_errors import TooManySubscriptions, UnknownMarket
+from zmartd.realtime.subscription_errors import ForeignStream, TooManySubscriptions, UnknownMarket
 from zmartd.store.markets import MarketNotFound, MarketReference
 from zmartd.store.streams import StreamPosition
 
 MEDIA_TYPE: Final = "text/event-stream"
 LAST_EVENT_ID: Final = "Last-Event-ID"
 MAX_CHANNELS: Final = 50
+_SIGN_IN: Final = "send the token of a session, as a header or as token"
 _HEADERS = {
     hdrs.CONTENT_TYPE: f"{MEDIA_TYPE}; charset=utf-8",
     hdrs.CACHE_CONTROL: "no-store",
@@ -88,6 +90,10 @@ class EventStreams:
                 self._services.monitor.add(signed_in, session)
             for name, position in zip(names, known, strict=True):
                 await self._services.hub.subscribe(client, name, since=position)
+        except ForeignStream as error:
+            stream.end()
+            error.details = replace(error.details, field="channels")
+            raise
         except UnknownMarket as error:
             stream.end()
             raise MarketNotFound(MarketReference(given=error.details.market_id)) from error
@@ -117,7 +123,7 @@ def names_of(channels: Sequence[str], session: Session | None) -> list[str]:
     wallet = None if session is None else session.wallet
     names: list[str] = []
     for channel in channels:
-        name = name_of(channel, wallet, "channels")
+        name = name_of(channel, wallet, "channels", _SIGN_IN)
         if name in names:
             raise _invalid(f'must not name "{channel}" twice')
         names.append(name)

@@ -30,7 +30,7 @@ from zmartd.store.trades import TradeRow
 
 AveragePrice = Annotated[float, Meta(description="net / shares, in SOL per share; 0 without shares")]
 OutcomeParameter = Annotated[bool, Meta(description="true for YES or false for NO")]
-MarketParameter = Annotated[MarketRef, Meta(description="a market's id or address")]
+MarketParameter = Annotated[MarketRef, Meta(description="a market's id, 64 hexadecimal digits, or address")]
 
 
 class ShareUnits(U64):

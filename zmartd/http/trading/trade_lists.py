@@ -135,7 +135,9 @@ class TradeList(Struct, frozen=True):
 class FilteredTradesQuery(TradesQuery, frozen=True, kw_only=True):
     ALIASES: ClassVar[Mapping[str, str]] = earlier_names.OF_A_TRADE_FILTER
 
-    market_id: Annotated[MarketRef | None, Meta(description="a market's id or address")] = None
+    market_id: Annotated[
+        MarketRef | None, Meta(description="a market's id, 64 hexadecimal digits, or address")
+    ] = None
     outcome: Annotated[OutcomeFilter | None, Meta(description="true for YES or false for NO")] = None
     trade_type: Annotated[Literal["buy", "sell"] | None, Meta(description="buy or sell")] = None
 
@@ -145,7 +147,7 @@ class AllTradesQuery(FilteredTradesQuery, frozen=True, kw_only=True):
 
     ALIASES: ClassVar[Mapping[str, str]] = earlier_names.OF_A_TRADE_FILTER | earlier_names.OF_A_TRADER
 
-    wallet: Annotated[Wallet | None, Meta(description="a wallet's address")] = None
+    wallet: Annotated[Wallet | None, Meta(description="a wallet's address, base58 of 32 bytes")] = None
 
 
 class FilteredTrades(Struct, frozen=True, kw_only=True):
@@ -211,7 +213,10 @@ async def _of_market(call: Call[TradesQuery], connection: Reads) -> TradeFilter:
 async def _of_anyone(call: Call[AllTradesQuery], connection: Reads) -> TradeFilter:
     wallet = call.input.wallet
     if wallet is not None:
-        call.identity.require_wallet()
+        call.identity.require_wallet(
+            "Anonymous callers see wallets shortened. Sign in first with POST /api/auth/login, or leave"
+            " wallet out."
+        )
     return await _filter(call.input, wallet, connection)
 
 

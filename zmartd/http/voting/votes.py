@@ -73,7 +73,7 @@ class VoteChoice(Field, int):
 class VoteRequest(Struct, frozen=True, kw_only=True):
     ALIASES: ClassVar[Mapping[str, str]] = earlier_names.OF_A_VOTE
 
-    market_id: Annotated[MarketRef, Meta(description="a market's id or address")]
+    market_id: Annotated[MarketRef, Meta(description="a market's id, 64 hexadecimal digits, or address")]
     vote: Annotated[VoteChoice, Meta(description="true or false, or one of " + ", ".join(_CHOICES))]
 
 

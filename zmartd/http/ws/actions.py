@@ -92,7 +92,8 @@ def read(members: Members) -> ClientMessage:
     """
     action = next((value for name, value in members if name == "action"), None)
     if not isinstance(action, str):
-        raise InvalidMessage
+        rule = f"Invalid message format: action is required: one of {', '.join(ACTIONS)}."
+        raise InvalidMessage(rule, field="action")
     known = ACTIONS.get(action)
     if known is None:
         raise UnknownAction(action, ACTIONS, nearest(action, ACTIONS))

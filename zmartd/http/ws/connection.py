@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Final
 
 from msgspec import UNSET, Struct, UnsetType
+from msgspec.structs import replace
 
 from zmartd.clock import Clock
 from zmartd.errors import ZmartdError
@@ -32,7 +34,7 @@ from zmartd.http.ws.messages import (
 )
 from zmartd.http.ws.session_monitor import SessionMonitor
 from zmartd.http.ws.socket import WebSocket
-from zmartd.http.ws.subscriptions import ChannelNames, filter_of, position_of
+from zmartd.http.ws.subscriptions import ChannelNames, filter_of, key_of, position_of
 from zmartd.log import get_logger
 from zmartd.metrics import Counter
 from zmartd.realtime import frames
@@ -40,6 +42,7 @@ from zmartd.realtime.client import Client
 from zmartd.realtime.close_codes import CloseCode
 from zmartd.realtime.frames import Frame
 from zmartd.realtime.hub import Hub
+from zmartd.realtime.subscription_errors import ForeignStream, TooManySubscriptions, UnknownMarket
 
 MAX_WAITING: Final = 8
 """Messages that wait to be acted on. Then no more are read until they have been."""
@@ -188,6 +191,8 @@ class WebSocketConnection:
                     self._send(await self._sign_in(token), message_id)
                 case PingMessage():
                     self._send(frames.pong(await self._services.newest_slot(), self._now()), message_id)
+        except Unauthorized as error:
+            self._send_error(error, message_id, key="token")
         except ZmartdError as error:
             self._send_error(error, message_id)
 
@@ -206,23 +211,39 @@ class WebSocketConnection:
 
     async def _subscribe(self, message: SubscribeMessage, message_id: MessageId | UnsetType) -> None:
         chosen = filter_of(message, signed_in=self._client.wallet is not None)
+        hub, names = self._services.hub, ChannelNames(self._client)
         if message.channels is None:
-            since, name = position_of(message.since), ChannelNames(self._client).of(message)
-            await self._services.hub.subscribe(self._client, name, message_id, since, chosen)
+            since, name = position_of(message.since), names.of(message)
+            with _naming_the_key(message, [name]):
+                await hub.subscribe(self._client, name, message_id, since, chosen)
             return
-        labels = ChannelNames(self._client).of_all(message)
+        labels = names.of_all(message)
         positions = {
             name: position_of(wanted.since) if isinstance(wanted, WantedChannel) else None
             for name, wanted in zip(labels, message.channels, strict=True)
         }
-        await self._services.hub.subscribe_to_many(self._client, positions, labels, message_id, chosen)
+        with _naming_the_key(message, [*labels]):
+            await hub.subscribe_to_many(self._client, positions, labels, message_id, chosen)
 
-    def _send_error(self, error: ZmartdError, message_id: MessageId | UnsetType = UNSET) -> None:
+    def _send_error(
+        self, error: ZmartdError, message_id: MessageId | UnsetType = UNSET, key: str | UnsetType = UNSET
+    ) -> None:
+        """`key`: what it is about, where the error does not say that itself."""
         _refused.labels(error.code).inc()
-        self._send(frames.error(error, self._now()), message_id)
+        self._send(frames.error(error, self._now(), key), message_id)
 
     def _send(self, frame: Frame, message_id: MessageId | UnsetType = UNSET) -> None:
         self._client.send(frames.answer(frame, message_id))
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._services.clock.time(), UTC)
+
+
+@contextmanager
+def _naming_the_key(message: SubscribeMessage, names: Sequence[str]) -> Iterator[None]:
+    """Has what the hub refuses of a message, by its `names` of the channels, say where the message has it."""
+    try:
+        yield
+    except (ForeignStream, TooManySubscriptions, UnknownMarket) as error:
+        error.details = replace(error.details, field=key_of(message, names, error.details))
+        raise

@@ -90,7 +90,7 @@ class SubscribeMessage(ChannelMessage, frozen=True, kw_only=True):
     ] = None
     wallet: Annotated[
         Annotated[str, Meta(pattern="^[1-9A-HJ-NP-Za-km-z]{32,44}$")] | None,
-        Meta(description="a wallet's address"),
+        Meta(description="a wallet's address, base58 of 32 bytes"),
     ] = None
 
 

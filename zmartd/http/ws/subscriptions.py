@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from zmartd.http.errors.auth import SessionRequired
@@ -18,12 +19,14 @@ from zmartd.http.ws.messages import (
 from zmartd.market.ids import is_market_id
 from zmartd.realtime.client import Client
 from zmartd.realtime.filters import Filter
+from zmartd.realtime.frame_data import AboutMessage
 from zmartd.realtime.hub import EVERY_MARKET
 from zmartd.realtime.messages import market_of, wallet_of, wallet_stream
 from zmartd.store.streams import StreamPosition
 
 OWN_CHANNEL: Final = "user"
 """The stream of the session's wallet."""
+_SIGN_IN: Final = "sign in with action auth first"
 _CHANNELS: Final = ("market:", "user:", OWN_CHANNEL, EVERY_MARKET)
 
 
@@ -47,7 +50,7 @@ class ChannelNames:
             return _market_name(message.market_id)
         if message.market_id is not None:
             raise InvalidMessage("Send market_id or channel, not both.", field="channel")
-        return name_of(message.channel, self._client.wallet, "channel")
+        return name_of(message.channel, self._client.wallet, "channel", _SIGN_IN)
 
     def of_all(self, message: SubscribeMessage | UnsubscribeMessage) -> dict[str, str]:
         """The channels of a message about several, by their names and in order. Raises what `of` raises."""
@@ -60,17 +63,18 @@ class ChannelNames:
         for place, wanted in enumerate(message.channels or ()):
             channel = wanted.channel if isinstance(wanted, WantedChannel) else wanted
             field = f"channels[{place}]"
-            name = name_of(channel, self._client.wallet, field)
+            name = name_of(channel, self._client.wallet, field, _SIGN_IN)
             if name in labels:
                 raise InvalidMessage(f"{field} is a channel that is in the list already.", field=field)
             labels[name] = channel
         return labels
 
 
-def name_of(channel: str, wallet: str | None, field: str) -> str:
+def name_of(channel: str, wallet: str | None, field: str, sign_in: str) -> str:
     """The hub's name of a channel, for a client that is signed in as `wallet`.
 
-    `field`: where the channel is named. Raises UnknownChannel, SessionRequired.
+    `field`: where the channel is named. `sign_in`: how a client signs in. Raises UnknownChannel,
+    SessionRequired.
     """
     if channel == EVERY_MARKET:
         return EVERY_MARKET
@@ -82,12 +86,21 @@ def name_of(channel: str, wallet: str | None, field: str) -> str:
     if channel != OWN_CHANNEL:
         raise UnknownChannel(channel, field, nearest(channel.partition(":")[0], _CHANNELS))
     if wallet is None:
-        raise SessionRequired
+        rule = f'"{OWN_CHANNEL}" is the stream of the wallet that has signed in: {sign_in}.'
+        raise SessionRequired(field, rule)
     return wallet_stream(wallet)
 
 
 def position_of(since: Since | None) -> StreamPosition | None:
     return None if since is None else StreamPosition(since.epoch, since.seq)
+
+
+def key_of(message: SubscribeMessage, names: Sequence[str], about: AboutMessage) -> str:
+    """Where a message names what an error is `about`, one of the hub's `names` of its channels."""
+    if message.channels is None:
+        return "market_id" if message.channel is None else "channel"
+    wrong = about.market_id or about.channel
+    return f"channels[{names.index(wrong)}]" if wrong in names else "channels"
 
 
 def filter_of(message: SubscribeMessage, *, signed_in: bool) -> Filter | None:
@@ -102,7 +115,8 @@ def filter_of(message: SubscribeMessage, *, signed_in: bool) -> Filter | None:
             field = f"kinds[{place}]"
             raise InvalidMessage(f"{field} is not the type of a frame; {hint}", field=field)
     if message.wallet is not None and not signed_in:
-        raise SessionRequired
+        rule = "wallet is for clients who have signed in, because others see wallets shortened"
+        raise SessionRequired("wallet", f"{rule}: {_SIGN_IN}, or leave wallet out.")
     chosen = Filter(
         kinds=None if message.kinds is None else frozenset(message.kinds),
         category=message.category,

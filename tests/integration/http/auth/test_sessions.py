@@ -325,7 +325,9 @@ async def test_the_earlier_frontends_header_identifies_but_moves_no_money(
     client = await aiohttp_client(application(redis, legacy=True))
     headers = legacy_header(clock)
     assert await code(client, headers) is None
-    assert await code(client, headers, "/money") == "auth_session_required"
+    refused = await (await client.post("/money", headers=headers)).json()
+    assert (refused["code"], refused["details"]) == ("auth_session_required", {"field": "Authorization"})
+    assert "sign in with POST /api/auth/login" in refused["message"]
     clock.now += 3_601
     assert await code(client, headers) == "auth_expired"
     assert (await client.get("/public", headers=headers)).status == 200

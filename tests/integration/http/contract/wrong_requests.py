@@ -86,7 +86,7 @@ LINES: tuple[Wrong, ...] = (
     invalid("GET /api/markets?page=0", "page", "a whole number from 1 to 10000"),
     invalid("GET /api/markets?state=OPEN", "state", "PROPOSED, APPROVED, ACTIVE"),
     invalid("GET /api/markets?category=weather", "category", "one of crypto, politics"),
-    invalid("GET /api/markets?creator=me", "creator", "a wallet's address"),
+    invalid("GET /api/markets?creator=me", "creator", "a wallet's address, base58 of 32 bytes"),
     invalid("GET /api/markets?cursor=%00", "cursor", "a next_cursor of this list"),
     invalid("GET /api/markets?q=a%00b", "q", "U+0000, character 2 of the text"),
     invalid("GET /api/markets?sort=best", "sort", "newest, volume, ending_soon"),
@@ -99,6 +99,15 @@ LINES: tuple[Wrong, ...] = (
     invalid("GET /api/trades?trade_type=swap", "trade_type", "buy or sell"),
     invalid("GET /api/auth/nonce?domain=evil.example", "domain", 'not "evil.example"'),
     invalid("GET /api/auth/nonce?wallet=0x12", "wallet", "the base58 address"),
+    refused("anybody", "GET /api/trades?wallet={alice}", 401, "auth_missing", "or leave wallet out"),
+    refused(
+        "anybody",
+        "GET /api/stream?channels=user",
+        401,
+        "auth_session_required",
+        "a session",
+        field="channels",
+    ),
     refused("anybody", "GET /api/market", 404, "route_not_found", "lists all paths"),
     refused("anybody", "GET /api/markets/rain", 404, "market_not_found", "64 hexadecimal digits"),
     refused("anybody", "GET /api/markets/{unknown}", 404, "market_not_found", "GET /api/markets lists"),
@@ -192,14 +201,14 @@ LINES: tuple[Wrong, ...] = (
         "its creator has to sign and send",
         {"market_id": "{pending}", "vote": True},
     ),
-    invalid("POST /api/votes/proposal", "market_id", "", {"market_id": "7", "vote": True}),
+    invalid("POST /api/votes/proposal", "market_id", "64 hexadecimal", {"market_id": "7", "vote": True}),
     invalid("POST /api/markets/{active}/activate", "now", "which takes none", {"now": 1}),
     invalid("POST /api/markets", "question", "10 to 200 characters", {"question": "Rain?"}),
     invalid("POST /api/markets", "question", "U+0007, character 9", {"question": "Will it \u0007 rain?"}),
     invalid("POST /api/markets", "question", "on one line", {"question": "Will it\nrain?"}),
     invalid("POST /api/markets", "question", "nothing in it can be", {"question": "\u200b" * 10}),
     invalid("POST /api/markets", "category", "one of crypto", {"category": "weather"}),
-    invalid("POST /api/markets", "end_date", "offset", {"end_date": "2030-01-01T00:00:00"}),
+    invalid("POST /api/markets", "end_date", "as in 2030-01-01T", {"end_date": "2030-01-01T00:00:00"}),
     invalid("POST /api/markets", "initial_liquidity", "a whole number", {"initial_liquidity": 0.5}),
     invalid("POST /api/markets", "initial_liquidity", "lamports", {"initial_liquidity": "1 SOL"}),
     invalid("POST /api/markets", "liquidity", "did you mean initial_liq", {"liquidity": 1000000000}),
@@ -275,14 +284,14 @@ LINES: tuple[Wrong, ...] = (
         "POST /api/markets/{proposed}/claim",
         422,
         "account_not_initialized",
-        "never held shares in this market; buy some first",
+        "so it has nothing to sell or to claim; check the market",
     ),
     message("hello", "invalid_message", None, "send one JSON object"),
     message("[]", "invalid_message", None, "Invalid message format"),
-    message({"market_id": "*"}, "invalid_message", None, "with an `action`"),
+    message({"market_id": "*"}, "invalid_message", "action", "action is required: one of subscribe, unsub"),
     message({"action": "dance"}, "unknown_action", "action", "subscribe, unsubscribe, auth"),
     message({"action": "subscibe"}, "unknown_action", "action", "did you mean subscribe?"),
-    message({"action": "subscribe"}, "market_id_required", "market_id", "for all markets"),
+    message({"action": "subscribe"}, "market_id_required", "market_id", "or send channel or channels"),
     message({"action": "subscribe", "market": "*"}, "invalid_message", "market", "did you mean market_id?"),
     message(
         {"action": "subscribe", "market_id": "*", "channel": "trades"},
@@ -308,7 +317,21 @@ LINES: tuple[Wrong, ...] = (
     ),
     message({"action": "subscribe", "market_id": 5}, "invalid_message", "market_id", "address"),
     message({"action": "auth"}, "token_required", "token", "POST /api/auth/login"),
-    message({"action": "auth", "token": "x.y.z"}, "auth_bad_token", None, "sign in again"),
+    message({"action": "auth", "token": "x.y.z"}, "auth_bad_token", "token", "sign in again"),
+    message({"action": "subscribe", "channel": "user"}, "auth_session_required", "channel", "sign in with"),
+    message(
+        {"action": "subscribe", "channel": "*", "wallet": "{alice}"},
+        "auth_session_required",
+        "wallet",
+        "or leave wallet out",
+    ),
+    message(
+        {"action": "subscribe", "channels": ["*", "user:{alice}"]},
+        "foreign_stream",
+        "channels[1]",
+        "sign in as it first",
+        who="bob",
+    ),
     message({"action": "ping", "at": 5}, "invalid_message", "at", "which takes action, id"),
     message({"action": "ping", "id": []}, "invalid_message", "id", "64 characters"),
 )
@@ -393,7 +416,8 @@ async def _sent(caller: Caller, wrong: Wrong) -> ClientResponse:
 async def _of_response(response: ClientResponse) -> Told:
     body = await response.json()
     details = body.get("details", ())
-    fields = tuple(one["field"] for one in details) if isinstance(details, list) else ()
+    problems = details if isinstance(details, list) else [details or {}]
+    fields = tuple(one["field"] for one in problems if "field" in one)
     return Told(response.status, body["code"], fields, body["message"])
 
 

@@ -215,7 +215,7 @@ async def test_a_bad_filter_is_refused_with_all_that_is_wrong(api: Api) -> None:
                 "must be one of crypto, politics, sports, technology, finance, science, entertainment, other"
             ),
         },
-        {"field": "creator", "message": "must be a wallet's address"},
+        {"field": "creator", "message": "must be a wallet's address, base58 of 32 bytes"},
         {"field": "limit", "message": "must be a whole number from 0 to 100"},
         {"field": "offset", "message": "must be a whole number from 0 to 1000000"},
     ]

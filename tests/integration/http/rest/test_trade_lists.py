@@ -92,6 +92,9 @@ async def test_only_signed_in_callers_can_filter_by_wallet(traded: Api) -> None:
     for path, query in ((OWN, {}), (ALL, {"wallet": str(ALICE.pubkey())})):
         answer = await traded.anybody.get(path, **query)
         assert (answer.status, answer.body["code"]) == (401, "auth_missing")
+        assert "Sign in first" in answer.body["message"]
+        assert "POST /api/auth/login" in answer.body["message"]
+        assert ("wallet" in answer.body["message"]) is ("wallet" in query)
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,10 @@ async def test_a_malformed_vote_is_refused_before_a_wallet_is_required(api: Api)
         malformed = await api.anybody.post(f"/api/votes/{kind}", {"vote": "maybe"})
         assert malformed.status == 400
         assert malformed.body["details"] == [
-            {"field": "market_id", "message": "is required: a market's id or address"},
+            {
+                "field": "market_id",
+                "message": "is required: a market's id, 64 hexadecimal digits, or address",
+            },
             {
                 "field": "vote",
                 "message": (

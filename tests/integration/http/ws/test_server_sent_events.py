@@ -107,7 +107,7 @@ async def test_a_first_connection_goes_on_after_the_position_of_an_answer(daemon
         (f"markt:{MARKET}", {}, 400, 'did you mean "market:"?'),
         ("", {}, 400, "channels"),
         (f"{BOTH},market:{MARKET}", {}, 400, "twice"),
-        ("user", {}, 401, "session"),
+        ("user", {}, 401, "send the token of a session, as a header or as token"),
         (f"user:{TRADER}", {}, 403, "for that wallet alone"),
         (BOTH, {"since": "0123456789abcdef:1"}, 400, "since must be the id of an event of the same channels"),
         (BOTH, {"sinse": "x"}, 400, "since"),
@@ -120,6 +120,14 @@ async def test_what_is_wrong_is_named(
     response = await daemon.client.get("/api/stream", params={"channels": channels, **query})
     assert (response.status, response.content_type) == (status, "application/json")
     assert named in (await response.json())["message"]
+
+
+@pytest.mark.parametrize("channels", ["user", f"user:{TRADER}", f"markt:{MARKET}"])
+async def test_a_channel_that_a_client_may_not_have_is_named_by_its_parameter(
+    daemon: Daemon, channels: str
+) -> None:
+    response = await daemon.client.get("/api/stream", params={"channels": channels})
+    assert (await response.json())["details"]["field"] == "channels"
 
 
 async def test_a_client_that_is_gone_leaves_nothing_behind(start: StartDaemon) -> None:

@@ -189,6 +189,52 @@ async def test_a_bad_message_is_answered_and_the_connection_stays(
     assert (state["type"], state["data"]["subscriptions"]) == ("market_state", [MARKET])
 
 
+WITH_NOWHERE = '{"action":"subscribe","channels":["*","market:nowhere"]}'
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "field", "says"),
+    [
+        (
+            f'{{"action":"subscribe","channel":"*","wallet":"{TRADER}"}}',
+            "auth_session_required",
+            "wallet",
+            "wallet is for clients who have signed in",
+        ),
+        (
+            '{"action":"subscribe","channel":"user"}',
+            "auth_session_required",
+            "channel",
+            '"user" is the stream of the wallet that has signed in',
+        ),
+        (
+            '{"action":"unsubscribe","channels":["*","user"]}',
+            "auth_session_required",
+            "channels[1]",
+            "sign in with action auth first",
+        ),
+        (f'{{"action":"subscribe","channel":"user:{TRADER}"}}', "foreign_stream", "channel", "sign in as it"),
+        (
+            f'{{"action":"subscribe","channels":["*","user:{TRADER}"]}}',
+            "foreign_stream",
+            "channels[1]",
+            "sign in as it",
+        ),
+        ('{"action":"subscribe","market_id":"nowhere"}', "market_not_found", "market_id", "GET /api/markets"),
+        ('{"action":"subscribe","channel":"market:nowhere"}', "market_not_found", "channel", "GET /api/"),
+        (WITH_NOWHERE, "market_not_found", "channels[1]", 'no market "nowhere"'),
+    ],
+)
+async def test_what_a_subscription_may_not_have_is_named_by_its_key(
+    daemon: Daemon, text: str, code: str, field: str, says: str
+) -> None:
+    socket = await connect(daemon)
+    await socket.send_str(text)
+    answer = (await frame(socket))["data"]
+    assert (answer["code"], answer["field"]) == (code, field)
+    assert says in answer["error"]
+
+
 async def test_bytes_are_no_message(daemon: Daemon) -> None:
     socket = await connect(daemon)
     await socket.send_bytes(b'{"action":"subscribe","market_id":"*"}')
