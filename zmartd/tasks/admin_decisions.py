@@ -34,14 +34,13 @@ class AdminDetails(Struct, frozen=True):
 
 
 class NotTheAdmin(DetailedError[AdminDetails]):
-    """Only the program's admin decides about markets; sign in with its wallet."""
+    """Only the program's admin decides about markets, or cancels them; sign in with its wallet."""
 
     code = "not_the_admin"
 
-    def __init__(self, admin: str) -> None:
+    def __init__(self, admin: str, may: str = "decides about markets") -> None:
         super().__init__(
-            AdminDetails(admin),
-            f"Only the program's admin, {admin}, decides about markets; sign in with that wallet.",
+            AdminDetails(admin), f"Only the program's admin, {admin}, {may}; sign in with that wallet."
         )
 
 
@@ -107,11 +106,14 @@ class AdminDecisions:
         self._announcements = announcements
         self._trusted = trusted
 
-    async def require_admin(self, wallet: str) -> None:
-        """Raises NotTheAdmin unless `wallet` is the admin in the program's configuration."""
+    async def require_admin(self, wallet: str, may: str = "decides about markets") -> None:
+        """Raises NotTheAdmin unless `wallet` is the admin in the program's configuration.
+
+        `may`: what the admin may do.
+        """
         admin = str((await self._config()).admin)
         if admin != wallet:
-            raise NotTheAdmin(admin)
+            raise NotTheAdmin(admin, may)
 
     async def pending(self, reference: str, decision: Decision) -> PendingDecision:
         """The market with this id or address, as `decide` would find it. Raises what `decide` raises."""

@@ -142,17 +142,19 @@ class PendingDetails(Struct, frozen=True):
 
 
 class NotTheCreator(DetailedError[CreatorDetails]):
-    """Only the creator of this market, or a trusted resolver, may propose its outcome; sign in as one."""
+    """Only the creator of this market, or whom the message names beside it, may do this; sign in as one."""
 
     code = "not_the_creator"
 
-    def __init__(self, market_id: str, creator: str | None) -> None:
+    def __init__(
+        self,
+        market_id: str,
+        creator: str | None,
+        may: str = "or a trusted resolver may propose its outcome; sign in as one of them",
+    ) -> None:
+        """`may`: what the creator may do, after whoever else may."""
         name = "" if creator is None else f", {creator},"
-        super().__init__(
-            CreatorDetails(market_id, creator),
-            f"Only the creator of this market{name} or a trusted resolver may propose its outcome; "
-            "sign in as one of them.",
-        )
+        super().__init__(CreatorDetails(market_id, creator), f"Only the creator of this market{name} {may}.")
 
 
 class TooEarly(DetailedError[EndDetails]):

@@ -39,19 +39,18 @@ from zmartd.store import evidence, markets
 from zmartd.store.evidence import NotTheDisputer
 from zmartd.store.markets import MarketNotFound, MarketRow
 from zmartd.store.postgres.rls import ACT_AS_SERVICE
+from zmartd.tasks.admin_decisions import NotTheAdmin
 from zmartd.transactions import unsigned
 from zmartd.transactions.live_market import read_live_market
 from zmartd.transactions.unsigned import UnsignedTransaction
 
 log = get_logger(__name__)
 
-_ADMIN = "the admin (see GET /api/protocol)"
-_ENTITLED: Final = {
-    Action.ACTIVATE: f"the creator of this market, {{creator}}, or {_ADMIN} may activate it",
-    Action.CANCEL: f"{_ADMIN} may cancel a market",
-    Action.WITHDRAW: "the creator of this market, {creator}, may withdraw its liquidity",
+_CREATOR_MAY: Final = {
+    Action.ACTIVATE: "or the program's admin may activate it; sign in as one of them",
+    Action.WITHDRAW: "may withdraw its liquidity; sign in with that wallet",
 }
-"""Who may do what the program calls Unauthorized from others."""
+"""What the program calls Unauthorized from others."""
 _OWED = "What the market still holds is owed to its holders and its resolver, or is its account's rent."
 _WITHDRAWN = f"The liquidity of this market is already withdrawn. {_OWED}"
 _NOTHING_TO_WITHDRAW = f"There is nothing to withdraw from this market. {_OWED}"
@@ -173,7 +172,7 @@ async def hand_in_dispute_evidence(call: Call[DisputeEvidenceRequest]) -> Handed
     """For the wallet that disputed the outcome. What it hands in later replaces what it handed in before."""
     body, market = call.input, await _market(call)
     if body.evidence is None and not body.sources:
-        raise InvalidRequest(Problem("evidence", "or sources has to be given"))
+        raise InvalidRequest(Problem("evidence", "or sources is required"))
     texts = EvidenceTexts(
         market_id=market.id,
         wallet=call.session.wallet,
@@ -239,7 +238,7 @@ def _resolution_evidence(
     """The content id and, unless it is kept elsewhere, the document. Raises InvalidRequest."""
     is_written = body.evidence is not None or bool(body.sources)
     if is_written == (body.evidence_cid is not None):
-        rule = "or sources, or else evidence_cid, has to be given, and not both"
+        rule = "or sources is required, or else evidence_cid, and not both"
         raise InvalidRequest(Problem("evidence", rule))
     if body.evidence_cid is not None:
         return body.evidence_cid, None
@@ -318,12 +317,18 @@ async def _action(
         try:
             unsigned = await call.app[keys.TRANSACTION_BUILDER].build(wallet, instruction)
         except ProgramRefused as error:
-            if error.failure.name != "Unauthorized" or action not in _ENTITLED:
-                raise
-            who = _ENTITLED[action].format(creator=market.creator_wallet)
-            message = f"Only {who}; sign in with that wallet."
-            raise ProgramRefused(replace(error.failure, message=message)) from error
+            if error.failure.name == "Unauthorized":
+                await _explain_who_may(call, market, action)
+            raise
     return ActionBody(**msgspec.structs.asdict(unsigned), market_id=market.id)
+
+
+async def _explain_who_may(call: Call[Any], market: MarketRow, action: Action) -> None:
+    """Raises NotTheCreator or NotTheAdmin where only these may take the action."""
+    if action is Action.CANCEL:
+        await call.app[keys.ADMIN_DECISIONS].require_admin(call.session.wallet, "may cancel a market")
+    elif action in _CREATOR_MAY:
+        raise NotTheCreator(market.id, market.creator_wallet, _CREATOR_MAY[action])
 
 
 OPERATIONS: tuple[Operation[Any], ...] = (
@@ -335,7 +340,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="Open an approved market for trading",
         tag="markets",
         responses={200: ActionBody},
-        errors=(MarketNotFound, MarketPending, WrongState, *unsigned.ERRORS),
+        errors=(MarketNotFound, MarketPending, NotTheCreator, WrongState, *unsigned.ERRORS),
         access=Access.SESSION,
     ),
     Operation(
@@ -391,7 +396,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="Withdraw the creator's liquidity",
         tag="markets",
         responses={200: ActionBody},
-        errors=(MarketNotFound, MarketPending, WrongState, *unsigned.ERRORS),
+        errors=(MarketNotFound, MarketPending, NotTheCreator, WrongState, *unsigned.ERRORS),
         access=Access.SESSION,
     ),
     Operation(
@@ -402,7 +407,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="Cancel a market",
         tag="markets",
         responses={200: ActionBody},
-        errors=(MarketNotFound, MarketPending, WrongState, *unsigned.ERRORS),
+        errors=(MarketNotFound, MarketPending, NotTheAdmin, WrongState, *unsigned.ERRORS),
         access=Access.SESSION,
     ),
 )
