@@ -164,7 +164,8 @@ def why_not(action: Action, market: Situation, rules: Rules) -> str:
         return f"{is_now}; {_by_time(action, market, steps)}."
     if not any(_comes_to(market.state, state) for state in expected):
         return f"{is_now}; {name} are open only while it is {states}, and it cannot be any more."
-    earliest = [one.opens_at for one in steps if one.leads_to in expected and one.opens_at is not None]
+    opening = [one.opens_at for one in steps if one.leads_to in expected and one.opens_at is not None]
+    earliest = [seconds for seconds in opening if seconds > market.now]
     not_before = f", not before {_told(min(earliest))}" if earliest else ""
     return f"{is_now}; {name} open once it is {states}{not_before}."
 

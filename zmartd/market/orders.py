@@ -122,9 +122,10 @@ def require_shares(held: int, outcome: bool, shares: int) -> None:
     """Raises MarketMathError InsufficientShares where a wallet that holds `held` wants to sell more."""
     if shares > held:
         name = "YES" if outcome else "NO"
+        instead = "sell at most that many" if held > 0 else "it has none to sell"
         raise MarketMathError(
             "InsufficientShares",
-            f"This wallet holds {held} share units of {name} in this market and cannot sell {shares}.",
+            f"This wallet holds {held} share units of {name} in this market, not {shares}: {instead}.",
             TradeTerms(shares=str(shares), shares_held=str(held)),
         )
 

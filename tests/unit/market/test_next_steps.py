@@ -326,6 +326,11 @@ def test_a_market_whose_times_are_not_indexed_names_none() -> None:
             "claims open once it is FINALIZED.",
         ),
         (
+            Action.DISPUTE,
+            situation(ACTIVE, now=AT + 3_600),
+            "disputes open once it is RESOLVING.",
+        ),
+        (
             Action.TRADE,
             situation(MarketState.FINALIZED),
             "trades are open only while it is ACTIVE, and it cannot be any more.",

@@ -125,6 +125,8 @@ def decode_members(raw: bytes | str) -> list[tuple[str, Any]]:
 
     Raises InvalidJson.
     """
+    if not raw:
+        raise InvalidJson("The body is empty; send one JSON object.")
     try:
         values = _DECODER.decode(raw)
         names = _NAMES.decode(raw if isinstance(raw, str) else raw.decode())

@@ -97,7 +97,9 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="A document by its IPFS content id: a market's texts, or evidence",
         tag="markets",
         access=Access.PUBLIC,
-        variables={"cid": PathVariable(ContentId, "an IPFS content id of version 0")},
+        variables={
+            "cid": PathVariable(ContentId, "an IPFS content id of version 0: Qm and 44 base58 characters")
+        },
         responses={200: dict[str, Any], 304: None},
         errors=(DocumentNotFound,),
     ),

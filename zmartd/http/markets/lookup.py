@@ -98,7 +98,9 @@ async def get_market_by_slug(call: Call[None]) -> MarketDetail24h:
     async with call.app[keys.DATABASE].reader(call.caller) as connection:
         market_id = await metadata.find_by_slug(connection, slug)
         if market_id is None:
-            raise MarketNotFound(MarketReference(slug=slug), "No market has this slug.")
+            raise MarketNotFound(
+                MarketReference(slug=slug), "No market has this slug; GET /api/markets?q=WORDS searches."
+            )
         found = await find_market(connection, market_id)
     return await _detail(call, found)
 

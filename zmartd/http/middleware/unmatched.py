@@ -41,4 +41,6 @@ async def _refuse(request: web.Request) -> web.StreamResponse:
             methods |= (await resource.resolve(request))[1]
     if methods:
         raise MethodNotAllowed(methods)
+    if request.path.endswith("/"):
+        raise RouteNotFound("There is no such path; write it without the slash at its end.")
     raise RouteNotFound

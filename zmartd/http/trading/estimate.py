@@ -40,10 +40,12 @@ class EstimateQuery(Struct, frozen=True, kw_only=True):
     market_id: MarketParameter
     trade_type: Annotated[Literal["buy", "sell"], Meta(description="buy or sell")] = "buy"
     outcome: Annotated[OutcomeFilter, Meta(description="true for YES or false for NO")]
-    target_cost: Annotated[U64 | None, Meta(description="a whole number of lamports")] = None
+    target_cost: Annotated[
+        U64 | None, Meta(description="a whole number of lamports, 0 to 18446744073709551615")
+    ] = None
     shares: Annotated[
         ShareUnits | None,
-        Meta(description="a whole number of share units (1000000000 = one share), 1 or more"),
+        Meta(description="a whole number of share units (1000000000 = one share), 1 to 18446744073709551615"),
     ] = None
     slippage_bps: SlippageParameter = DEFAULT_SLIPPAGE_BPS
 

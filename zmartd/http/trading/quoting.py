@@ -18,7 +18,7 @@ def require_consistent(order: Purchase) -> None:
     """Raises InvalidRequest where parts of an order contradict each other; names each."""
     problems = []
     if (order.target_cost is None) == (order.shares is None):
-        problems.append(Problem("target_cost", "or else shares has to be given, and not both"))
+        problems.append(Problem("target_cost", "or shares is required, one of the two and not both"))
     elif order.max_cost is not None and order.target_cost is not None:
         problems.append(
             Problem("max_cost", "goes with shares, not with target_cost, which is the most that is paid")

@@ -62,11 +62,12 @@ class BuyRequest(Struct, frozen=True, kw_only=True):
     market_id: MarketParameter
     outcome: OutcomeParameter
     target_cost: Annotated[
-        U64 | None, Meta(description="a whole number of lamports, as a number or a decimal string")
+        U64 | None,
+        Meta(description="a whole number of lamports, 0 to 18446744073709551615, a number or decimal string"),
     ] = None
     shares: Annotated[
         ShareUnits | None,
-        Meta(description="a whole number of share units (1000000000 = one share), 1 or more"),
+        Meta(description="a whole number of share units (1000000000 = one share), 1 to 18446744073709551615"),
     ] = None
     slippage_bps: SlippageParameter = DEFAULT_SLIPPAGE_BPS
     min_shares: Annotated[
@@ -91,7 +92,8 @@ class SellRequest(Struct, frozen=True, kw_only=True):
     market_id: MarketParameter
     outcome: OutcomeParameter
     shares: Annotated[
-        ShareUnits, Meta(description="a whole number of share units (1000000000 = one share), 1 or more")
+        ShareUnits,
+        Meta(description="a whole number of share units (1000000000 = one share), 1 to 18446744073709551615"),
     ]
     slippage_bps: SlippageParameter = DEFAULT_SLIPPAGE_BPS
     min_proceeds: Annotated[

@@ -201,7 +201,7 @@ async def test_a_wallet_that_cannot_pay_is_told_what_it_has_what_it_needs_and_wh
 
 
 async def test_a_purchase_names_either_a_cost_or_shares(stage: Stage) -> None:
-    one_of_two = ("target_cost", "or else shares has to be given, and not both")
+    one_of_two = ("target_cost", "or shares is required, one of the two and not both")
     for amounts, problem in (
         ({}, one_of_two),
         ({"target_cost": SOL, "shares": SOL}, one_of_two),
