@@ -7,13 +7,13 @@ are used in the same way, and /metrics shows them in the same form. A gauge is p
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
 from time import perf_counter
 
 from prometheus_client import REGISTRY
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector, CollectorRegistry
 from prometheus_client.utils import floatToGoString
 
@@ -123,4 +123,22 @@ class Histogram(Collector):
         family = HistogramMetricFamily(self._name, self._documentation, labels=self._labels)
         for values, histogram in list(self._values.items()):
             histogram.add_to(family, values)
+        yield family
+
+
+class Sizes(Collector):
+    """How many there are of several things, by a label's value. They are counted when they are collected."""
+
+    def __init__(
+        self, name: str, documentation: str, label: str, registry: CollectorRegistry = REGISTRY
+    ) -> None:
+        self._name, self._documentation, self._label = name, documentation, label
+        self.count: Callable[[], Mapping[str, int]] = dict
+        """Counts. Any thread may call it."""
+        registry.register(self)
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        family = GaugeMetricFamily(self._name, self._documentation, labels=[self._label])
+        for value, size in self.count().items():
+            family.add_metric([value], size)
         yield family

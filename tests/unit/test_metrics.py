@@ -3,7 +3,7 @@ from __future__ import annotations
 import prometheus_client
 from prometheus_client import CollectorRegistry, generate_latest
 
-from zmartd.metrics import Counter, Histogram
+from zmartd.metrics import Counter, Histogram, Sizes
 
 
 def exposed(registry: CollectorRegistry) -> list[str]:
@@ -34,3 +34,13 @@ def test_histograms_are_exposed_as_those_of_the_client_library() -> None:
             durations.labels("GET", "200").observe(seconds)
         durations.labels("POST", "201").observe(0.1)
     assert exposed(ours) == exposed(theirs)
+
+
+def test_sizes_are_counted_when_they_are_shown() -> None:
+    registry, clients = CollectorRegistry(), list[str]()
+    sizes = Sizes("entries", "Entries", "table", registry)
+    assert not any(line.startswith("entries{") for line in exposed(registry))
+    sizes.count = lambda: {"clients": len(clients), "sessions": 2}
+    clients.append("a client")
+    assert 'entries{table="clients"} 1.0' in exposed(registry)
+    assert 'entries{table="sessions"} 2.0' in exposed(registry)

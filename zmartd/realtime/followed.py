@@ -182,6 +182,11 @@ class FollowedStreams:
             self._take(stream, its_messages)
 
     @property
+    def count(self) -> int:
+        """How many streams are followed."""
+        return len(self._streams)
+
+    @property
     def epoch(self) -> str | None:
         """The epoch that the last look saw."""
         return self._epoch

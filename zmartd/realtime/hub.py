@@ -92,6 +92,20 @@ class Hub:
     def told(self) -> Look | None:
         return self._streams.told
 
+    def entries(self) -> dict[str, int]:
+        """How many entries each of its tables has. Any thread may ask.
+
+        Without clients none has any but `streams`: those are followed on for clients that come back.
+        """
+        return {
+            "clients": len(self._clients),
+            "subscriptions": self._members.count(),
+            "waiting": sum(len(clients) for clients in list(self._waiting.values())),
+            "paused": sum(len(names) for names in list(self._paused.values())),
+            "behind": self._outbox.behind,
+            "streams": self._streams.count,
+        }
+
     def sent(self) -> Iterator[tuple[str, int, Iterable[Client]]]:
         """Who was sent a stream up to which number: by the name that the clients gave it."""
         for stream, name, clients in self._members.each():

@@ -28,6 +28,11 @@ class Memberships:
         """Whether anybody gets all markets."""
         return bool(self._of_all)
 
+    def count(self) -> int:
+        """How many subscriptions get something. Any thread may ask."""
+        of_streams = (group for groups in list(self._of_streams.values()) for group in list(groups.values()))
+        return sum(len(group.clients) for group in (*of_streams, *list(self._of_all.values())))
+
     def any_of(self, stream: str) -> bool:
         """Whether anybody gets this stream by itself."""
         return stream in self._of_streams

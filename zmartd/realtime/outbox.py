@@ -58,6 +58,11 @@ class Outbox:
         self._is_checking = False
         self._last: tuple[bytes, Audience, EncodedFrame] | None = None
 
+    @property
+    def behind(self) -> int:
+        """How many clients are behind."""
+        return len(self._behind)
+
     def add(self, *clients: Waiting) -> None:
         """Flush clients together with the others."""
         self._waiting.extend(clients)

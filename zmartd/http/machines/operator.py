@@ -32,6 +32,9 @@ MAX_OPERATOR_CONNECTIONS = 32
 """The most open connections of this listener. A few programs of the operator's use it."""
 
 
+_tasks = prometheus_client.Gauge("zmartd_asyncio_tasks", "Tasks of the event loop")
+
+
 class HealthReport(Struct, frozen=True, kw_only=True):
     status: Literal["healthy", "degraded", "unhealthy"]
     """`unhealthy` while an essential dependency is away, `degraded` while another one is."""
@@ -88,6 +91,7 @@ class _Metrics:
     async def respond(self, _: web.Request) -> web.Response:
         """All metrics in Prometheus' text format."""
         if self._rendering is None or self._rendering.done():
+            _tasks.set(len(asyncio.all_tasks()))
             self._rendering = asyncio.create_task(asyncio.to_thread(prometheus_client.generate_latest))
         response = web.Response(body=await asyncio.shield(self._rendering))
         response.headers["Content-Type"] = prometheus_client.CONTENT_TYPE_LATEST

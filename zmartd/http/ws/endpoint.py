@@ -27,6 +27,7 @@ from zmartd.http.ws.message_limit import MessageLimit
 from zmartd.http.ws.places import Places
 from zmartd.http.ws.session_monitor import SessionMonitor
 from zmartd.http.ws.socket import CLOSE_SECONDS, WebSocket
+from zmartd.metrics import Sizes
 from zmartd.realtime.client import Client
 from zmartd.realtime.close_codes import CloseCode
 from zmartd.realtime.encodings import deflated_text_frame, text_frame
@@ -35,6 +36,7 @@ from zmartd.realtime.hub import Hub
 _RESTARTING = "the server is restarting; connect again"
 
 _connections = Gauge("zmartd_websocket_connections", "Open WebSocket connections")
+_entries = Sizes("zmartd_realtime_entries", "Entries of what is kept for clients of streams", "table")
 
 
 class WebSocketEndpoint:
@@ -70,6 +72,16 @@ class WebSocketEndpoint:
         self._is_closing = False
         self._none_is_open = asyncio.Event()
         self._none_is_open.set()
+        _entries.count = self.entries
+
+    def entries(self) -> dict[str, int]:
+        """How many entries each table has that is kept for clients of streams. Any thread may ask."""
+        return {
+            **self._hub.entries(),
+            "sessions": self._monitor.clients,
+            "places": self._places.owners,
+            "tasks": len(self.services.tasks),
+        }
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """Make a request a WebSocket, which goes on after the answer.

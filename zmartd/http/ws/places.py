@@ -109,6 +109,11 @@ class Places:
         self._retry_at = 0.0
         self._answers = BatchedReads(self._ask, MAX_TOLD, pause_seconds=PAUSE_SECONDS)
 
+    @property
+    def owners(self) -> int:
+        """How many clients and sites have connections to this daemon."""
+        return len(self._open)
+
     async def take(self, client: str) -> None:
         """Count a connection until `give_back`. Raises TooManyConnections."""
         limits = self._limits(client)

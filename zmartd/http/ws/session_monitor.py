@@ -42,6 +42,11 @@ class SessionMonitor:
         self._trusted = True
         self._known_at = clock.monotonic()
 
+    @property
+    def clients(self) -> int:
+        """How many clients are signed in."""
+        return len(self._clients)
+
     def add(self, client: SessionClient, session: Session) -> None:
         """Monitor `session` for `client`, in place of an earlier one."""
         self._clients[client] = session

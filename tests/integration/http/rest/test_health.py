@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -140,3 +141,18 @@ async def test_metrics_count_requests_by_route_and_never_by_path(api: Api) -> No
     labels = 'method="GET",route="/api/markets/{id}",status="404"'
     assert f"zmartd_http_request_duration_seconds_count{{{labels}}}" in metrics.body
     assert "abab" not in metrics.body
+
+
+async def test_metrics_count_the_tasks_of_the_moment(api: Api) -> None:
+    async def counted() -> int:
+        found = re.search(
+            r"^zmartd_asyncio_tasks (\d+)", (await api.operator.get("/metrics")).body, re.MULTILINE
+        )
+        assert found is not None
+        return int(found[1])
+
+    before = await counted()
+    sleeping = [asyncio.create_task(asyncio.sleep(3_600)) for _ in range(100)]
+    assert await counted() > before + 50
+    for task in sleeping:
+        task.cancel()
