@@ -1,7 +1,7 @@
 """Every order in which commits, lost and late messages, reads, crashes and clients can meet, up to a bound.
 
-The states are searched breadth first. The stream is the daemon's own; the database, the bus and the client
-are as small as they can be.
+The states are searched breadth first. The stream is the daemon's own, and so is the group of the clients with
+one filter; the database, the bus and the clients are as small as they can be.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Final, cast
 
 import pytest
 from msgspec import Struct
@@ -24,6 +24,9 @@ from tests.unit.realtime.market_messages import (
     market,
     message,
 )
+from zmartd.realtime.client import Client
+from zmartd.realtime.filters import Filter
+from zmartd.realtime.groups import Group, passing
 from zmartd.realtime.messages import (
     AnyMessage,
     MarketUpdate,
@@ -40,14 +43,19 @@ COMMITS: Final = 2
 IN_FLIGHT: Final = 5
 TOLD: Final = 3
 """Messages of one commit."""
+VOTES: Final = Filter(kinds=frozenset({"vote"}))
+"""Lets the second message of each commit pass."""
+CLIENT, OTHER = (cast(Client, object()) for _ in range(2))
+"""The client, and one that comes and goes under the same filter and never resumes."""
 
 
 class Room(Struct, frozen=True):
-    """How many messages a stream keeps, and whether it is a wallet's."""
+    """How many messages a stream keeps, whether it is a wallet's, and what of it clients get."""
 
     early: int = MAX_EARLY
     recent: int = MAX_RECENT
     private: bool = False
+    filter: Filter | None = None
 
 
 def committed(number: int) -> tuple[AnyMessage, ...]:
@@ -91,6 +99,10 @@ class State:
         self.subscribed = False
         self.paused = False
         self.seen: int | None = None
+        self.group: Group | None = None
+        """Those that get messages, if there are any."""
+        self.others: int | None = None
+        """How far the other client has come, None while it is not subscribed."""
         self.crashes = 0
 
     @property
@@ -101,8 +113,9 @@ class State:
             snapshot = stream.snapshot
             early = tuple(sorted(stream._early))
             inside = (stream.seq, stream.behind, early, stream.recent, snapshot and snapshot.position.seq)
-        client = self.subscribed, self.paused, self.seen
-        return self.commits, self.in_flight, inside, client, self.crashes
+        client = self.subscribed, self.paused, self.seen, self.others
+        group = self.group and tuple(self.group._last.items())
+        return self.commits, self.in_flight, inside, client, group, self.crashes
 
     @property
     def log(self) -> tuple[AnyMessage, ...]:
@@ -115,6 +128,9 @@ class State:
         if self.stream is not None:
             new.stream = copy.copy(self.stream)
             new.stream._early, new.stream._recent = self.stream._early.copy(), self.stream._recent.copy()
+        if self.group is not None:
+            new.group = copy.copy(self.group)
+            new.group.clients, new.group._last = self.group.clients.copy(), self.group._last.copy()
         return new
 
 
@@ -168,17 +184,23 @@ def steps(state: State) -> Iterator[Step]:
     if state.crashes < 1:
         name, new = after("the daemon is killed")
         new.stream, new.subscribed, new.paused, new.crashes = None, False, False, 1
+        new.group = new.others = None
         yield Step(name, new)
+    if state.room.filter is not None:
+        yield from steps_of_filters(state)
     if state.subscribed:
         name, new = after("disconnect")
         new.subscribed = new.paused = False
+        leave(new, CLIENT)
         yield Step(name, new)
         if state.room.private:
             name, new = after(
                 "it is known whether the session goes on" if state.paused else "it is not known"
             )
             new.paused = not state.paused
-            if not state.paused or subscribe(new, new.seen):
+            if new.paused:
+                leave(new, CLIENT)
+            if new.paused or subscribe(new, new.seen):
                 yield Step(name, new)
     else:
         name, new = after("subscribe")
@@ -197,16 +219,76 @@ def look(state: State) -> None:
     told(state, state.stream, state.log[state.stream.seq : TOLD * state.commits])
 
 
+def steps_of_filters(state: State) -> Iterator[Step]:
+    """A beat, after which the client is where the stream is; the other client comes or goes."""
+    stream = state.stream
+    assert stream is not None
+    if state.subscribed and state.seen != stream.seq:
+        new = state.copied()
+        new.seen = stream.seq
+        yield Step("a beat", new)
+    if state.others is not None:
+        new = state.copied()
+        new.others = None
+        leave(new, OTHER)
+        yield Step("the other leaves", new)
+    elif stream.snapshot is not None:
+        new = state.copied()
+        new.others = begin(new, OTHER, stream.snapshot.position.seq)
+        yield Step("another subscribes", new)
+
+
 def told(state: State, stream: Stream, messages: Sequence[AnyMessage]) -> None:
-    for broadcast in stream.receive(messages):
-        if state.subscribed and not state.paused:
-            tell(state, broadcast.seq)
+    """What the hub does with messages from wherever."""
+    ready = stream.receive(messages)
+    if not ready or state.group is None:
+        return
+    passed, previous = state.group.passed(stream.name, ready)
+    for broadcast, before in zip(passed, previous or [None] * len(passed), strict=True):
+        if CLIENT in state.group.clients:
+            state.seen = advanced(state, state.seen, broadcast.seq, before)
+        if OTHER in state.group.clients:
+            state.others = advanced(state, state.others, broadcast.seq, before)
 
 
-def tell(state: State, seq: int) -> None:
-    assert state.seen is not None
-    assert seq == state.seen + 1, f"message {seq} after {state.seen}"
-    state.seen = seq
+def advanced(state: State, seen: int | None, seq: int, before: int | None) -> int:
+    """How far a client has come that gets a message; `before` is its `prev_seq`."""
+    assert seen is not None
+    if before is None:
+        before = seq - 1
+        assert seen == before, f"message {seq} after {seen}"
+    assert before <= seen < seq, f"message {seq}, before it {before}, after {seen}"
+    assert not passes(state, before + 1, seq), f"{before} is not the one before {seq}"
+    return seq
+
+
+def passes(state: State, first: int, end: int) -> bool:
+    """Whether any message from `first` on and before `end` passes the filter."""
+    chosen = state.room.filter
+    return any(chosen is None or chosen.passes(one) for one in state.log[first - 1 : end - 1])
+
+
+def leave(state: State, client: Client) -> None:
+    if state.group is not None:
+        state.group.clients.pop(client, None)
+        if not state.group.clients:
+            state.group = None
+
+
+def begin(state: State, client: Client, since: int) -> int:
+    """What the hub does for a client that begins after a position. Returns how far it has come."""
+    stream = state.stream
+    assert stream is not None
+    missed = stream.since(since)
+    assert missed is not None
+    chosen, seen = state.room.filter, since
+    reached = since if chosen is not None else stream.seq
+    for broadcast, before in passing(chosen, missed, since):
+        seen = reached = advanced(state, seen, broadcast.seq, before)
+    if state.group is None:
+        state.group = Group(chosen)
+    state.group.add(client, stream.name, reached)
+    return seen
 
 
 def subscribe(state: State, since: int | None) -> bool:
@@ -230,17 +312,23 @@ def subscribe(state: State, since: int | None) -> bool:
         assert snapshot.position.seq % TOLD == 0, "a snapshot in the middle of a commit"
         assert data.shares_yes == snapshot.position.seq // TOLD, "the state is not that of its position"
         state.seen = snapshot.position.seq
-        missed = stream.since(snapshot.position.seq)
-        assert missed is not None
+    assert state.seen is not None
     state.subscribed = True
-    for broadcast in missed or ():
-        tell(state, broadcast.seq)
-    assert state.seen == stream.seq, "a subscriber is where the stream is"
+    state.seen = begin(state, CLIENT, state.seen)
+    assert not passes(state, state.seen + 1, stream.seq + 1), "a subscriber is where the stream is"
     return True
 
 
 @pytest.mark.parametrize(
-    "room", [Room(), Room(early=1, recent=2), Room(private=True), Room(early=1, recent=2, private=True)]
+    "room",
+    [
+        Room(),
+        Room(early=1, recent=2),
+        Room(private=True),
+        Room(early=1, recent=2, private=True),
+        Room(filter=VOTES),
+        Room(early=1, recent=2, filter=VOTES),
+    ],
 )
 def test_no_order_of_events_costs_a_client_a_message_or_tells_one_twice(room: Room) -> None:
     start = State(room)
@@ -254,7 +342,9 @@ def test_no_order_of_events_costs_a_client_a_message_or_tells_one_twice(room: Ro
             if state.subscribed and state.stream is not None and not state.paused:
                 quiet = state.copied()
                 look(quiet)
-                assert quiet.seen == TOLD * quiet.commits, "what was committed has not arrived"
+                assert quiet.seen is not None
+                end = TOLD * quiet.commits + 1
+                assert not passes(quiet, quiet.seen + 1, end), "what was committed has not arrived"
                 ended += state.commits == COMMITS
         except AssertionError as error:
             raise AssertionError(f"{error}: {' / '.join(path)}") from error
