@@ -98,11 +98,13 @@ class Ledger:
         later = await self._events() if unknown else {}
         phantoms = [place for place in unknown if place not in later]
         sent_twice = await self._sent_twice(meant)
-        differences = len(report.differences) + len(report.moving)
+        # What was never acknowledged may be missing, and then nothing adds up.
+        differing = () if inbox_only and lost else report.differences
+        moving = () if inbox_only and lost else report.moving
         return Verdict(
             lost=0 if inbox_only else len(lost) + len(untraded),
             duplicated=len(twice) + len(phantoms),
-            differences=0 if inbox_only and lost else differences,
+            differences=len(differing) + len(moving),
             sent_twice=len(sent_twice),
             acknowledged_lost=len(owed_lost),
             events=len(events),
@@ -113,8 +115,8 @@ class Ledger:
                     if not inbox_only or place[0] in owed
                 ),
                 *(f"twice or not on the chain {place}" for place in [*twice, *phantoms][:3]),
-                *(f"{one}" for one in report.differences[:3]),
-                *(f"moving {market}" for market in report.moving[:3]),
+                *(f"{one}" for one in differing[:3]),
+                *(f"moving {market}" for market in moving[:3]),
                 *(f"sent twice: {one}" for one in sent_twice[:3]),
             ),
         )
