@@ -21,6 +21,7 @@ ROLLBACK_SLOTS = 12
 CUT_SECONDS = 600.0
 CUTS = 6
 """Commits that are cut, one after the other."""
+FLUSHES = 5
 
 Act = Callable[[Rig], Awaitable[None]]
 
@@ -229,6 +230,7 @@ def _redis() -> Iterator[Fault]:
     yield fault("refuses connections", _refuse(_cache), _admit(_cache))
     yield fault("connections cut", _cut(_cache), _go_on(_cache))
     yield fault("is full", _fill_valkey, _empty_valkey)
+    yield fault("is flushed", _flush_valkey, _nothing)
 
 
 async def _crash_valkey(rig: Rig) -> None:
@@ -252,6 +254,16 @@ async def _fill_valkey(rig: Rig) -> None:
 
 async def _empty_valkey(rig: Rig) -> None:
     await _limit_memory(rig, "256mb")
+
+
+async def _flush_valkey(rig: Rig) -> None:
+    client = Redis.from_url(rig.system.valkey.url)
+    try:
+        for _ in range(FLUSHES):
+            await client.flushall()
+            await asyncio.sleep(LASTS_SECONDS / FLUSHES)
+    finally:
+        await client.aclose()
 
 
 async def _limit_memory(rig: Rig, limit: str) -> None:
