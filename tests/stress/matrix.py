@@ -8,18 +8,17 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-import aiohttp
 from msgspec import Struct
 
 from tests.stress.faults import Fault
 from tests.stress.ledger import Verdict
 from tests.stress.rig import Rig
 from tests.stress.told import Violation
-from tests.stress.ws import Audience
+from tests.stress.ws import Audience, session_of_clients
 
 WARM_UP_SECONDS = 0.6
 CLIENTS = 12
-"""Of the WebSocket."""
+"""Of the WebSocket and of Server-Sent Events, besides those of the demo."""
 
 _HEAD = (
     "fault",
@@ -40,7 +39,7 @@ doubled  events or trades that it has twice, or that are not on the chain
 differ   what `zmartd audit` finds
 resent   decisions that the authority carried out, or tried to, once too often
 broken   promises: events of deliveries that were answered with 200 and are not in the index
-streams  clients of the WebSocket that missed a message, or got one twice or out of order
+streams  clients of streams that missed a message, got one twice or out of order, or what was not for them
 seconds  from the moment that the fault was over until all was well
 """.strip()
 
@@ -52,8 +51,8 @@ class Row(Struct, frozen=True):
     moment: str
     verdict: Verdict | None
     seconds: float
-    streams: int = 0
-    """Clients of the WebSocket that saw what none must see."""
+    wronged: tuple[str, ...] = ()
+    """What each client of streams saw that saw what none must see."""
     failure: str = ""
     """Why there is no verdict."""
     together_with: tuple[str, ...] = ()
@@ -61,14 +60,14 @@ class Row(Struct, frozen=True):
 
     @property
     def ok(self) -> bool:
-        return self.verdict is not None and self.verdict.clean and not self.streams
+        return self.verdict is not None and self.verdict.clean and not self.wronged
 
     def line(self) -> str:
         """The row of the table; under it what else went wrong, on purpose or not."""
         first = f"{_columns(self.fault, self.moment)}   FAILED: {self.failure}"
         notes: tuple[str, ...] = ()
         if self.verdict is not None:
-            found, notes = self.verdict, self.verdict.notes
+            found, notes = self.verdict, self.verdict.notes + self.wronged
             first = _columns(
                 self.fault,
                 self.moment,
@@ -77,7 +76,7 @@ class Row(Struct, frozen=True):
                 found.differences,
                 found.sent_twice,
                 found.acknowledged_lost,
-                self.streams,
+                len(self.wronged),
                 f"{self.seconds:.1f}",
             )
         others = (f"  and {name}" for name in self.together_with)
@@ -92,30 +91,30 @@ def head() -> str:
 async def strike(rig: Rig, faults: Sequence[Fault], audience: Audience | None = None) -> Row:
     """Break it, mend it, and judge. The faults, of different subjects, strike together.
 
-    `audience`: the clients of the WebSocket, if there are any.
+    `audience`: the clients of streams, if there are any.
     """
     rig.go()
     await asyncio.sleep(WARM_UP_SECONDS)
-    verdict, seconds, streams, failure = None, 0.0, 0, ""
+    verdict, seconds, wronged, failure = None, 0.0, tuple[str, ...](), ""
     try:
         over = max(await asyncio.gather(*(_break_and_mend(rig, fault) for fault in faults)))
         mended = time.monotonic() - over
         verdict, seconds = await rig.recovered()
         seconds += mended
         if audience is not None:
-            streams = await _wronged(audience)
+            wronged = await _wronged(audience)
     except Exception as error:  # a row, whatever it is, so that the others are judged, too
         failure = f"{type(error).__name__}: {error}"
     if not rig.system.daemon.runs:
         verdict, failure = None, "the daemon has ended"
     together_with = tuple(fault.name for fault in faults[1:])
-    return Row(faults[0].what, faults[0].moment, verdict, seconds, streams, failure, together_with)
+    return Row(faults[0].what, faults[0].moment, verdict, seconds, wronged, failure, together_with)
 
 
 @asynccontextmanager
 async def watched(rig: Rig, rng: random.Random) -> AsyncIterator[Audience]:
-    """The clients of the WebSocket, who come, go, resume and check every number."""
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+    """The clients of streams, who come, go, resume and check every number."""
+    async with session_of_clients() as session:
         audience = Audience(rig, session, CLIENTS, rng)
         life = asyncio.create_task(audience.live())
         try:
@@ -125,13 +124,14 @@ async def watched(rig: Rig, rng: random.Random) -> AsyncIterator[Audience]:
             await asyncio.gather(life, return_exceptions=True)
 
 
-async def _wronged(audience: Audience) -> int:
-    """How many clients saw what none must see, or have not everything in the end."""
+async def _wronged(audience: Audience) -> tuple[str, ...]:
+    """What clients saw that none must see, or that they have not everything in the end."""
     try:
         await audience.settle()
-    except Violation:
-        return max(1, sum(one.violation is not None for one in audience.clients))
-    return 0
+    except Violation as violation:
+        seen = tuple(str(one.violation) for one in audience.clients if one.violation is not None)
+        return seen or (str(violation),)
+    return ()
 
 
 async def _break_and_mend(rig: Rig, fault: Fault) -> float:

@@ -22,7 +22,9 @@ class Postbox:
         self.url = ""
 
     async def open(self) -> None:
-        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(FORWARD_SECONDS))
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(force_close=True), timeout=aiohttp.ClientTimeout(FORWARD_SECONDS)
+        )
         application = web.Application(client_max_size=2**24)
         application.router.add_post("/", self._forward)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
@@ -32,8 +32,17 @@ _UNDER_WAY = "select exists (select from outbox_transactions where status = 'pen
 class Rig:
     """Traffic on a whole system, and the verdict on it."""
 
-    def __init__(self, system: System, crowd: Crowd, customers: list[Customer], ledger: Ledger) -> None:
+    def __init__(
+        self,
+        system: System,
+        crowd: Crowd,
+        customers: list[Customer],
+        ledger: Ledger,
+        wallets: Sequence[str],
+    ) -> None:
+        """`wallets`: those of the crowd and the customers."""
         self.system = system
+        self.wallets = wallets
         self.crowd = crowd
         self._people: list[Crowd | Customer] = [crowd, *customers]
         self._ledger = ledger
@@ -105,7 +114,10 @@ async def standing(directory: Path, rng: random.Random) -> AsyncIterator[Rig]:
         await system.start(stack)
         rpc = await stack.enter_async_context(Rpc(system.rpc_url, clock=SystemClock()))
         session = await stack.enter_async_context(
-            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(TIMEOUT_SECONDS))
+            aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(force_close=True),  # so that nobody's rest is taken for a leak
+                timeout=aiohttp.ClientTimeout(TIMEOUT_SECONDS),
+            )
         )
         crowd = Crowd(rpc, system.program_id, system.treasury.pubkey(), people, rng)
         customers = [Customer(wallet, session, system.api, system.program_id, rng) for wallet in buyers]
@@ -114,7 +126,8 @@ async def standing(directory: Path, rng: random.Random) -> AsyncIterator[Rig]:
             *(asyncio.create_task(one.live(lambda: crowd.trading)) for one in customers),
         ]
         stack.push_async_callback(_end, lives)
-        yield Rig(system, crowd, customers, Ledger(rpc, system.program_id, system.authority.pubkey()))
+        ledger = Ledger(rpc, system.program_id, system.authority.pubkey())
+        yield Rig(system, crowd, customers, ledger, [str(one) for one in addresses])
 
 
 async def _end(lives: list[asyncio.Task[None]]) -> None:

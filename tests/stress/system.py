@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -22,6 +23,7 @@ from tests.stress.postbox import Postbox
 from tests.stress.proxy import Proxy
 from tests.stress.waiting import until
 from zmartd import config, config_file
+from zmartd.clock import SystemClock
 from zmartd.commands.dev_stack import AUTHORITY_LAMPORTS, TREASURY_LAMPORTS
 from zmartd.config_values import PostgresUrl, RedisUrl, RpcUrl, SharedSecret
 from zmartd.embedded.chain import PROGRAM_ID, EmbeddedChain, chain_settings
@@ -31,6 +33,8 @@ from zmartd.embedded.process import child_setup
 from zmartd.embedded.program_setup import initialize_program
 from zmartd.embedded.valkey import EmbeddedValkey
 from zmartd.faults import Point
+from zmartd.http.auth.signing_secrets import audience_of
+from zmartd.http.auth.tokens import Tokens
 from zmartd.private_file import write_private
 from zmartd.store.postgres.migrations import migrate
 
@@ -41,6 +45,7 @@ STOP_SECONDS = 200.0
 WALLET_LAMPORTS = 10**15
 DUE_SECONDS = 4 * 86_400
 _ROOT = Path(__file__).parents[2]
+_AUTH = config.AuthSettings(jwt_secret=SharedSecret("the session key of the stress rig, 32 and more"))
 _SECRET = "a webhook secret of the stress rig"
 
 
@@ -149,6 +154,11 @@ class Daemon:
             await self._listening
 
     @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def runs(self) -> bool:
         return self._process is not None and self._process.returncode is None
 
@@ -191,6 +201,16 @@ class System:
     @property
     def api(self) -> str:
         return self.daemon.url
+
+    def tokens(self) -> Tokens:
+        """Sessions' tokens as the daemons make them."""
+        audience = audience_of("localnet", str(self.program_id))
+        return Tokens(_AUTH, audience, SystemClock(), lambda: secrets.token_hex(16))
+
+    @property
+    def server_ports(self) -> frozenset[int]:
+        """Where daemons find their servers."""
+        return frozenset({self.database_door.port, self.redis_door.port, self._rpc_port, self._rpc_port + 1})
 
     async def start(self, stack: AsyncExitStack) -> None:
         self.directory.mkdir(mode=0o711, parents=True, exist_ok=True)
@@ -311,10 +331,7 @@ class System:
                 timeout_seconds=4.0,
             ),
             helius=config.HeliusSettings(authorization=SharedSecret(_SECRET)),
-            auth=config.AuthSettings(
-                jwt_secret=SharedSecret("the session key of the stress rig, 32 and more"),
-                domains=(f"127.0.0.1:{daemon.port}",),
-            ),
+            auth=msgspec.structs.replace(_AUTH, domains=(f"127.0.0.1:{daemon.port}",)),
             rate_limits=config.AMPLE_RATE_LIMITS,
             voting=config.VotingSettings(
                 min_proposal_votes=3, proposal_min_balance_lamports=0, veto_seconds=0

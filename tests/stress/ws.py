@@ -2,20 +2,22 @@
 
     python -m tests.stress.ws --seed 7 --minutes 10
 
-Clients disconnect, stall, unsubscribe, and resume on whichever daemon. Daemons are killed and restarted,
-Redis and Postgres crash, hang and lose connections, deliveries are doubled, dropped and reordered, and blocks
-are rolled back. Every client checks every number, and what comes with it against what the others got.
+Clients of the WebSocket and of Server-Sent Events disconnect, stall, unsubscribe, and resume on whichever
+daemon; some have signed in, follow their wallet, and sign out. Daemons are killed and restarted, Redis and
+Postgres crash, hang, lose connections or everything that they have, deliveries are doubled, dropped and
+reordered, and blocks are rolled back. Every client checks every number, and what comes with it against the
+database.
 
-The last line is a summary. The exit status is 1 when a client missed a message, got one twice, out of order
-or after it unsubscribed, or when a daemon has connections left at the end. The seed makes the same plan
-again. Everything runs on 127.0.0.1 and ends with the program.
+The last line is a summary. The exit status is 1 when a client missed a message, got one twice, out of order,
+after it unsubscribed or after it signed out, or when a daemon has more tasks, sockets or entries of tables
+once all are gone than before they came. The seed makes the same plan again. Everything runs on 127.0.0.1 and
+ends with the program.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-import re
 import sys
 import tempfile
 import time
@@ -27,23 +29,34 @@ from pathlib import Path
 import aiohttp
 import asyncpg
 import click
+from redis.asyncio import Redis
 
+from tests.stress.accounts import Account
 from tests.stress.faults import INBOX_POINTS, Fault, catalogue
+from tests.stress.leftovers import held, more
 from tests.stress.rig import Rig, standing
-from tests.stress.subscribers import Subscriber
+from tests.stress.subscribers import RECEIVE_BYTES, EventSubscriber, Recorder, SocketSubscriber, Subscriber
 from tests.stress.told import Told, Violation
 from tests.stress.waiting import until
 from zmartd.faults import Point
 from zmartd.log import configure as configure_log
+from zmartd.realtime.messages import market_stream
 
 CLIENTS = 200
 SETTLE_SECONDS = 300.0
 """How long clients may take to have everything, once nothing happens any more."""
 FAULTS_PER_VERDICT = 3
-CONNECT_SECONDS = 60.0
+LEAVE_SECONDS = 60.0
+"""How long it may take until a daemon has nothing more for clients that are gone."""
+WARM_UP_SECONDS = 5.0
+"""How long everybody acts before the first client comes: daemons then have what they need by themselves."""
+KINDS = (SocketSubscriber, SocketSubscriber, EventSubscriber)
+RECORDERS = 2
+SIGNED_IN = 0.4
+"""The share of clients that have an account."""
 _NEW_MARKETS_SECONDS = 0.5
-_MARKETS = "select name, seq from streams where name like 'market:%' order by id"
-_CONNECTIONS = re.compile(r"^zmartd_websocket_connections (\d+)", re.MULTILINE)
+_STREAMS = "select name, seq from streams order by id"
+_MARKET = market_stream("")
 
 
 class Audience:
@@ -54,10 +67,21 @@ class Audience:
         self._session = session
         self._told = Told()
         self._markets: list[str] = []
-        daemons = [daemon.url for daemon in rig.system.daemons]
-        self.clients = [
-            Subscriber(session, daemons, self._told, random.Random(rng.random())) for _ in range(clients)
-        ]
+        self._before: list[Counter[str]] = []
+        daemons, tokens = [daemon.url for daemon in rig.system.daemons], rig.system.tokens()
+        self.clients: list[Subscriber] = []
+        for number in range(clients):
+            kind = KINDS[number % len(KINDS)]
+            wallet = rig.wallets[number % len(rig.wallets)]
+            account = Account(wallet, tokens) if rng.random() < SIGNED_IN else None
+            own = random.Random(rng.random())
+            self.clients.append(kind(session, daemons, self._told, own, account))
+        for _ in range(RECORDERS):
+            self.clients.append(Recorder(session, daemons, self._told, random.Random(rng.random())))
+
+    async def look_before(self) -> None:
+        """Note what daemons have for themselves, before anybody comes."""
+        self._before = await self._held()
 
     async def live(self) -> None:
         """Let them come, and show them new markets, until all have left."""
@@ -81,19 +105,29 @@ class Audience:
         try:
             await until(self._all_have_everything, SETTLE_SECONDS, "not every client has everything")
         except TimeoutError as error:
-            raise Violation(str(error)) from error
+            raise Violation(f"{error}: {', '.join((await self._lacking())[:3])}") from error
         finally:
             for one in self.clients:
                 one.stay(on=False)
+        async with self._database() as connection:
+            await self._told.compare(connection)
 
     async def leave(self) -> None:
-        """Disconnect all of them, and see that the daemons notice. Raises Violation."""
+        """Disconnect all of them, and see that daemons have nothing more for them. Raises Violation."""
         for one in self.clients:
             one.leave()
+        left = ""
+
+        async def nothing_is_left() -> bool:
+            nonlocal left
+            pairs = zip(self._before, await self._held(), strict=True)
+            left = "; ".join(filter(None, (more(before, after) for before, after in pairs)))
+            return not left
+
         try:
-            await until(self._nobody_is_connected, CONNECT_SECONDS, "a daemon has connections left")
+            await until(nothing_is_left, LEAVE_SECONDS, "leaked:")
         except TimeoutError as error:
-            raise Violation(str(error)) from error
+            raise Violation(f"{error} {left}") from error
 
     def check(self) -> None:
         """Raises the first Violation that a client has seen."""
@@ -114,35 +148,48 @@ class Audience:
     async def _look(self) -> None:
         while True:
             with suppress(OSError, asyncpg.PostgresError, TimeoutError):
-                self._markets[:] = list(await self._ends())
+                names = [name for name in await self._ends() if name.startswith(_MARKET)]
+                self._markets[:] = [name.removeprefix(_MARKET) for name in names]
             await asyncio.sleep(_NEW_MARKETS_SECONDS)
 
-    async def _ends(self) -> dict[str, int]:
-        """The number of the last message of each market."""
+    @asynccontextmanager
+    async def _database(self) -> AsyncIterator[asyncpg.Connection]:
         connection = await asyncpg.connect(self._rig.system.postgres.dsn)
         try:
             await connection.execute("set role service_role")
-            rows = await connection.fetch(_MARKETS)
+            yield connection
         finally:
             await connection.close()
-        return {row["name"].removeprefix("market:"): row["seq"] for row in rows}
+
+    async def _ends(self) -> dict[str, int]:
+        """The number of the last message of each stream."""
+        async with self._database() as connection:
+            return {row["name"]: row["seq"] for row in await connection.fetch(_STREAMS)}
 
     async def _all_have_everything(self) -> bool:
         self.check()
-        ends = await self._ends()
-        return all(
-            subscription.gone or (subscription.current and subscription.seq == ends[name])
-            for one in self.clients
-            for name, subscription in one.subscriptions.items()
-        )
+        return not await self._lacking()
 
-    async def _nobody_is_connected(self) -> bool:
-        left = 0
-        for daemon in self._rig.system.daemons:
-            async with self._session.get(f"{daemon.operator_url}/metrics") as response:
-                found = _CONNECTIONS.search(await response.text())
-            left += int(found[1]) if found else 0
-        return left == 0
+    async def _lacking(self) -> list[str]:
+        """What clients lack yet."""
+        ends = await self._ends()
+        return [
+            f"{type(one).__name__} has {subscription.seq} of {ends.get(subscription.stream, 0)}"
+            for one in self.clients
+            for subscription in one.subscriptions.values()
+            if not (subscription.gone or subscription.current)
+            or (subscription.current and subscription.seq != ends.get(subscription.stream, 0))
+        ]
+
+    async def _held(self) -> list[Counter[str]]:
+        """What each daemon has for clients, and what Redis says that they have."""
+        system = self._rig.system
+        found = [await held(self._session, one, system.server_ports) for one in system.daemons]
+        redis = Redis.from_url(system.valkey.url)
+        try:
+            return [*found, Counter({"places in Redis": len(await redis.keys("{ws}:places:*"))})]
+        finally:
+            await redis.aclose()
 
 
 async def _kill_second(rig: Rig) -> None:
@@ -172,16 +219,26 @@ def faults() -> list[Fault]:
     ]
 
 
+def session_of_clients() -> aiohttp.ClientSession:
+    """Opens a connection for each request, and lets it wait for ever."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, force_close=True),
+        timeout=aiohttp.ClientTimeout(total=None),
+        read_bufsize=RECEIVE_BYTES,
+    )
+
+
 @asynccontextmanager
 async def audience(directory: Path, rng: random.Random, clients: int) -> AsyncIterator[tuple[Rig, Audience]]:
     """A rig with two daemons, and the clients of both, who come at once."""
     async with AsyncExitStack() as stack:
         rig = await stack.enter_async_context(standing(directory, rng))
         await rig.system.start_another_daemon(stack)
-        session = await stack.enter_async_context(
-            aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
-        )
+        session = await stack.enter_async_context(session_of_clients())
         present = Audience(rig, session, clients, rng)
+        rig.go()
+        await asyncio.sleep(WARM_UP_SECONDS)
+        await present.look_before()
         life = asyncio.create_task(present.live())
         try:
             yield rig, present
