@@ -7,6 +7,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from socket import SO_RCVBUF, SOL_SOCKET
 from typing import Any
 
@@ -107,6 +108,8 @@ class Subscriber:
                 await asyncio.sleep(0.1)
             except Violation as violation:
                 self.violation = violation
+            except Exception as error:  # or it would be missed, and all others with it
+                self.violation = Violation(f"{type(self).__name__} failed: {error!r}")
             finally:
                 self._told_by, self._is_signed_out = None, False
                 for one in self._subscriptions.values():
@@ -129,7 +132,7 @@ class Subscriber:
         """Check a frame. Returns what it is about. Raises Violation."""
         if frame["type"] == "beat":
             for name, seq in frame["data"]["streams"].items():
-                self._subscription(name, frame).beat(frame["epoch"], seq)
+                self._subscription(name, frame).beat(frame.get("epoch", ""), seq)
             return None
         name = frame.get("market_id") or frame.get("channel")
         if name is None:
@@ -268,9 +271,8 @@ class EventSubscriber(Subscriber):
             if response.status != _OK:
                 self._take_refusal(await response.json())
                 return
-            assert response.connection is not None
-            assert response.connection.transport is not None
-            _keep_little(response.connection.transport.get_extra_info("socket"))
+            if response.connection is not None and response.connection.transport is not None:
+                _keep_little(response.connection.transport.get_extra_info("socket"))
             self.connections += 1
             if self.account is not None:
                 self.signed_in()
@@ -335,7 +337,9 @@ class Recorder(Subscriber):
 
 
 def _keep_little(socket: Any) -> None:
-    socket.setsockopt(SOL_SOCKET, SO_RCVBUF, RECEIVE_BYTES)
+    """Let the system keep little of what this client does not read. It may be closed already."""
+    with suppress(OSError, AttributeError):
+        socket.setsockopt(SOL_SOCKET, SO_RCVBUF, RECEIVE_BYTES)
 
 
 def _event_id(wanted: Iterable[Subscription]) -> str:

@@ -142,7 +142,10 @@ class Subscription:
             self.done["state comes later"] += 1
 
     def beat(self, epoch: str, seq: int) -> None:
-        """A beat says that the frame with this number was sent. Raises Violation."""
+        """A beat says that the frame with this number was sent; `epoch` is empty before it is known.
+
+        Raises Violation.
+        """
         is_there = self.position is not None and (self.position.epoch != epoch or seq < self._next())
         if not self.current or not is_there:
             raise Violation(f"a beat says {seq} of {self.stream[:12]} after {self.position}")
