@@ -326,7 +326,7 @@ def subscribe(state: State, since: int | None) -> bool:
         Room(early=1, recent=2),
         Room(private=True),
         Room(early=1, recent=2, private=True),
-        Room(filter=VOTES),
+        pytest.param(Room(filter=VOTES), marks=pytest.mark.long),
         Room(early=1, recent=2, filter=VOTES),
     ],
 )
