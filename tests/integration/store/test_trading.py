@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from functools import partial
 
 import pytest
+from asyncpg import Connection
 
 from tests.integration.store.rows import (
     NOON,
@@ -67,6 +70,33 @@ async def test_trades_that_an_offset_skips_cost_no_search_for_the_price_before_t
 
 
 _SCANS = "select seq_scan + coalesce(idx_scan, 0) from pg_stat_xact_user_tables where relname = 'trades'"
+
+
+async def test_how_many_trades_there_are_takes_no_look_at_them(database: Database) -> None:
+    async with database.service() as connection:
+        market = await insert_market(connection, "m", trades_count=60)
+        await insert_position(connection, market, ALICE, trades_count=60)
+        for slot in range(60):
+            await insert_trade(connection, f"trade {slot}", market, ALICE, slot=slot)
+
+    async def rows_read(read: Callable[[Connection], Awaitable[object]]) -> int:
+        async with database.service() as connection:
+            begun = await connection.fetchval(_ROWS)
+            await read(connection)
+            return int(await connection.fetchval(_ROWS) - begun)
+
+    caller = Caller(BOB)
+    for where in (TradeFilter(market), TradeFilter(wallet=ALICE), TradeFilter(market, ALICE)):
+        alone = await rows_read(partial(trades.page, caller=caller, where=where, limit=5))
+        counted = await rows_read(partial(trades.counted_page, caller=caller, where=where, limit=5))
+        assert counted == alone > 0, where
+        async with database.service() as connection:
+            assert (await trades.counted_page(connection, caller, where, 5)).total == 60
+
+
+_ROWS = """
+select seq_tup_read + coalesce(idx_tup_fetch, 0) from pg_stat_xact_user_tables where relname = 'trades'
+"""
 
 
 async def test_wallets_are_whole_only_for_callers_who_signed_in(database: Database) -> None:
