@@ -128,20 +128,18 @@ class Subscriber:
             return self.leaves or self._is_signed_out
         return self.leaves or (now >= self._until and self._told_by is None)
 
-    def take(self, frame: dict[str, Any]) -> Subscription | None:
-        """Check a frame. Returns what it is about. Raises Violation."""
+    def take(self, frame: dict[str, Any]) -> None:
+        """Check a frame. Raises Violation."""
         if frame["type"] == "beat":
             for name, seq in frame["data"]["streams"].items():
                 self._subscription(name, frame).beat(frame.get("epoch", ""), seq)
-            return None
+            return
         name = frame.get("market_id") or frame.get("channel")
         if name is None:
             if frame["type"] == "error":
                 raise Violation(f"an error: {frame['data']}")
-            return None
-        subscription = self._subscription(name, frame)
-        subscription.check(frame)
-        return subscription
+            return
+        self._subscription(name, frame).check(frame)
 
     async def stall(self) -> None:
         """Now and then stop reading for a while."""
@@ -227,6 +225,10 @@ class SocketSubscriber(Subscriber):
 
     async def _listen(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         while not self.is_to_go():
+            if self.stays or self.rng.random() < 0.1:
+                for one in self._subscriptions.values():
+                    if one.left:
+                        await socket.send_str(one.ask())
             try:
                 message = await socket.receive(POLL_SECONDS)
             except TimeoutError:
@@ -242,14 +244,13 @@ class SocketSubscriber(Subscriber):
                 case {"type": "error", "id": _, "data": {"code": code}} if code != _GONE:
                     self.refused(code)
                     return
-            subscription = self.take(frame)
-            if subscription is not None and subscription.ended and not subscription.gone:
-                await socket.send_str(subscription.ask())
+            self.take(frame)
             if not self.stays:
                 await self.stall()
                 await self.sign_out()
-                if self._subscriptions and self.rng.random() < 0.02:  # it then subscribes again
-                    await socket.send_str(self.rng.choice(list(self._subscriptions.values())).leave())
+                there = [one for one in self._subscriptions.values() if one.current and not one.leaving]
+                if there and self.rng.random() < 0.02:
+                    await socket.send_str(self.rng.choice(there).leave())
 
 
 class EventSubscriber(Subscriber):

@@ -93,6 +93,10 @@ class Subscription:
         """Whether nothing may come any more."""
         self.gone = False
         """Whether there was no such market when it was asked for."""
+        self.leaving = False
+        """Whether it has asked to unsubscribe."""
+        self.left = False
+        """Whether that was answered."""
         self.signed_out_at: float | None = None
         """Since when the session is over, by the wall clock."""
         self.done: Counter[str] = Counter()
@@ -106,7 +110,7 @@ class Subscription:
 
     def ask(self) -> str:
         """The message that subscribes from the position on, or anew without one."""
-        self.ended = self.gone = False
+        self.ended = self.gone = self.leaving = self.left = False
         message: dict[str, Any] = {"action": "subscribe", "channel": self.stream, "id": self.name}
         if self.position is not None:
             message["since"] = {"epoch": self.position.epoch, "seq": self.position.seq}
@@ -114,11 +118,12 @@ class Subscription:
 
     def leave(self) -> str:
         """The message that unsubscribes. It ends once that is answered."""
+        self.leaving = True
         return json.dumps({"action": "unsubscribe", "channel": self.stream, "id": self.name})
 
     def lose(self) -> None:
         """The connection or the session has ended."""
-        self.current, self.ended = False, True
+        self.current, self.ended, self.leaving, self.left = False, True, False, False
         self._left_out.clear()
 
     def check(self, frame: dict[str, Any]) -> None:
@@ -138,6 +143,8 @@ class Subscription:
             self._follow(frame)
         elif str(data.get("message", "")).startswith("Unsubscribed"):
             self.lose()
+            self.left = True
+            self.done["unsubscribed"] += 1
         elif data.get("known") is False:
             self.done["state comes later"] += 1
 

@@ -50,6 +50,7 @@ LEAVE_SECONDS = 60.0
 """How long it may take until a daemon has nothing more for clients that are gone."""
 WARM_UP_SECONDS = 5.0
 """How long everybody acts before the first client comes: daemons then have what they need by themselves."""
+LOOKS = 5
 KINDS = (SocketSubscriber, SocketSubscriber, EventSubscriber)
 RECORDERS = 2
 SIGNED_IN = 0.4
@@ -80,8 +81,11 @@ class Audience:
             self.clients.append(Recorder(session, daemons, self._told, random.Random(rng.random())))
 
     async def look_before(self) -> None:
-        """Note what daemons have for themselves, before anybody comes."""
+        """Note the most that daemons have for themselves in some seconds, before anybody comes."""
         self._before = await self._held()
+        for _ in range(LOOKS):
+            await asyncio.sleep(1.0)
+            self._before = [one | other for one, other in zip(self._before, await self._held(), strict=True)]
 
     async def live(self) -> None:
         """Let them come, and show them new markets, until all have left."""
