@@ -6,13 +6,12 @@ import asyncio
 from asyncio import BaseTransport, Transport
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from socket import SO_SNDBUF, SOL_SOCKET
 from typing import Final, cast
 
 import msgspec
 
 from zmartd.http.sse.event_ids import EventIds
-from zmartd.http.ws.socket import SEND_BUFFER_BYTES
+from zmartd.http.ws.socket import limit_send_buffer
 from zmartd.realtime.client import Client
 
 RECONNECT_MILLISECONDS: Final = 1_000
@@ -43,8 +42,7 @@ class EventStream:
         self._is_closed = False
         self._something = asyncio.Event()
         self._ended = asyncio.Event()
-        if (opened := transport.get_extra_info("socket")) is not None:
-            opened.setsockopt(SOL_SOCKET, SO_SNDBUF, SEND_BUFFER_BYTES)
+        limit_send_buffer(transport)
 
     @property
     def behind(self) -> bool:

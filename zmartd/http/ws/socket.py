@@ -9,6 +9,7 @@ import asyncio
 import struct
 from asyncio import Transport
 from collections.abc import Callable
+from contextlib import suppress
 from socket import SO_SNDBUF, SOL_SOCKET
 from typing import Final, Protocol
 
@@ -62,6 +63,13 @@ class Places(Protocol):
         """Stop counting it."""
 
 
+def limit_send_buffer(transport: asyncio.BaseTransport) -> None:
+    """Let the system keep at most SEND_BUFFER_BYTES that a client has not read, unless it is gone already."""
+    if (opened := transport.get_extra_info("socket")) is not None:
+        with suppress(OSError):
+            opened.setsockopt(SOL_SOCKET, SO_SNDBUF, SEND_BUFFER_BYTES)
+
+
 class WebSocket(asyncio.Protocol):
     """The connection of one client, after the handshake. `start` begins it."""
 
@@ -107,8 +115,7 @@ class WebSocket(asyncio.Protocol):
         self.write: Callable[[bytes], None] = transport.write
         """The transport's own: without a method around it, of which each of many writes would be a call."""
         transport.set_write_buffer_limits(0)  # so that `behind` is true while anything is unread
-        if (opened := transport.get_extra_info("socket")) is not None:
-            opened.setsockopt(SOL_SOCKET, SO_SNDBUF, SEND_BUFFER_BYTES)
+        limit_send_buffer(transport)
 
     def start(self, listener: Listener, received: bytes) -> None:
         """Give messages to `listener`, beginning with `received`, which came behind the handshake."""
