@@ -58,6 +58,8 @@ async def reconnects(
         Figure("  p99", _p(storm, 99), "ms", note=f"goal: ≤ 1 000; bare transports: {_p(floor, 99):.1f} ms"),
         Figure("  served", clients / spent, "clients/s of CPU", clients / floor_spent,
                note="floor: accept, read, and write as many bytes"),
+        Figure("  lost their connection before", storm.lost, "",
+               note="the system holds at most 4 096 that the daemon has not accepted"),
         Figure("  transactions in Postgres meanwhile", queries, "", note="goal: none for a client"),
     ]  # fmt: skip
 

@@ -99,6 +99,9 @@ class WebSocketEndpoint:
         response = SwitchingProtocols(handshake)
         try:
             await response.prepare(request)
+        except ConnectionError:  # the client is gone, as aiohttp will find when it sends the answer
+            self.give_place_back(client)
+            return response
         except BaseException:
             self.give_place_back(client)
             raise

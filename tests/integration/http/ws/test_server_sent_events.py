@@ -166,12 +166,26 @@ def place_that_waits(monkeypatch: pytest.MonkeyPatch) -> tuple[asyncio.Event, as
     return asked, allowed
 
 
+_UPGRADE = (
+    "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("target", "headers"), [(f"/api/stream?channels=market:{MARKET}", ""), ("/ws", _UPGRADE)]
+)
 async def test_a_client_that_is_gone_before_it_is_counted_costs_no_error(
-    daemon: Daemon, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    target: str,
+    headers: str,
+    daemon: Daemon,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     asked, gone = place_that_waits(monkeypatch)
     _, writer = await asyncio.open_connection("127.0.0.1", daemon.client.port)
-    writer.write(f"GET /api/stream?channels=market:{MARKET} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    writer.write(f"GET {target} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n".encode())
     async with asyncio.timeout(30):
         await asked.wait()
     writer.transport.abort()
@@ -179,6 +193,7 @@ async def test_a_client_that_is_gone_before_it_is_counted_costs_no_error(
     gone.set()
     await asyncio.sleep(0.5)
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
+    assert "http.failed" not in capsys.readouterr().out
 
 
 async def test_more_channels_than_a_connection_may_have_are_refused(daemon: Daemon) -> None:
