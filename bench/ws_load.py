@@ -21,6 +21,8 @@ from zmartd.http.server import file_descriptors
 
 TIMEOUT_SECONDS = 120.0
 READY_SECONDS = 300.0
+MAX_OPENING = 500
+"""Connections that are not ready yet: of more than it can hold, the system would drop some."""
 _PING = b"\x89\x00"
 """No other frame has these bytes: not in its text, nor in the lengths that are used here."""
 _PONG = b"\x8a\x80" + bytes(4)
@@ -103,6 +105,11 @@ class _Watching:
         self._refused = answer
         self.all_ready.set()
 
+    async def until_ready(self, count: int) -> None:
+        """Return when so many are ready, or one was refused."""
+        while self._connections - self._missing < count and self._refused is None:  # noqa: ASYNC110 - a count
+            await asyncio.sleep(0.01)
+
     def require_ready(self) -> None:
         """Raises ConnectionError where a connection was refused."""
         if self._refused is not None:
@@ -149,6 +156,8 @@ async def watch(plan: WatchPlan) -> None:
             local_addr=(f"127.0.0.{1 + number % plan.addresses}", 0),
         )
         connections.append(one)
+        if len(connections) % MAX_OPENING == 0:
+            await watching.until_ready(len(connections))
     async with asyncio.timeout(READY_SECONDS):
         await watching.all_ready.wait()
     watching.require_ready()

@@ -75,6 +75,11 @@ listener, and 64 for listeners, logs, the event loop and what plugins open.
 """
 
 RESTART_SECONDS = 1.0
+BACKLOG = 4_096
+"""Connections that the system holds until the daemon accepts them: of clients that all come back within one
+turn of the event loop. Of more it drops some, which wait for a second or longer. Linux allows as many by
+default.
+"""
 _OBJECTS_BEFORE_COLLECTION = 20_000
 
 log = get_logger(__name__)
@@ -225,12 +230,12 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
     async with open_core(settings, clock or SystemClock()) as core, AsyncExitStack() as listeners:
         app = application(core)
         runner = runner_of(app, server, own_descriptors)
-        await listeners.enter_async_context(_listening(runner, "server", server.host, server.port))
+        await listeners.enter_async_context(listening(runner, "server", server.host, server.port))
         if operator.port:
             operator_app = operator_application(app[HEALTH], server, operator.host, core.clock)
             few = msgspec.structs.replace(server, max_connections=MAX_OPERATOR_CONNECTIONS)
             await listeners.enter_async_context(
-                _listening(runner_of(operator_app, few), "operator", operator.host, operator.port)
+                listening(runner_of(operator_app, few), "operator", operator.host, operator.port)
             )
         log.info("daemon.ready", host=server.host, port=server.port, operator_port=operator.port)
         yield
@@ -280,12 +285,12 @@ class RealtimeDegraded(ZmartdError):
 
 
 @asynccontextmanager
-async def _listening(runner: Runner, section: str, host: str, port: int) -> AsyncIterator[None]:
+async def listening(runner: Runner, section: str, host: str, port: int) -> AsyncIterator[None]:
     """Let `runner` serve for the length of a block; `section` of the settings has its address."""
     await runner.setup()
     try:
         try:
-            await web.TCPSite(runner, host, port).start()
+            await web.TCPSite(runner, host, port, backlog=BACKLOG).start()
         except OSError as error:
             raise PortUnavailable(
                 f"cannot listen on {host}:{port} ({error.strerror}): stop what listens there, or change "

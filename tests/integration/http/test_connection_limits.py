@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import socket
 from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from pathlib import Path
 
 import pytest
 from aiohttp import web
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
-from tests.integration.http.served import SweptClock, served_by
-from zmartd import config
+from tests.integration.http.served import PLENTY, SweptClock, served_by
+from zmartd import config, daemon
 from zmartd.clock import Clock
 from zmartd.http.kit.codec import json_response
 from zmartd.http.middleware.cors import CORS, CorsHeaders
@@ -417,3 +419,14 @@ async def test_a_request_that_is_served_and_a_proxy_s_connection_make_no_room() 
         await clock.wait(0)
         assert not any(map(is_gone, readers))
         assert (await answer_to(port, "127.0.3.5")).startswith(b"HTTP/1.1 503")
+
+
+CROWD = min(1_000, int(Path("/proc/sys/net/core/somaxconn").read_text()))
+
+
+async def test_a_crowd_that_comes_while_the_daemon_is_busy_waits_for_it() -> None:
+    runner = daemon.runner_of(web.Application(), PLENTY)
+    async with daemon.listening(runner, "server", "127.0.0.1", 0):
+        with ExitStack() as stack:
+            for _ in range(CROWD):  # in one turn of the event loop, so that nothing is accepted
+                stack.enter_context(socket.create_connection(runner.addresses[0], timeout=5))
