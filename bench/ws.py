@@ -208,21 +208,22 @@ def subscribe(market_id: str) -> bytes:
     return frame({"action": "subscribe", "market_id": market_id})
 
 
-async def _open_markets(core: Core, history: SyntheticHistory) -> tuple[list[str], StreamPosition]:
-    """Markets with trades, and where the stream of the first one is.
-
-    The streams go on after FIRST_SEQ, each after another number.
-    """
+async def _open_markets(core: Core, history: SyntheticHistory) -> list[str]:
+    """Markets with trades, whose streams go on after FIRST_SEQ, each after another number."""
     parsed = [
         parse_transaction(msgspec.json.decode(one), IDL.program_id, Codec(IDL))
         for one in [*history.openings(), *history.trades(5)]
     ]
     await core.indexer.apply(parsed)
     async with core.database.service() as connection:
-        market_ids = [row["id"] for row in await connection.fetch("select id from markets order by id")]
         await connection.execute("update streams set seq = $1 + 10000 * id", FIRST_SEQ)
-        market = await markets.get(connection, market_ids[0])
-    return market_ids, market.stream_position
+        return [row["id"] for row in await connection.fetch("select id from markets order by id")]
+
+
+async def _position(core: Core, market_id: str) -> StreamPosition:
+    """Where the stream of a market is."""
+    async with core.database.service() as connection:
+        return (await markets.get(connection, market_id)).stream_position
 
 
 async def measure(
@@ -241,20 +242,22 @@ async def measure(
         file_descriptors.raise_limit()
         async with open_core(settings, SystemClock()) as core:
             history = SyntheticHistory(SEED, MARKETS, 5)
-            market_ids, position = await _open_markets(core, history)
+            market_ids = await _open_markets(core, history)
             app = daemon.application(core)
             async with listening(app, backlog=4_096) as port:
                 await app[keys.HUB].listening()
                 daemon.tune_garbage_collection()
                 cores = os.sched_getaffinity(0)
                 with on_core(min(cores)):
-                    bench = Bench(core, port, market_ids[0], position, clients, max(cores))
-                    figures = await bench.measured(messages, rate)
                     opening = upgrade() + b"".join(map(subscribe, market_ids))
                     last = f"Subscribed to market {market_ids[-1]}"
-                    figures += await idle_connections(port, idle, opening, last, max(cores))
-                    figures += await reconnects(core, history, port, upgrade(), returning, max(cores))
-                return figures + await stream_positions(core, history)
+                    waiting = await idle_connections(port, idle, opening, last, max(cores))
+                    returned = await reconnects(core, history, port, upgrade(), returning, max(cores))
+                    # Last, because the database knows nothing of what it publishes.
+                    position = await _position(core, market_ids[0])
+                    bench = Bench(core, port, market_ids[0], position, clients, max(cores))
+                    figures = await bench.measured(messages, rate)
+                return figures + waiting + returned + await stream_positions(core, history)
 
 
 @click.command()
