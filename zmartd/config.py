@@ -26,10 +26,20 @@ from zmartd.config_values import (
     WholeSeconds,
     described,
     described_list,
+    described_text,
     require_domain,
     require_network,
     require_origin,
     require_wallet,
+)
+from zmartd.schedule import (
+    MAX_EVERY_SECONDS,
+    MIN_EVERY_SECONDS,
+    Cron,
+    Every,
+    Schedule,
+    require_cron,
+    require_time_zone,
 )
 
 
@@ -406,18 +416,50 @@ class TransactionSettings(Struct, frozen=True, kw_only=True):
     ] = 50_000_000
 
 
-class VoteAggregatorSettings(Struct, frozen=True, kw_only=True):
+EverySeconds = Annotated[float, Meta(ge=MIN_EVERY_SECONDS, le=MAX_EVERY_SECONDS)]
+
+
+def _require_cron(text: str) -> None:
+    if text:
+        require_cron(text)
+
+
+class PeriodicTaskSettings(Struct, frozen=True, kw_only=True):
+    """What every task has."""
+
+    enabled: Annotated[bool, described("whether this daemon runs it")] = True
+    every_seconds: Annotated[EverySeconds, described("how often it runs")] = 300.0
+    cron: Annotated[
+        str,
+        described_text("a cron expression of five fields to run by instead, like */5 * * * *", _require_cron),
+    ] = ""
+    time_zone: Annotated[
+        str, described_text("the time zone that it is in, like Europe/Berlin", require_time_zone)
+    ] = "UTC"
+    time_limit_seconds: Annotated[Seconds, described("a run that takes longer is cancelled")] = 600.0
+
+    @property
+    def schedule(self) -> Schedule:
+        """A sweep: the newest of the instants that were missed makes up for all of them."""
+        return Schedule(
+            timing=Cron(self.cron, self.time_zone) if self.cron else Every(self.every_seconds),
+            time_limit_seconds=self.time_limit_seconds,
+            catch_up="last",
+        )
+
+
+class VoteAggregatorSettings(PeriodicTaskSettings, frozen=True, kw_only=True):
     enabled: Annotated[
         bool, described("whether this daemon counts votes and approves or settles markets")
     ] = True
-    interval_seconds: Annotated[Seconds, described("how often votes are counted")] = 300.0
+    every_seconds: Annotated[EverySeconds, described("how often votes are counted")] = 300.0
 
 
-class MarketMonitorSettings(Struct, frozen=True, kw_only=True):
+class MarketMonitorSettings(PeriodicTaskSettings, frozen=True, kw_only=True):
     enabled: Annotated[
         bool, described("whether this daemon finalizes markets whose dispute window has passed")
     ] = True
-    interval_seconds: Annotated[Seconds, described("how often markets are finalized")] = 300.0
+    every_seconds: Annotated[EverySeconds, described("how often markets are finalized")] = 300.0
     batch_size: Annotated[int, Meta(ge=1, le=100), described("the most markets finalized in one run")] = 10
     finalization_delay_seconds: Annotated[
         WholeSeconds, described("the least time between a resolution and its finalization")
@@ -437,13 +479,14 @@ class MarketMonitorSettings(Struct, frozen=True, kw_only=True):
     ] = 0
 
 
-class ReconcilerSettings(Struct, frozen=True, kw_only=True):
+class ReconcilerSettings(PeriodicTaskSettings, frozen=True, kw_only=True):
     enabled: Annotated[
         bool, described("whether this daemon looks for transactions that no webhook brought")
     ] = True
-    interval_seconds: Annotated[
-        Seconds, described("how often the index is compared with the chain's history")
+    every_seconds: Annotated[
+        EverySeconds, described("how often the index is compared with the chain's history")
     ] = 30.0
+    time_limit_seconds: Annotated[Seconds, described("a run that takes longer is cancelled")] = 3_600.0
     max_fetched_per_run: Annotated[
         Count,
         described(
@@ -452,16 +495,16 @@ class ReconcilerSettings(Struct, frozen=True, kw_only=True):
     ] = 3_000
 
 
-class LeaderboardSettings(Struct, frozen=True, kw_only=True):
+class LeaderboardSettings(PeriodicTaskSettings, frozen=True, kw_only=True):
     enabled: Annotated[bool, described("whether this daemon computes the leaderboard")] = True
-    interval_seconds: Annotated[Seconds, described("how often it is computed, if anything has changed")] = (
+    every_seconds: Annotated[EverySeconds, described("how often it is computed, if anything has changed")] = (
         30.0
     )
 
 
-class StreamRetentionSettings(Struct, frozen=True, kw_only=True):
+class StreamRetentionSettings(PeriodicTaskSettings, frozen=True, kw_only=True):
     enabled: Annotated[bool, described("whether this daemon deletes old messages of streams")] = True
-    interval_seconds: Annotated[Seconds, described("how often it looks for them")] = 60.0
+    every_seconds: Annotated[EverySeconds, described("how often it looks for them")] = 60.0
 
 
 class TaskSettings(Struct, frozen=True, kw_only=True):

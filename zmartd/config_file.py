@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from zmartd.config import Settings
-from zmartd.config_values import REQUIRE_MEMBER, ConfigError, Secret
+from zmartd.config_values import REQUIRE_MEMBER, REQUIRE_TEXT, ConfigError, Secret
 from zmartd.private_file import exposure
 
 ENVIRONMENT_PREFIX = "ZMARTD_"
@@ -38,9 +38,16 @@ class Setting(Struct, frozen=True):
 
     def require_member(self, member: str) -> None:
         """Raises ValueError with what is expected unless `member` is a valid member of this list."""
+        self._require(REQUIRE_MEMBER, member)
+
+    def require_text(self, value: Any) -> None:
+        """Raises ValueError with what is expected where `value` is a text with a rule, and breaks it."""
+        self._require(REQUIRE_TEXT, value)
+
+    def _require(self, rule: str, value: Any) -> None:
         for meta in get_args(self.type)[1:]:
-            if isinstance(meta, Meta) and meta.extra:
-                meta.extra[REQUIRE_MEMBER](member)
+            if isinstance(meta, Meta) and meta.extra and rule in meta.extra:
+                meta.extra[rule](value)
 
 
 def settings_table(section: type[Struct] = Settings, prefix: str = "") -> Iterator[Setting]:
@@ -176,7 +183,8 @@ def _take(setting: Setting, raw: Any, values: dict[str, Any], problems: list[str
         value = [item.strip() for item in value.split(",") if item.strip()]
     try:
         taken = msgspec.convert(value, setting.type, strict=False, dec_hook=_decode_secret)
-    except msgspec.ValidationError as error:
+        setting.require_text(taken)
+    except ValueError as error:  # a ValidationError is one
         shown = "the value given" if _is_secret(setting) else repr(raw)
         problems.append(f"{where}: {shown} does not fit: {error}. It is {setting.description}.")
         return

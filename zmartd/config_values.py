@@ -25,6 +25,7 @@ Lamports = Annotated[int, Meta(ge=0, le=1_000_000_000_000_000)]
 BasisPoints = Annotated[int, Meta(ge=0, le=10_000)]
 
 REQUIRE_MEMBER = "require_member"
+REQUIRE_TEXT = "require_text"
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
 
 MIN_SHARED_SECRET_CHARACTERS = 32
@@ -125,6 +126,11 @@ class RpcUrl(Url):
 
 def described(description: str) -> Meta:
     return Meta(description=description)
+
+
+def described_text(description: str, require: Callable[[str], object]) -> Meta:
+    """The Meta of a text. `require` raises ValueError with what is expected."""
+    return Meta(description=description, extra={REQUIRE_TEXT: require})
 
 
 def described_list(

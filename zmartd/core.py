@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -30,11 +29,10 @@ from zmartd.store.postgres.database import Database
 from zmartd.tasks.admin_decisions import AdminDecisions
 from zmartd.tasks.announcements import Announcements
 from zmartd.tasks.context import TaskContext
-from zmartd.tasks.lock import TaskLock
+from zmartd.tasks.ledger import TaskLedger
 from zmartd.tasks.plugins import BrokenPlugin, discover
-from zmartd.tasks.run_history import RunHistory
-from zmartd.tasks.runner import TaskRunner
 from zmartd.tasks.scheduler import Scheduler
+from zmartd.tasks.turns import Turns
 from zmartd.transactions.outbox import DatabaseOutbox
 from zmartd.transactions.submission import Submitter
 
@@ -109,11 +107,15 @@ async def open_core(settings: Settings, clock: Clock) -> AsyncIterator[Core]:
             clock=clock,
             authority=authority,
         )
-        lock = TaskLock(redis, f"{socket.gethostname()}:{os.getpid()}", clock)
-        jitter = random.Random()  # noqa: S311 - it only keeps daemons from running in step
-        runner = TaskRunner(lock, RunHistory(database), clock)
+        daemon = f"{socket.gethostname()}:{os.getpid()}"
         discovered = discover(context)
-        scheduler = Scheduler(discovered.tasks, runner, clock, jitter, broken=discovered.broken)
+        scheduler = Scheduler(
+            discovered.tasks,
+            TaskLedger(database, daemon, clock),
+            Turns(redis, daemon, clock),
+            clock,
+            broken=discovered.broken,
+        )
         yield Core(
             settings=settings,
             clock=clock,

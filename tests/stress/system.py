@@ -337,9 +337,9 @@ class System:
                 min_proposal_votes=3, proposal_min_balance_lamports=0, veto_seconds=0
             ),
             tasks=config.TaskSettings(
-                vote_aggregator=config.VoteAggregatorSettings(interval_seconds=0.5),
-                market_monitor=config.MarketMonitorSettings(interval_seconds=1.0),
-                reconciler=config.ReconcilerSettings(enabled=self._reconciling, interval_seconds=1.0),
+                vote_aggregator=config.VoteAggregatorSettings(every_seconds=0.5),
+                market_monitor=config.MarketMonitorSettings(every_seconds=1.0),
+                reconciler=config.ReconcilerSettings(enabled=self._reconciling, every_seconds=1.0),
             ),
             log=config.LogSettings(level="warning", format="console"),
         )

@@ -200,7 +200,7 @@ def test_settings_written_as_toml_are_read_back_the_same(tmp_path: Path) -> None
         auth=AuthSettings(
             jwt_secret=SharedSecret('a long one with "quotes" and \\ in it'), legacy_signature_header=True
         ),
-        tasks=TaskSettings(reconciler=ReconcilerSettings(interval_seconds=1.5)),
+        tasks=TaskSettings(reconciler=ReconcilerSettings(every_seconds=1.5)),
     )
     text = to_toml(settings)
     assert "[database]" not in text

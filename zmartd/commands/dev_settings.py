@@ -99,12 +99,12 @@ _DEFAULTS: Final = config.Settings(
     realtime=config.RealtimeSettings(max_connections_per_ip=1_000, max_messages_per_minute=100_000),
     voting=config.VotingSettings(min_proposal_votes=3, proposal_min_balance_lamports=0, veto_seconds=0),
     tasks=config.TaskSettings(
-        vote_aggregator=config.VoteAggregatorSettings(interval_seconds=1.5),
+        vote_aggregator=config.VoteAggregatorSettings(every_seconds=1.5),
         market_monitor=config.MarketMonitorSettings(
-            interval_seconds=1.5, stuck_after_seconds=31_536_000, overdue_for_seconds=60
+            every_seconds=1.5, stuck_after_seconds=31_536_000, overdue_for_seconds=60
         ),
-        reconciler=config.ReconcilerSettings(interval_seconds=10.0),
-        leaderboard=config.LeaderboardSettings(interval_seconds=2.0),
+        reconciler=config.ReconcilerSettings(every_seconds=10.0),
+        leaderboard=config.LeaderboardSettings(every_seconds=2.0),
     ),
     log=config.LogSettings(level="warning", format="console"),
 )

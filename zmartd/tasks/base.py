@@ -9,6 +9,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from zmartd.errors import ZmartdError
+from zmartd.schedule import Schedule
 
 
 class TaskSkipped(ZmartdError):
@@ -43,7 +44,7 @@ class RunReport(Struct, frozen=True):
     failure: str | None = None
     """Why it ended early; the log has the traceback."""
     fencing_token: int | None = None
-    """Grows with every run of the task on any daemon; None when the run did not get the lock."""
+    """Grows with every run on any daemon; None when there was no run here."""
 
     @property
     def ok(self) -> bool:
@@ -52,23 +53,24 @@ class RunReport(Struct, frozen=True):
 
 
 class PeriodicTask(Protocol):
-    """Work that is done at an interval.
+    """Work that is done by a schedule.
 
     A run decides from the state that it reads, never from what an earlier run kept in memory. Repeating it
-    changes nothing, and it may be killed at any await. The lock around it only avoids double work.
+    changes nothing, and it may be killed at any await. The ledger gives each instant to one daemon, and lets
+    another go on where that one dies; a daemon that is frozen for a while may still do one more step.
     """
 
     @property
     def name(self) -> str:
-        """The name in the command line, the metrics and the lock; the same as the entry point's."""
+        """The name in the command line, the metrics and the ledger; the same as the entry point's."""
 
     @property
     def enabled(self) -> bool:
-        """Whether the daemon runs it at its interval. `zmartd tick NAME` runs it in any case."""
+        """Whether the daemon runs it when it is due. `zmartd tick NAME` runs it in any case."""
 
     @property
-    def interval_seconds(self) -> float:
-        """The time from the start of a run to the start of the next."""
+    def schedule(self) -> Schedule:
+        """When it runs, for how long at most, and what becomes of instants at which it cannot."""
 
     async def run(self) -> Sequence[TaskAction]:
         """Do what is due, and return what was done.

@@ -22,7 +22,7 @@ class Leaderboard:
     def __init__(self, context: TaskContext) -> None:
         settings = context.settings.leaderboard
         self.enabled = settings.enabled
-        self.interval_seconds = settings.interval_seconds
+        self.schedule = settings.schedule
         self._database = context.database
         self._rpc = context.rpc
 

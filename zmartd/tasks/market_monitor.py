@@ -42,7 +42,7 @@ class MarketMonitor:
         self._stuck = StuckMarketsReport(context.database, self._settings, context.clock)
         self._trusted = context.voting.trusted_resolvers
         self.enabled = self._settings.enabled
-        self.interval_seconds = self._settings.interval_seconds
+        self.schedule = self._settings.schedule
 
     async def run(self) -> list[TaskAction]:
         """Raises NoAuthority, WrongAuthority, ProtocolNotInitialized, RpcUnavailable, DatabaseUnavailable."""

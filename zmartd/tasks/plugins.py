@@ -17,6 +17,7 @@ from typing import Final
 from msgspec import Struct
 
 from zmartd.log import get_logger
+from zmartd.schedule import Schedule
 from zmartd.tasks.base import PeriodicTask
 
 log = get_logger(__name__)
@@ -86,10 +87,8 @@ def _checked(task: PeriodicTask, name: str, taken: Container[str]) -> PeriodicTa
         raise TypeError("the factory must return a task with an `async def run(self)`")
     if not isinstance(task.enabled, bool):
         raise TypeError("`enabled` must be True or False")
-    if isinstance(task.interval_seconds, bool) or not isinstance(task.interval_seconds, int | float):
-        raise TypeError("`interval_seconds` must be a number")
-    if not 0 < task.interval_seconds < float("inf"):
-        raise ValueError("`interval_seconds` must be a number greater than 0")
+    if not isinstance(task.schedule, Schedule):
+        raise TypeError("`schedule` must be a zmartd.schedule.Schedule")
     if task.name != name:
         raise ValueError(f"the task calls itself {task.name!r}; it must have its entry point's name")
     return task

@@ -17,7 +17,7 @@ class Reconciler:
     def __init__(self, context: TaskContext) -> None:
         settings = context.settings.reconciler
         self.enabled = settings.enabled
-        self.interval_seconds = settings.interval_seconds
+        self.schedule = settings.schedule
         self._reconciler = IndexReconciler(
             context.rpc,
             context.fetcher,

@@ -1,10 +1,11 @@
-"""One run of one task: under its lock, timed, counted, logged, and always reported."""
+"""One run of one task: held, timed, counted, logged, and always reported."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 from prometheus_client import Gauge
 from structlog.contextvars import bound_contextvars
@@ -13,49 +14,74 @@ from zmartd.clock import Clock
 from zmartd.errors import ZmartdError
 from zmartd.log import get_logger
 from zmartd.metrics import Counter, Histogram
+from zmartd.store.task_ledger import Held
 from zmartd.tasks.base import PeriodicTask, RunReport, TaskAction, TaskSkipped
-from zmartd.tasks.lock import LockBusy, TaskLock
-from zmartd.tasks.run_history import RunHistory
+from zmartd.tasks.leases import Lease, Leases
+from zmartd.tasks.ledger import TaskLedger
 
 log = get_logger(__name__)
 
 RUN_SECONDS = Histogram(
     "zmartd_task_run_seconds",
-    "How long a run of a periodic task took, its lock included.",
+    "How long a run of a periodic task took.",
     ["task"],
     buckets=(0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 120, 300),
 )
 RUNS = Counter("zmartd_task_runs", "Runs of periodic tasks by how they ended.", ["task", "outcome"])
 ACTIONS = Counter("zmartd_task_actions", "What periodic tasks did to markets.", ["task", "action", "ok"])
+START_DELAY = Histogram(
+    "zmartd_task_start_delay_seconds",
+    "How long after its instant a run of a periodic task began.",
+    ["task"],
+    buckets=(0.01, 0.05, 0.1, 0.5, 1, 2, 3, 5, 10, 60, 600),
+)
 LAST_SUCCESS = Gauge(
     "zmartd_task_last_success_timestamp_seconds", "When a task last finished a run without failing.", ["task"]
 )
 
+CHECK_SECONDS: Final = 0.1
+"""How often a run's lease and time are looked at."""
+CANCEL_SECONDS: Final = 5.0
+"""How long a run may take to end after it was cancelled; then it is left alone."""
+RETRY_SECONDS: Final = 0.2
+
+
+class LeaseLost(ZmartdError):
+    """The run's lease could not be renewed, so it was stopped here; another daemon goes on with it."""
+
+    code = "lease_lost"
+
+
+class TimeLimitExceeded(ZmartdError):
+    """The run took longer than its task may take."""
+
+    code = "time_limit_exceeded"
+
 
 class TaskRunner:
-    """Runs tasks. `run` raises nothing but its own cancellation."""
+    """Runs tasks whose run this daemon holds. `run` raises nothing but its own cancellation."""
 
-    def __init__(self, lock: TaskLock, history: RunHistory, clock: Clock) -> None:
-        self._lock = lock
-        self._history = history
+    def __init__(self, ledger: TaskLedger, clock: Clock) -> None:
+        self._ledger = ledger
+        self._leases = Leases(ledger, clock)
         self._clock = clock
 
-    async def run(self, task: PeriodicTask) -> RunReport:
-        started_at = self._clock.time()
+    async def run(
+        self, task: PeriodicTask, held: Held, asked_at: float, due_at: datetime | None = None
+    ) -> RunReport:
+        """Run the task, and record the run; where this is cancelled, give it back.
+
+        `asked_at` is when Postgres was asked for the run, by the monotonic clock.
+        """
         started = self._clock.monotonic()
-        token: int | None = None
+        lease = self._leases.hold(held, asked_at)
         actions: tuple[TaskAction, ...] = ()
         skipped = failure = None
-
-        async def work(fencing_token: int) -> Sequence[TaskAction]:
-            nonlocal token
-            token = fencing_token
-            with bound_contextvars(task=task.name, fencing_token=fencing_token):
-                return await task.run()
-
         try:
-            actions = tuple(await self._lock.run(task.name, work))
-        except (LockBusy, TaskSkipped) as error:
+            with bound_contextvars(task=task.name, fencing_token=held.fencing_token):
+                work = asyncio.create_task(task.run(), name=f"task {task.name}")
+            actions = tuple(await self._watched(work, lease, task.schedule.time_limit_seconds))
+        except TaskSkipped as error:
             skipped = error.message
         except ZmartdError as error:
             failure = error.message
@@ -63,6 +89,8 @@ class TaskRunner:
         except asyncio.CancelledError:
             if _is_being_cancelled():
                 log.info("task.cancelled", task=task.name)
+                self._leases.drop(lease)
+                await self._give_back(held)
                 raise
             failure = "the task cancelled itself"
             log.exception("task.failed", task=task.name)
@@ -74,16 +102,83 @@ class TaskRunner:
         elapsed_seconds = self._clock.monotonic() - started
         report = RunReport(
             task=task.name,
-            started_at=datetime.fromtimestamp(started_at, UTC),
-            finished_at=datetime.fromtimestamp(started_at + elapsed_seconds, UTC),
+            started_at=held.started_at,
+            finished_at=held.started_at + timedelta(seconds=elapsed_seconds),
             actions=actions,
             skipped=skipped,
             failure=failure,
-            fencing_token=token,
+            fencing_token=held.fencing_token,
         )
+        if due_at is not None:
+            START_DELAY.labels(task.name).observe((held.started_at - due_at).total_seconds())
         _observe(report, elapsed_seconds)
-        await self._history.record(report)
+        try:
+            await self._record(lease, report)
+        finally:
+            self._leases.drop(lease)
         return report
+
+    async def _watched(
+        self, work: asyncio.Task[Sequence[TaskAction]], lease: Lease, limit_seconds: float
+    ) -> Sequence[TaskAction]:
+        """The result of `work`. Raises LeaseLost and TimeLimitExceeded, after it was cancelled."""
+        stop_at = self._clock.monotonic() + limit_seconds
+        try:
+            while not work.done():
+                await asyncio.wait({work}, timeout=CHECK_SECONDS)
+                if work.done():
+                    break
+                if lease.lost or self._clock.monotonic() >= lease.valid_until:
+                    raise LeaseLost
+                if self._clock.monotonic() >= stop_at:
+                    raise TimeLimitExceeded(f"it took longer than its time limit of {limit_seconds:g} s")
+            return work.result()
+        finally:
+            await _ended(work)
+
+    async def _record(self, lease: Lease, report: RunReport) -> None:
+        """Record the run, for which the database is tried again as long as the lease is renewed."""
+        if report.failure == LeaseLost().message:
+            return
+        while True:
+            try:
+                is_recorded = await self._ledger.finish(lease.held, report)
+            except ZmartdError as error:
+                reason = error.message
+            except Exception as error:
+                reason = repr(error)
+            else:
+                if not is_recorded:
+                    log.warning("task.run_taken_over", task=report.task, fencing_token=report.fencing_token)
+                return
+            if lease.lost or self._clock.monotonic() >= lease.valid_until:
+                log.warning("task.run_not_recorded", task=report.task, reason=reason)
+                return
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _give_back(self, held: Held) -> None:
+        """Never raises: the lease ends by itself."""
+        try:
+            await self._ledger.give_back(held)
+        except ZmartdError as error:
+            log.warning("task.run_not_given_back", reason=error.message)
+        except Exception:
+            log.exception("task.run_not_given_back")
+
+
+async def _ended(work: asyncio.Task[Any]) -> None:
+    """Cancel `work` until it has ended: on Python 3.11 `asyncio.wait_for`, which the Redis client uses, can
+    swallow a cancellation.
+    """
+    for _ in range(round(CANCEL_SECONDS / CHECK_SECONDS)):
+        if work.done():
+            break
+        work.cancel()
+        await asyncio.wait({work}, timeout=CHECK_SECONDS)
+    else:
+        log.error("task.does_not_end", work=work.get_name())
+    if work.done() and not work.cancelled():
+        work.exception()  # asyncio reports one that nobody looks at
 
 
 def _is_being_cancelled() -> bool:

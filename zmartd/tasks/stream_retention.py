@@ -23,7 +23,7 @@ class StreamRetention:
     def __init__(self, context: TaskContext) -> None:
         settings = context.settings.stream_retention
         self.enabled = settings.enabled
-        self.interval_seconds = settings.interval_seconds
+        self.schedule = settings.schedule
         self._keep = timedelta(seconds=context.realtime.history_seconds)
         self._database = context.database
 

@@ -29,7 +29,7 @@ class VoteAggregator:
         self._context = context
         self._settings: config.VoteAggregatorSettings = context.settings.vote_aggregator
         self.enabled = self._settings.enabled
-        self.interval_seconds = self._settings.interval_seconds
+        self.schedule = self._settings.schedule
 
     async def run(self) -> list[TaskAction]:
         """Raises NoAuthority, WrongAuthority, ProtocolNotInitialized, RpcUnavailable, DatabaseUnavailable."""

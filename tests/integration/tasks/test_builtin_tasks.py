@@ -11,14 +11,14 @@ from zmartd.tasks.stream_retention import StreamRetention
 
 
 async def test_the_built_in_tasks_are_plugins_like_any_other(world: World) -> None:
-    found = discover(world.own.context(interval_seconds=7))
+    found = discover(world.own.context(every_seconds=7))
     assert found.broken == ()
-    assert [(task.name, task.enabled, task.interval_seconds) for task in found.tasks] == [
-        ("leaderboard", True, 30),
-        ("market_monitor", True, 7),
-        ("reconciler", True, 30),
-        ("stream_retention", True, 60),
-        ("vote_aggregator", True, 7),
+    assert [(task.name, task.enabled, task.schedule.timing.text) for task in found.tasks] == [
+        ("leaderboard", True, "every 30 s"),
+        ("market_monitor", True, "every 7 s"),
+        ("reconciler", True, "every 30 s"),
+        ("stream_retention", True, "every 60 s"),
+        ("vote_aggregator", True, "every 7 s"),
     ]
 
 

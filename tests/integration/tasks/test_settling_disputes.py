@@ -27,9 +27,9 @@ from zmartd.store.votes import AlreadyVoted, NotAHolder, VotingClosed
 from zmartd.tasks.admin_decisions import AdminDecisions, NothingToDecide, PendingDecisionChanged
 from zmartd.tasks.announcements import Announcements
 from zmartd.tasks.base import TaskAction
-from zmartd.tasks.lock import TaskLock
-from zmartd.tasks.run_history import RunHistory
-from zmartd.tasks.runner import TaskRunner
+from zmartd.tasks.ledger import TaskLedger
+from zmartd.tasks.scheduler import Scheduler
+from zmartd.tasks.turns import Turns
 from zmartd.tasks.vote_aggregator import VoteAggregator
 
 DISPUTED, FINALIZED = MarketState.DISPUTED, MarketState.FINALIZED
@@ -325,10 +325,11 @@ async def test_a_dispute_without_votes_awaits_a_decision(world: World) -> None:
 async def test_that_a_decision_is_awaited_is_one_warning_and_never_an_error(world: World) -> None:
     market_id = await ended_dispute(world, (SOL, None))
     context = world.own.context()
-    lock = TaskLock(context.redis, "daemon", context.clock)
-    runner = TaskRunner(lock, RunHistory(context.database), context.clock)
+    ledger = TaskLedger(context.database, "daemon", context.clock)
+    turns = Turns(context.redis, "daemon", context.clock)
+    scheduler = Scheduler([VoteAggregator(context)], ledger, turns, context.clock)
     with capture_logs() as lines:
-        reports = [await runner.run(VoteAggregator(context)) for _ in range(2)]
+        reports = [await scheduler.run_once(VoteAggregator.name) for _ in range(2)]
     assert [report.ok for report in reports] == [False, False]
     about = [(line["event"], line["log_level"]) for line in lines if line.get("market_id") == market_id]
     assert about == [

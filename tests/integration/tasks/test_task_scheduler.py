@@ -2,36 +2,39 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
 from redis.asyncio import Redis
 
-from tests.integration.tasks.manual_clock import ManualClock, eventually
+from tests.integration.tasks.manual_clock import eventually
+from zmartd.clock import SystemClock
+from zmartd.schedule import Every, Schedule
 from zmartd.store.postgres.database import Database
 from zmartd.tasks.base import TaskAction, TaskSkipped
-from zmartd.tasks.lock import TaskLock
+from zmartd.tasks.ledger import TaskLedger
 from zmartd.tasks.plugins import BrokenPlugin
-from zmartd.tasks.run_history import RunHistory
-from zmartd.tasks.runner import TaskRunner
 from zmartd.tasks.scheduler import Scheduler, UnknownTask
+from zmartd.tasks.turns import Turns
+
+PATIENCE_SECONDS = 60.0
+"""For a slow machine; a test waits no longer than it needs to."""
 
 
 class Sweep:
     """A task that counts its runs and does in each what it was given."""
-
-    interval_seconds = 60.0
 
     def __init__(
         self,
         work: Callable[[], Awaitable[Sequence[TaskAction]]],
         name: str = "sweep",
         enabled: bool = True,
+        schedule: Schedule = Schedule(timing=Every(86_400)),  # noqa: B008 - it is frozen
     ) -> None:
         self.name = name
         self.enabled = enabled
+        self.schedule = schedule
         self.begun = 0
         self.ended = 0
         self._work = work
@@ -42,6 +45,9 @@ class Sweep:
             return await self._work()
         finally:
             self.ended += 1
+
+
+OFTEN = Schedule(timing=Every(0.2))
 
 
 async def nothing() -> Sequence[TaskAction]:
@@ -56,73 +62,62 @@ async def cancel_itself() -> Sequence[TaskAction]:
     raise asyncio.CancelledError
 
 
+def scheduler_of(
+    redis: Redis,
+    database: Database,
+    *tasks: Sweep,
+    stop_seconds: float = 5.0,
+    daemon: str = "daemon-a",
+    broken: Sequence[BrokenPlugin] = (),
+) -> Scheduler:
+    clock = SystemClock()
+    ledger, turns = TaskLedger(database, daemon, clock), Turns(redis, daemon, clock)
+    return Scheduler(tasks, ledger, turns, clock, stop_seconds, broken=broken)
+
+
 @asynccontextmanager
 async def running(
-    clock: ManualClock, redis: Redis, database: Database, *tasks: Sweep, stop_seconds: float = 5.0
+    redis: Redis, database: Database, *tasks: Sweep, stop_seconds: float = 5.0
 ) -> AsyncIterator[Scheduler]:
-    runner = TaskRunner(TaskLock(redis, "daemon-a", clock), RunHistory(database), clock)
-    scheduler = Scheduler(tasks, runner, clock, random.Random(1), stop_seconds)
+    scheduler = scheduler_of(redis, database, *tasks, stop_seconds=stop_seconds)
     await scheduler.start()
-    await eventually(lambda: clock.sleeping == sum(task.enabled for task in tasks))
     try:
         yield scheduler
     finally:
         await scheduler.stop()
 
 
-async def all_asleep(clock: ManualClock, *tasks: Sweep) -> None:
-    """Every run has ended and every timer waits again."""
-    await eventually(lambda: all(t.begun == t.ended for t in tasks) and clock.sleeping == len(tasks))
+async def wait_for(condition: Callable[[], bool]) -> None:
+    await eventually(condition, PATIENCE_SECONDS)
 
 
-async def begun(runs: int, task: Sweep) -> None:
-    await eventually(lambda: task.begun == runs)
+async def kept(database: Database) -> list[dict[str, object]]:
+    """The rows of the ledger, oldest first."""
+    async with database.service_reader() as connection:
+        return [dict(row) for row in await connection.fetch("select * from task_runs order by id")]
 
 
-async def ended(runs: int, *tasks: Sweep) -> None:
-    await eventually(lambda: all(task.ended == runs for task in tasks))
-
-
-async def test_a_task_runs_shortly_after_the_start_and_then_at_its_interval(
+async def test_a_new_task_runs_at_once_and_then_at_each_of_its_instants(
     redis: Redis, database: Database
 ) -> None:
-    clock, sweep = ManualClock(), Sweep(nothing)
-    async with running(clock, redis, database, sweep):
-        assert sweep.begun == 0
-        clock.advance(2)
-        await eventually(lambda: sweep.begun == 1)
-        for runs in (2, 3):
-            await all_asleep(clock, sweep)
-            clock.advance(50)
-            assert sweep.begun == runs - 1
-            clock.advance(15)
-            await begun(runs, sweep)
+    once, often = Sweep(nothing, "once"), Sweep(nothing, "often", schedule=OFTEN)
+    async with running(redis, database, once, often) as scheduler:
+        await wait_for(lambda: often.ended >= 4 and once.ended == 1)
+        assert scheduler.reports()["often"].ok
+    assert once.begun == 1
 
 
 async def test_a_task_that_crashes_runs_again_and_the_others_never_notice(
     redis: Redis, database: Database
 ) -> None:
-    clock = ManualClock()
-    crashing, sweep = Sweep(crash, "crashing"), Sweep(nothing)
-    async with running(clock, redis, database, crashing, sweep) as scheduler:
-        for runs in (1, 2):
-            clock.advance(65)
-            await ended(runs, crashing, sweep)
-            await all_asleep(clock, crashing, sweep)
+    crashing = Sweep(crash, "crashing", schedule=OFTEN)
+    itself = Sweep(cancel_itself, "itself", schedule=OFTEN)
+    sweep = Sweep(nothing, schedule=OFTEN)
+    async with running(redis, database, crashing, itself, sweep) as scheduler:
+        await wait_for(lambda: min(crashing.ended, itself.ended, sweep.ended) >= 2)
         assert scheduler.reports()["crashing"].failure == "ConnectionError; the log has the traceback"
+        assert scheduler.reports()["itself"].failure == "the task cancelled itself"
         assert scheduler.reports()["sweep"].ok
-
-
-async def test_a_task_that_cancels_itself_is_a_failed_run_and_runs_again(
-    redis: Redis, database: Database
-) -> None:
-    clock, sweep = ManualClock(), Sweep(cancel_itself)
-    async with running(clock, redis, database, sweep) as scheduler:
-        for runs in (1, 2):
-            clock.advance(65)
-            await ended(runs, sweep)
-            await all_asleep(clock, sweep)
-        assert scheduler.reports()["sweep"].failure == "the task cancelled itself"
 
 
 async def test_a_run_that_takes_longer_than_the_interval_is_not_overlapped(
@@ -134,18 +129,33 @@ async def test_a_run_that_takes_longer_than_the_interval_is_not_overlapped(
         await let_go.wait()
         return ()
 
-    clock, sweep = ManualClock(), Sweep(slow)
-    async with running(clock, redis, database, sweep) as scheduler:
-        clock.advance(2)
-        await eventually(lambda: sweep.begun == 1)
-        for _ in range(40):
-            await eventually(lambda: clock.sleeping == 1)  # the renewal of the lease
-            clock.advance(5)
-        assert sweep.begun == 1
+    sweep = Sweep(slow, schedule=OFTEN)
+    async with running(redis, database, sweep) as scheduler:
+        overlapped = 0
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while overlapped < 5:
+                rows = await kept(database)
+                overlapped = sum(int(str(row["instants"])) for row in rows if row["reason"] == "overlap")
+                await asyncio.sleep(0.05)
         second = await scheduler.run_once("sweep")
         assert second.skipped == "sweep is already running on daemon-a"
+        assert sweep.begun == 1
         let_go.set()
-        await eventually(lambda: sweep.ended >= 1)
+        await wait_for(lambda: sweep.begun > 1)
+
+
+async def test_a_run_that_takes_longer_than_it_may_is_cancelled_and_has_failed(
+    redis: Redis, database: Database
+) -> None:
+    async def endless() -> Sequence[TaskAction]:
+        await asyncio.Event().wait()
+        return ()
+
+    schedule = Schedule(timing=Every(86_400), time_limit_seconds=0.3)
+    report = await scheduler_of(redis, database, Sweep(endless, schedule=schedule)).run_once("sweep")
+    assert report.failure == "it took longer than its time limit of 0.3 s"
+    (row,) = await kept(database)
+    assert (row["outcome"], row["explanation"]) == ("failed", report.failure)
 
 
 async def test_stopping_waits_for_the_run_that_is_going_on(redis: Redis, database: Database) -> None:
@@ -155,10 +165,9 @@ async def test_stopping_waits_for_the_run_that_is_going_on(redis: Redis, databas
         await let_go.wait()
         return (TaskAction("m", "sweep", ok=True),)
 
-    clock, sweep = ManualClock(), Sweep(slow)
-    async with running(clock, redis, database, sweep) as scheduler:
-        clock.advance(2)
-        await eventually(lambda: sweep.begun == 1)
+    sweep = Sweep(slow)
+    async with running(redis, database, sweep, stop_seconds=PATIENCE_SECONDS) as scheduler:
+        await wait_for(lambda: sweep.begun == 1)
         stopping = asyncio.create_task(scheduler.stop())
         await asyncio.wait({stopping}, timeout=0.02)
         assert not stopping.done()
@@ -167,44 +176,67 @@ async def test_stopping_waits_for_the_run_that_is_going_on(redis: Redis, databas
         assert scheduler.reports()["sweep"].actions == (TaskAction("m", "sweep", ok=True),)
 
 
-async def test_stopping_cancels_a_run_that_does_not_end_in_time(redis: Redis, database: Database) -> None:
+async def test_stopping_cancels_a_run_that_does_not_end_in_time_and_gives_it_back(
+    redis: Redis, database: Database
+) -> None:
     async def endless() -> Sequence[TaskAction]:
         await asyncio.Event().wait()
         return ()
 
-    clock, sweep = ManualClock(), Sweep(endless)
-    async with running(clock, redis, database, sweep, stop_seconds=0.02) as scheduler:
-        clock.advance(2)
-        await eventually(lambda: sweep.begun == 1)
+    sweep = Sweep(endless)
+    async with running(redis, database, sweep, stop_seconds=0.02) as scheduler:
+        await wait_for(lambda: sweep.begun == 1)
         await scheduler.stop()
         assert sweep.ended == 1
-        assert await redis.exists("zmartd:task:sweep:lock") == 0
+    (row,) = await kept(database)
+    assert (row["status"], row["lease_until"]) == ("running", None)
+
+    successor = Sweep(nothing)
+    async with running(redis, database, successor):
+        await wait_for(lambda: successor.ended == 1)
+    (row,) = await kept(database)
+    assert (row["status"], row["attempt"], row["deaths"]) == ("ran", 2, 0)
+
+
+async def test_a_task_that_swallows_its_cancellation_ends_all_the_same(
+    redis: Redis, database: Database
+) -> None:
+    async def stubborn() -> Sequence[TaskAction]:
+        for _ in range(3):
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:  # as redis-py on Python 3.11 may do
+                continue
+        return ()
+
+    schedule = Schedule(timing=Every(86_400), time_limit_seconds=0.1)
+    sweep = Sweep(stubborn, schedule=schedule)
+    report = await scheduler_of(redis, database, sweep).run_once("sweep")
+    assert report.failure is not None
+    assert sweep.ended == 1
 
 
 async def test_a_disabled_task_runs_only_when_it_is_asked_for(redis: Redis, database: Database) -> None:
-    clock, sweep = ManualClock(), Sweep(nothing, enabled=False)
-    async with running(clock, redis, database, sweep) as scheduler:
-        clock.advance(1_000)
-        assert scheduler.reports() == {}
-        assert (await scheduler.run_once("sweep")).ok
-        assert sweep.begun == 1
+    disabled, often = Sweep(nothing, "disabled", enabled=False), Sweep(nothing, "often", schedule=OFTEN)
+    async with running(redis, database, disabled, often) as scheduler:
+        await wait_for(lambda: often.ended >= 3)
+        assert disabled.begun == 0
+        assert (await scheduler.run_once("disabled")).ok
+        assert disabled.begun == 1
 
 
-async def test_an_unknown_task_is_an_error_that_lists_those_there_are(
-    redis: Redis, database: Database
-) -> None:
-    async with running(ManualClock(), redis, database, Sweep(nothing)) as scheduler:
-        with pytest.raises(UnknownTask, match="there is no task 'swoop'; there are: sweep"):
-            await scheduler.run_once("swoop")
+async def test_an_unknown_task_is_an_error_that_names_the_nearest(redis: Redis, database: Database) -> None:
+    scheduler = scheduler_of(redis, database, Sweep(nothing), Sweep(nothing, "mop"))
+    with pytest.raises(UnknownTask) as caught:
+        await scheduler.run_once("sweap")
+    assert caught.value.message == "there is no task 'sweap'; there are: sweep, mop; did you mean sweep?"
 
 
 async def test_the_run_of_a_plugin_that_cannot_be_loaded_has_failed_and_says_why(
     redis: Redis, database: Database
 ) -> None:
-    clock = ManualClock()
-    runner = TaskRunner(TaskLock(redis, "daemon-a", clock), RunHistory(database), clock)
     broken = BrokenPlugin("swoop", "no.such.module:Swoop", "ModuleNotFoundError: No module named 'no'")
-    scheduler = Scheduler([Sweep(nothing)], runner, clock, random.Random(1), broken=[broken])
+    scheduler = scheduler_of(redis, database, Sweep(nothing), broken=[broken])
     report = await scheduler.run_once("swoop")
     assert (report.ok, report.task) == (False, "swoop")
     assert report.failure == (
@@ -219,8 +251,7 @@ async def test_a_report_is_not_ok_when_one_market_failed(redis: Redis, database:
     async def mixed() -> Sequence[TaskAction]:
         return [TaskAction("m1", "finalize", ok=True, signature="5sig"), failed]
 
-    async with running(ManualClock(), redis, database, Sweep(mixed)) as scheduler:
-        report = await scheduler.run_once("sweep")
+    report = await scheduler_of(redis, database, Sweep(mixed)).run_once("sweep")
     assert report.failure is None
     assert report.actions[1] == failed
     assert not report.ok
@@ -230,36 +261,34 @@ async def test_a_task_that_cannot_work_is_skipped_and_says_why(redis: Redis, dat
     async def keyless() -> Sequence[TaskAction]:
         raise TaskSkipped("there is no authority key")
 
-    async with running(ManualClock(), redis, database, Sweep(keyless)) as scheduler:
-        report = await scheduler.run_once("sweep")
+    report = await scheduler_of(redis, database, Sweep(keyless)).run_once("sweep")
     assert report.skipped == "there is no authority key"
     assert report.fencing_token is not None
     assert report.ok
 
 
-async def test_without_redis_the_task_does_not_run_and_the_report_says_so(
-    lost_redis: Redis, database: Database
+async def test_without_redis_tasks_run_as_they_do_with_it(
+    lost_redis: Redis, silent_redis: Redis, database: Database
 ) -> None:
-    sweep = Sweep(nothing)
-    async with running(ManualClock(), lost_redis, database, sweep) as scheduler:
-        report = await scheduler.run_once("sweep")
-    assert sweep.begun == 0
-    assert report.failure is not None
-    assert "Redis does not answer" in report.failure
+    for redis in (lost_redis, silent_redis):
+        sweep = Sweep(nothing, schedule=OFTEN)
+        async with running(redis, database, sweep):
+            await wait_for(lambda: sweep.ended >= 5)  # noqa: B023 - it is awaited here
 
 
-async def test_runs_that_did_something_or_failed_are_kept_for_every_daemon_to_read(
-    redis: Redis, database: Database
-) -> None:
+async def test_runs_are_kept_for_every_daemon_to_read(redis: Redis, database: Database) -> None:
     async def sweep() -> Sequence[TaskAction]:
         return [TaskAction("m", "sweep", ok=True)]
 
     tasks = (Sweep(sweep, "busy"), Sweep(nothing, "idle"), Sweep(crash, "broken"))
-    async with running(ManualClock(), redis, database, *tasks) as scheduler:
-        for name in ("busy", "idle", "broken"):
-            await scheduler.run_once(name)
+    scheduler = scheduler_of(redis, database, *tasks)
+    for name in ("busy", "idle", "broken"):
+        await scheduler.run_once(name)
 
-    async with database.service() as connection:
-        kept = await connection.fetch("select task, outcome, report from task_runs order by task")
-    assert [(run["task"], run["outcome"]) for run in kept] == [("broken", "failed"), ("busy", "ok")]
-    assert json.loads(kept[1]["report"])["actions"][0]["action"] == "sweep"
+    rows = await kept(database)
+    assert [(row["task"], row["outcome"], row["eventful"], row["due_at"]) for row in rows] == [
+        ("busy", "ok", True, None),
+        ("idle", "ok", False, None),
+        ("broken", "failed", True, None),
+    ]
+    assert json.loads(str(rows[0]["report"]))["actions"][0]["action"] == "sweep"

@@ -24,13 +24,13 @@ def test_the_file_is_written_once_and_sets_nothing_by_itself(tmp_path: Path) -> 
 
 def test_the_environment_wins_over_the_file_and_the_file_over_the_defaults(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
-    file.write_text("[server]\nport = 5000\n[tasks.reconciler]\ninterval_seconds = 1\n")
+    file.write_text("[server]\nport = 5000\n[tasks.reconciler]\nevery_seconds = 1\n")
     assert dev_settings.settings_file(tmp_path, {"ZMARTD_CONFIG": str(file)}) == file
     assert not (tmp_path / "dev.toml").exists()
     settings = dev_settings.load(tmp_path, file, {"ZMARTD_SERVER_PORT": "6000"})
     assert settings.server.port == 6000
-    assert settings.tasks.reconciler.interval_seconds == 1
-    assert settings.tasks.leaderboard.interval_seconds == 2
+    assert settings.tasks.reconciler.every_seconds == 1
+    assert settings.tasks.leaderboard.every_seconds == 2
     assert settings.server.is_development
     assert dev_settings.with_port(settings, 0).server.port == 0
 

@@ -7,6 +7,7 @@ from importlib.metadata import EntryPoint
 import pytest
 
 from zmartd.daemon import TasksFailing, require_working_tasks
+from zmartd.schedule import Every, Schedule
 from zmartd.tasks.base import RunReport, TaskAction
 from zmartd.tasks.plugins import GROUP, Discovered, discover, unloadable
 
@@ -16,7 +17,7 @@ class Sweep:
 
     name = "sweep"
     enabled = True
-    interval_seconds: float = 60
+    schedule = Schedule(timing=Every(60))
 
     def __init__(self, context: object) -> None:
         self.context = context
@@ -31,7 +32,7 @@ class BlockingSweep(Sweep):
 
 
 class RestlessSweep(Sweep):
-    interval_seconds = 0
+    schedule = 60  # type: ignore[assignment]  # the mistake under test
 
 
 class UndecidedSweep(Sweep):
@@ -66,7 +67,7 @@ def test_a_plugin_gets_the_context_and_becomes_a_task() -> None:
         ("NoSuchName", f"AttributeError: module '{__name__}' has no attribute 'NoSuchName'"),
         ("crashing", "RuntimeError: no such disk"),
         ("BlockingSweep", "TypeError: the factory must return a task with an `async def run(self)`"),
-        ("RestlessSweep", "ValueError: `interval_seconds` must be a number greater than 0"),
+        ("RestlessSweep", "TypeError: `schedule` must be a zmartd.schedule.Schedule"),
         ("UndecidedSweep", "TypeError: `enabled` must be True or False"),
         ("GROUP", "TypeError: 'str' object is not callable"),
     ],

@@ -219,9 +219,14 @@ def tables(of: str) -> dict[str, Table]:
             "status = 200",
         ),
         "task_runs": Table(
-            {"task": of, "started_at": NOON, "finished_at": NOON, "outcome": "ok", "report": "{}"},
+            {"task": of, "status": "ran", "started_at": NOON, "finished_at": NOON, "outcome": "ok"},
             f"task = '{of}'",
             "outcome = 'failed'",
+        ),
+        "task_schedules": Table(
+            {"task": of, "schedule": "every 300 s", "next_due_at": NOON},
+            f"task = '{of}'",
+            "schedule = 'every 30 s'",
         ),
         "orphaned_events": Table(
             {

@@ -333,3 +333,29 @@ async def test_an_unreachable_server_is_named_without_the_password(tmp_path: Pat
 async def test_a_missing_database_is_named(postgres_server: EmbeddedPostgres) -> None:
     with pytest.raises(DatabaseNotReady, match="no_such_database"):
         await migrate(postgres_server.dsn_of("no_such_database"))
+
+
+async def test_runs_of_tasks_from_before_the_ledger_stay_and_newer_tokens_are_greater(
+    empty_database_url: str, connection: Connection, tmp_path: Path
+) -> None:
+    await migrate_before("task_ledger", empty_database_url, tmp_path)
+    async with connection.transaction():
+        await connection.execute(BEGIN_AS_SERVICE.removeprefix("BEGIN; "))
+        await connection.execute(
+            "insert into task_runs (task, fencing_token, started_at, finished_at, outcome, report) "
+            "values ('sweep', 41, $1, $1, 'failed', '{}')",
+            NOON,
+        )
+    await migrate(empty_database_url)
+    async with connection.transaction():
+        await connection.execute(BEGIN_AS_SERVICE.removeprefix("BEGIN; "))
+        kept = await connection.fetchrow("select * from task_runs")
+        assert kept is not None
+        assert (kept["status"], kept["outcome"], kept["due_at"], kept["instants"]) == (
+            "ran",
+            "failed",
+            None,
+            0,
+        )
+        assert kept["eventful"]
+        assert await connection.fetchval("select nextval('task_fencing_tokens')") == 42

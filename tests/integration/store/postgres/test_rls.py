@@ -56,6 +56,7 @@ indexer_cursor              ----  ----  ----   SIUD
 market_finalization_errors  ----  ----  ----   SIUD
 idempotency_keys            ----  ----  ----   SIUD
 task_runs                   ----  ----  ----   SIUD
+task_schedules              ----  ----  ----   SIUD
 orphaned_events             ----  ----  ----   SIUD
 truncated_transactions      ----  ----  ----   SIUD
 market_corrections          ----  ----  ----   SIUD

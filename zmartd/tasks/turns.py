@@ -1,0 +1,69 @@
+"""Turns: a short lease in Redis that lets one daemon ask Postgres where all would at the same moment.
+
+It saves work and decides nothing. Without Redis every daemon asks, and Postgres decides as it does with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from zmartd.clock import Clock
+from zmartd.log import get_logger
+
+log = get_logger(__name__)
+
+TURN_MILLISECONDS: Final = 900
+"""After this time another daemon asks, because the first may have died before it did."""
+PATIENCE_SECONDS: Final = 0.25
+"""After this time without an answer, Redis counts as unavailable."""
+UNAVAILABLE_SECONDS: Final = 10.0
+"""For how long it is not asked again then, so that runs do not begin later for it."""
+
+
+class Turns:
+    """Who asks Postgres about an instant of a task, or about a run that has lost its daemon."""
+
+    def __init__(
+        self, redis: Redis, daemon: str, clock: Clock, patience_seconds: float = PATIENCE_SECONDS
+    ) -> None:
+        self._redis = redis
+        self._daemon = daemon
+        self._clock = clock
+        self._patience_seconds = patience_seconds
+        self._unavailable_until = float("-inf")
+
+    async def take(self, task: str, occasion: str) -> bool:
+        """Whether this daemon is to ask. True also where Redis does not say."""
+        if self._clock.monotonic() < self._unavailable_until:
+            return True
+        key = f"zmartd:task:{task}:{occasion}"
+        asking = asyncio.ensure_future(self._redis.set(key, self._daemon, nx=True, px=TURN_MILLISECONDS))
+        try:
+            # `asyncio.timeout` would wait for the client to end, which can swallow its cancellation.
+            await asyncio.wait({asking}, timeout=self._patience_seconds)
+        finally:
+            asking.add_done_callback(_forget)
+            if not asking.done():
+                asking.cancel()
+        if not asking.done():
+            self._is_unavailable("no answer")
+            return True
+        try:
+            return bool(asking.result())
+        except (RedisError, OSError) as error:
+            self._is_unavailable(repr(error))
+            return True
+
+    def _is_unavailable(self, error: str) -> None:
+        self._unavailable_until = self._clock.monotonic() + UNAVAILABLE_SECONDS
+        log.warning("task.turns_without_redis", error=error, seconds=UNAVAILABLE_SECONDS)
+
+
+def _forget(asking: asyncio.Future[Any]) -> None:
+    """Keep asyncio from reporting an error that nobody waits for any more."""
+    if not asking.cancelled():
+        asking.exception()
