@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from asyncpg import Connection
 
 from tests.integration.tasks.killed import Killed, killed_at
 from tests.integration.tasks.ledger_audit import whole_ledger
@@ -76,11 +77,24 @@ async def let_lease_end(database: Database) -> None:
         )
 
 
+class Sockets(Database):
+    """A pool whose connections all end with their process, whatever they are used for."""
+
+    opened: list[Connection]
+
+    async def _open(self) -> Connection:
+        connection = await super()._open()
+        self.opened = [*getattr(self, "opened", ()), connection]
+        return connection
+
+
 @asynccontextmanager
 async def pool(database_url: str) -> AsyncIterator[Database]:
-    opened = await Database.connect(config.DatabaseSettings(url=PostgresUrl(database_url), pool_size=3))
-    yield opened
-    opened._pool.terminate()
+    database = await Sockets.connect(config.DatabaseSettings(url=PostgresUrl(database_url), pool_size=3))
+    yield database
+    database._pool.terminate()
+    for connection in database.opened:
+        connection.terminate()
 
 
 async def test_a_new_task_is_due_at_once_and_its_run_has_the_instant_a_token_and_a_lease(
