@@ -54,6 +54,9 @@ ARGUMENTS = {
     ("travel",): ["1h"],
     ("sign",): ["wallet.json"],
     ("decide",): ["0" * 64, "--keep", "--because", "for the test", "--yes"],
+    ("tasks", "explain"): ["market_monitor"],
+    ("tasks", "pause"): ["market_monitor", "--because", "for the test"],
+    ("tasks", "resume"): ["market_monitor"],
     ("inbox", "retry"): ["--all"],
     ("inbox", "replay"): ["--all"],
 }

@@ -40,7 +40,8 @@ class _TickCommand(click.Command):
 @json_option
 def tick(tasks: tuple[str, ...], config_path: Path | None, as_json: bool) -> None:
     """Run periodic tasks once, now, and print what they did. Without TASK: all that are enabled.
-    A plugin that cannot be loaded is reported as failed.
+    A plugin that cannot be loaded is reported as failed. Also a task that is paused runs; one that runs on a
+    daemon is skipped. `zmartd tasks explain TASK` shows the run among those at the task's instants.
 
     The exit status is 0 when nothing needs an operator's attention, else 1.
     """
@@ -50,6 +51,8 @@ def tick(tasks: tuple[str, ...], config_path: Path | None, as_json: bool) -> Non
     log.configure(settings.log.level, "console")
 
     async def run_tasks(core: Core) -> list[RunReport]:
+        for name in tasks:
+            core.scheduler.require_known(name)
         names = tasks or (*core.scheduler.enabled, *core.scheduler.broken)
         return [await core.scheduler.run_once(name) for name in names]
 

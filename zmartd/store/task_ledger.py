@@ -21,6 +21,8 @@ Status = Literal["running", "ran", "skipped", "caught_up"]
 Reason = Literal["overlap", "paused", "late", "disabled"]
 Outcome = Literal["ok", "failed", "skipped"]
 
+FOREVER: Final = datetime.max.replace(tzinfo=UTC)
+"""Postgres's infinity, of a pause that lasts until it is ended."""
 UNEVENTFUL_DAYS: Final = 2
 EVENTFUL_DAYS: Final = 30
 PURGED_AT_ONCE: Final = 1_000
@@ -202,7 +204,7 @@ class TaskState(Struct, frozen=True):
     next_due_at: datetime
     """The first instant that is in no row yet."""
     paused_until: datetime | None
-    """Instants up to then are skipped; the greatest datetime: until somebody resumes the task."""
+    """Instants up to then are skipped; FOREVER: until somebody resumes the task."""
     paused_because: str | None
     paused_by: str | None
     run: Running | None
@@ -236,7 +238,7 @@ class Held(Struct, frozen=True):
 
 
 class Entry(Struct, frozen=True):
-    """A row of the ledger: instants with what became of them, or a run by hand. `report` is JSON."""
+    """A row of the ledger: instants with what became of them, or a run by hand."""
 
     task: str
     status: Status
@@ -251,7 +253,8 @@ class Entry(Struct, frozen=True):
     started_at: datetime | None
     finished_at: datetime | None
     outcome: Outcome | None
-    report: str | None
+    report: Any
+    """Of a run that has ended: the task's own report."""
 
 
 async def now(connection: Reads) -> datetime:
@@ -424,7 +427,9 @@ def _held(row: Record) -> Held:
 
 
 def _entry(row: Record) -> Entry:
-    return Entry(**{name: row[name] for name in Entry.__struct_fields__})
+    fields = {name: row[name] for name in Entry.__struct_fields__}
+    report = fields.pop("report")
+    return Entry(**fields, report=None if report is None else msgspec.json.decode(report))
 
 
 def _aware(moment: Any) -> datetime | None:

@@ -119,6 +119,11 @@ class Scheduler:
         """The last finished run of each task in this process, by name."""
         return MappingProxyType(self._reports)
 
+    def require_known(self, name: str) -> None:
+        """Raises UnknownTask unless there is a task, or a plugin that cannot be loaded, of that name."""
+        if name not in self._tasks and name not in self._broken:
+            raise unknown_task(name, (*self._tasks, *self._broken))
+
     async def run_once(self, name: str) -> RunReport:
         """Run a task now, by hand: enabled or not, paused or not. Raises UnknownTask.
 
@@ -129,9 +134,8 @@ class Scheduler:
             plugin = self._broken[name]
             failure = f"the plugin {plugin.target} cannot be loaded: {plugin.problem}"
             return RunReport(name, started_at=now, finished_at=now, failure=failure)
-        task = self._tasks.get(name)
-        if task is None:
-            raise unknown_task(name, (*self._tasks, *self._broken))
+        self.require_known(name)
+        task = self._tasks[name]
         asked_at = self._clock.monotonic()
         try:
             held = await self._ledger.begin_by_hand(name)

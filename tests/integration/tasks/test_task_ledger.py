@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -463,7 +462,7 @@ async def test_uneventful_rows_are_kept_for_two_days_and_eventful_ones_for_thirt
         await ledger.finish(await begun(ledger, task), one)
     found = [(row.outcome, row.explanation) for row in reversed(await rows(database))]
     assert found == [("ok", None), ("ok", None), ("failed", "no disk"), ("skipped", "no key")]
-    assert json.loads((await rows(database))[2].report or "")["actions"][0]["action"] == "sweep"
+    assert (await rows(database))[2].report["actions"][0]["action"] == "sweep"
 
     async def aged(days: int) -> list[str | None]:
         async with database.service() as connection:

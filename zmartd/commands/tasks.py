@@ -1,0 +1,357 @@
+"""`zmartd tasks`: when periodic tasks run, why they did not, and how to pause them."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from itertools import islice, pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+from msgspec import Struct
+
+from zmartd.commands.groups import Group
+from zmartd.commands.options import config_option, json_option, operator_settings
+from zmartd.commands.output import print_result, table
+from zmartd.commands.parameters import seconds_of_duration
+from zmartd.commands.running import run_with_database
+
+if TYPE_CHECKING:
+    from asyncpg import Connection
+
+    from zmartd.store.task_ledger import Entry, TaskState
+
+_SHOWN: Final = 10
+_MAX_REASON: Final = 500
+_UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+
+
+class _ListByDefault(Group):
+    """Without the name of a command, `list`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names):
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=_ListByDefault)
+def tasks() -> None:
+    """List the periodic tasks, explain what became of their instants, pause and resume them."""
+
+
+class Run(Struct, frozen=True):
+    """A run of a task, the last or the one that goes on."""
+
+    due_at: datetime | None
+    """The instant that it was for; None for a run by hand."""
+    started_at: datetime | None
+    finished_at: datetime | None
+    daemon: str | None
+    attempt: int
+    outcome: str | None
+    """None while it goes on."""
+    explanation: str | None
+
+
+class Pause(Struct, frozen=True):
+    until: datetime | None
+    """None: until it is resumed."""
+    because: str | None
+    by: str | None
+
+
+class Task(Struct, frozen=True):
+    """A task, as `zmartd tasks` lists it."""
+
+    task: str
+    installed: bool
+    schedule: str | None
+    """None before a daemon has run with it."""
+    next_due_at: datetime | None
+    last: Run | None
+    paused: Pause | None
+
+
+class Explanation(Struct, frozen=True):
+    """A task with what becomes, and what became, of its instants."""
+
+    task: Task
+    next: list[datetime]
+    rows: list[Entry]
+    """The newest first."""
+
+
+@tasks.command("list")
+@config_option
+@json_option
+def list_tasks(config_path: Path | None, as_json: bool) -> None:
+    """Print each task with its schedule, its last run, when it runs next, and whether it is paused."""
+
+    async def read(connection: Connection) -> tuple[list[Task], datetime]:
+        from zmartd.store import task_ledger
+
+        return await _tasks(connection), await task_ledger.now(connection)
+
+    found, now = run_with_database(operator_settings(config_path), read)
+    print_result(as_json, found, list_for_people(found, now))
+
+
+@tasks.command("explain")
+@click.argument("name")
+@config_option
+@json_option
+def explain(name: str, config_path: Path | None, as_json: bool) -> None:
+    """Print the next ten instants of the task NAME, and what became of the last ones, with the reason."""
+
+    async def read(connection: Connection) -> tuple[Explanation, datetime]:
+        from zmartd.store import task_ledger
+
+        task = await _named(connection, name)
+        rows = await task_ledger.entries(connection, name, _SHOWN)
+        return Explanation(task, _instants(task), rows), await task_ledger.now(connection)
+
+    found, now = run_with_database(operator_settings(config_path), read)
+    print_result(as_json, found, explanation_for_people(found, now))
+
+
+@tasks.command("pause")
+@click.argument("name")
+@click.option("--because", metavar="TEXT", required=True, help="The reason, which everybody reads who asks.")
+@click.option(
+    "--for",
+    "seconds",
+    metavar="TIME",
+    callback=lambda context, parameter, text: (
+        None if text is None else seconds_of_duration(context, parameter, text)
+    ),
+    help="How long, like 2h, 90m or 1d; without it until it is resumed.",
+)
+@config_option
+@json_option
+def pause(name: str, because: str, seconds: int | None, config_path: Path | None, as_json: bool) -> None:
+    """Run the task NAME at none of its instants for a while, on any daemon. A run that goes on ends as usual,
+    and `zmartd tick NAME` still runs it.
+    """
+    reason = _reason(because)
+    by = f"{getpass.getuser()}@{socket.gethostname()}"
+
+    async def write(connection: Connection) -> Task:
+        from zmartd.store import task_ledger
+
+        await _named(connection, name, scheduled=True)
+        await task_ledger.pause(connection, name, seconds, reason, by)
+        return await _named(connection, name)
+
+    paused = run_with_database(operator_settings(config_path), write)
+    print_result(as_json, paused, f"{name} is {_paused(paused.paused)}")
+
+
+@tasks.command("resume")
+@click.argument("name")
+@config_option
+@json_option
+def resume(name: str, config_path: Path | None, as_json: bool) -> None:
+    """Run the task NAME again when it is due. Instants of the pause stay skipped."""
+
+    async def write(connection: Connection) -> tuple[bool, Task]:
+        from zmartd.store import task_ledger
+
+        await _named(connection, name, scheduled=True)
+        ended = await task_ledger.resume(connection, name)
+        return ended, await _named(connection, name)
+
+    ended, task = run_with_database(operator_settings(config_path), write)
+    text = "runs again when it is due" if ended else "is not paused"
+    print_result(as_json, task, f"{name} {text}")
+
+
+async def _tasks(connection: Connection) -> list[Task]:
+    """All installed tasks, and those of the ledger."""
+    from zmartd.store import task_ledger
+    from zmartd.tasks.plugins import task_names
+
+    installed = task_names()
+    names = sorted({*installed, *await task_ledger.registered(connection)})
+    states = await task_ledger.states(connection, names)
+    latest = await task_ledger.latest_runs(connection, names)
+    return [_task(name, name in installed, states.get(name), latest.get(name)) for name in names]
+
+
+async def _named(connection: Connection, name: str, *, scheduled: bool = False) -> Task:
+    """Raises UnknownTask where there is none, or none that a daemon has entered where it has to be."""
+    from zmartd.tasks.scheduler import UnknownTask, unknown_task
+
+    found = {task.task: task for task in await _tasks(connection)}
+    if name not in found:
+        raise unknown_task(name, list(found))
+    if scheduled and found[name].schedule is None:
+        raise UnknownTask(f"no daemon has run with the task {name!r} yet: start one first")
+    return found[name]
+
+
+def _task(name: str, installed: bool, state: TaskState | None, last: Entry | None) -> Task:
+    from zmartd.store.task_ledger import FOREVER
+
+    paused = None
+    if state is not None and state.is_paused:
+        until = None if state.paused_until == FOREVER else state.paused_until
+        paused = Pause(until, state.paused_because, state.paused_by)
+    return Task(
+        task=name,
+        installed=installed,
+        schedule=None if state is None else state.schedule,
+        next_due_at=None if state is None else state.next_due_at,
+        last=None
+        if last is None
+        else Run(
+            last.due_at,
+            last.started_at,
+            last.finished_at,
+            last.daemon,
+            last.attempt,
+            last.outcome,
+            last.explanation,
+        ),
+        paused=paused,
+    )
+
+
+def _instants(task: Task) -> list[datetime]:
+    """The next ones, from the first that is in no row yet."""
+    from zmartd.schedule import read_timing
+
+    if task.schedule is None or task.next_due_at is None:
+        return []
+    timing, first = read_timing(task.schedule), task.next_due_at
+
+    def following() -> Iterator[datetime]:
+        instant = first
+        while True:
+            yield instant
+            instant = timing.next_after(instant)
+
+    return list(islice(following(), _SHOWN))
+
+
+def list_for_people(found: Sequence[Task], now: datetime) -> str:
+    """A line for each task."""
+    header = ("TASK", "SCHEDULE", "LAST", "RESULT", "DAEMON", "NEXT", "")
+    rows = []
+    for task in found:
+        last = task.last
+        rows.append(
+            (
+                task.task,
+                task.schedule or "-",
+                "-" if last is None or last.started_at is None else _ago(now - last.started_at),
+                "-" if last is None else last.outcome or "running",
+                "-" if last is None else last.daemon or "-",
+                "-" if task.next_due_at is None else _until(task.next_due_at - now),
+                _note(task),
+            )
+        )
+    return table(rows, header=header) or "there are no tasks"
+
+
+def _note(task: Task) -> str:
+    if task.paused is not None:
+        return _paused(task.paused)
+    if not task.installed:
+        return "not installed here"
+    return "no daemon has run with it yet" if task.schedule is None else ""
+
+
+def explanation_for_people(found: Explanation, now: datetime) -> str:
+    """The next instants, and a line for each row of the ledger, newest first."""
+    task = found.task
+    lines = [f"{task.task}: {task.schedule or 'no daemon has run with it yet'}"]
+    if task.paused is not None:
+        lines.append(_paused(task.paused))
+    if found.next:
+        lines += ["", "next"]
+        lines.append(
+            table(
+                (f"  {_time(instant)}", _until(instant - now), _what_comes(task.paused, instant))
+                for instant in found.next
+            )
+        )
+    if found.rows:
+        lines += ["", "last"]
+        lines.append(table(("", *_row(row)) for row in found.rows))
+    return "\n".join(lines)
+
+
+def _what_comes(paused: Pause | None, instant: datetime) -> str:
+    is_in_it = paused is not None and (paused.until is None or instant <= paused.until)
+    return "will be skipped: paused" if is_in_it else ""
+
+
+def _row(row: Entry) -> tuple[str, ...]:
+    when = _time(row.due_at or row.started_at)
+    if row.instants > 1:
+        when = f"{when} to {_time(row.last_due_at)} ({row.instants} instants)"
+    return when, _what(row), row.daemon or "", row.explanation or _did(row)
+
+
+def _did(row: Entry) -> str:
+    """What a run did, by the names of its actions."""
+    actions = Counter(action["action"] for action in row.report["actions"]) if row.report else Counter()
+    return ", ".join(f"{name} ({number})" if number > 1 else name for name, number in actions.items())
+
+
+def _what(row: Entry) -> str:
+    by_hand = " by hand" if row.due_at is None and row.daemon is not None else ""
+    attempts = f", attempt {row.attempt}" if row.attempt > 1 else ""
+    if row.status == "running":
+        return f"is running{by_hand}{attempts}"
+    if row.status == "ran" and row.started_at is not None and row.finished_at is not None:
+        seconds = (row.finished_at - row.started_at).total_seconds()
+        return f"ran{by_hand}: {row.outcome} ({seconds:.2f} s{attempts})"
+    return f"skipped: {row.reason}" if row.status == "skipped" else "caught up"
+
+
+def _paused(paused: Pause | None) -> str:
+    if paused is None:
+        return "not paused"
+    until = "until it is resumed" if paused.until is None else f"until {_time(paused.until)}"
+    return f"paused {until} by {paused.by}: {paused.because}"
+
+
+def _time(moment: datetime | None) -> str:
+    return "-" if moment is None else moment.strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _ago(passed: timedelta) -> str:
+    return f"{_span(passed)} ago"
+
+
+def _until(ahead: timedelta) -> str:
+    return f"in {_span(ahead)}" if ahead > timedelta(0) else "due now"
+
+
+def _span(length: timedelta) -> str:
+    """In its greatest unit, and the next smaller one where there are few of it: 2 min 5 s, 3 h, 12 d."""
+    seconds = max(0, round(length.total_seconds()))
+    for (unit, name), (smaller, below) in pairwise(_UNITS):
+        if seconds >= unit:
+            rest = seconds % unit // smaller if seconds < 10 * unit else 0
+            return f"{seconds // unit} {name}" + (f" {rest} {below}" if rest else "")
+    return f"{seconds} s"
+
+
+def _reason(because: str) -> str:
+    from zmartd.text.readable import Unreadable, readable
+
+    rule = f"--because has to be a text of 1 to {_MAX_REASON} characters"
+    try:
+        reason = readable(because)
+    except Unreadable as error:
+        raise click.UsageError(f"{rule}: {error}") from error
+    if not 1 <= len(reason.strip()) <= _MAX_REASON:
+        raise click.UsageError(rule)
+    return reason
