@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Struct
 
@@ -539,3 +539,5 @@ class Settings(Struct, frozen=True, kw_only=True):
     transactions: TransactionSettings = TransactionSettings()
     tasks: TaskSettings = TaskSettings()
     log: LogSettings = LogSettings()
+    plugins: dict[str, dict[str, Any]] = {}
+    """The tables `[tasks.<name>]` of tasks of other packages, which validate them."""

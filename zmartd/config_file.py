@@ -8,19 +8,25 @@ from __future__ import annotations
 import difflib
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta, Struct
 
-from zmartd.config import Settings
+from zmartd.config import Settings, TaskSettings
 from zmartd.config_values import REQUIRE_MEMBER, REQUIRE_TEXT, ConfigError, Secret
 from zmartd.private_file import exposure
 
+AnyStruct = TypeVar("AnyStruct", bound=Struct)
+
 ENVIRONMENT_PREFIX = "ZMARTD_"
 CONFIG_VARIABLE = "ZMARTD_CONFIG"
+_TASKS = "tasks."
+TASK_PLUGINS = "zmartd.tasks"
+"""The group of the entry points of periodic tasks."""
 SEARCH_PATH = (Path("zmartd.toml"), Path("/etc/zmartd/zmartd.toml"))
 
 
@@ -31,6 +37,11 @@ class Setting(Struct, frozen=True):
     type: Any
     default: Any
     description: str
+
+    @property
+    def kind(self) -> Any:
+        """The type without what is annotated."""
+        return get_args(self.type)[0] if get_origin(self.type) is Annotated else self.type
 
     @property
     def environment_variable(self) -> str:
@@ -45,8 +56,8 @@ class Setting(Struct, frozen=True):
         self._require(REQUIRE_TEXT, value)
 
     def _require(self, rule: str, value: Any) -> None:
-        for meta in get_args(self.type)[1:]:
-            if isinstance(meta, Meta) and meta.extra and rule in meta.extra:
+        for meta in _metas(self.type):
+            if meta.extra and rule in meta.extra:
                 meta.extra[rule](value)
 
 
@@ -58,12 +69,21 @@ def settings_table(section: type[Struct] = Settings, prefix: str = "") -> Iterat
         if isinstance(annotation, type) and issubclass(annotation, Struct):
             yield from settings_table(annotation, f"{prefix}{field.name}.")
             continue
-        description = next(
-            meta.description
-            for meta in get_args(annotation)[1:]
-            if isinstance(meta, Meta) and meta.description
-        )
-        yield Setting(f"{prefix}{field.name}", annotation, field.default, description)
+        if section is Settings:
+            continue  # the tables of plugins
+        yield Setting(f"{prefix}{field.name}", annotation, field.default, _description(annotation))
+
+
+def _description(annotation: Any) -> str:
+    """What an annotation says of a setting; "" where it says nothing, as a plugin's may."""
+    found = (meta.description for meta in _metas(annotation) if meta.description)
+    return next(found, "")
+
+
+def _metas(annotation: Any) -> list[Meta]:
+    if get_origin(annotation) is not Annotated:
+        return []
+    return [meta for meta in get_args(annotation)[1:] if isinstance(meta, Meta)]
 
 
 def load(
@@ -72,11 +92,14 @@ def load(
     *,
     defaults: Settings = Settings(),  # noqa: B008 - it is frozen
     fixed: Mapping[str, str] = {},
+    plugins: Collection[str] | None = None,
 ) -> Settings:
     """Read the settings from `path` (else $ZMARTD_CONFIG, else ./zmartd.toml, else /etc/zmartd/zmartd.toml).
 
     The file is optional. Settings that are nowhere are those of `defaults`. Those in `fixed` may be nowhere:
-    where one is given, its text there is the problem. Raises ConfigError with all problems.
+    where one is given, its text there is the problem. `plugins` are tasks of other packages, by default those
+    that are installed: their tables are for them to read, with `read_table`. Raises ConfigError with all
+    problems.
     """
     environ = os.environ if environ is None else environ
     file = find(path, environ)
@@ -84,11 +107,15 @@ def load(
     known = {setting.name: setting for setting in settings_table()}
     problems: list[str] = []
     values: dict[str, Any] = {}
+    others = plugin_names() if plugins is None else plugins
+    tables: dict[str, dict[str, Any]] = {}
     for name, raw in _leaves(table, known):
         if name in fixed:
             problems.append(f"{file}: {name}: {fixed[name]}")
         elif name in known:
             _take(known[name], raw, values, problems, f"{file}: {name}")
+        elif isinstance(raw, dict) and name.removeprefix(_TASKS) in others and name.startswith(_TASKS):
+            tables[name.removeprefix(_TASKS)] = raw
         else:
             problems.append(f"{file}: {name}: {_unknown(name, known)}")
     for setting in known.values():
@@ -100,13 +127,71 @@ def load(
     variables = {setting.environment_variable: setting.name for setting in known.values()}
     for variable in environ:
         if variable.startswith(ENVIRONMENT_PREFIX) and variable not in {*variables, CONFIG_VARIABLE}:
+            if _take_variable_of_plugin(variable, environ[variable], others, tables):
+                continue
             close = difflib.get_close_matches(variable, variables, n=1)
             hint = f"did you mean ${close[0]}?" if close else "unset it"
             problems.append(f"${variable}: there is no such setting; {hint}")
     if problems:
         raise ConfigError(problems)
     settings: Settings = _build(defaults, values)
-    return settings
+    return msgspec.structs.replace(settings, plugins=tables)
+
+
+def plugin_names() -> list[str]:
+    """The names of the installed tasks of other packages."""
+    own = {field.name for field in msgspec.structs.fields(TaskSettings)}
+    return sorted({plugin.name for plugin in entry_points(group=TASK_PLUGINS)} - own)
+
+
+def read_table(kind: type[AnyStruct], table: Mapping[str, Any], section: str) -> AnyStruct:
+    """The settings of a plugin from the table `section`, by the rules of this package's own.
+
+    Raises ConfigError with all problems.
+    """
+    known = {setting.name: setting for setting in settings_table(kind)}
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    for name, raw in _leaves(table, known):
+        if name in known:
+            _take(known[name], raw, values, problems, f"{section}.{name}")
+        else:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"there are: {', '.join(known) or 'none'}"
+            problems.append(f"{section}.{name}: there is no such setting; {hint}")
+    if problems:
+        raise ConfigError(problems)
+    return _made(kind, values, section)
+
+
+def _made(kind: type[AnyStruct], values: Mapping[str, Any], section: str, prefix: str = "") -> AnyStruct:
+    given: dict[str, Any] = {}
+    hints = get_type_hints(kind, include_extras=True)
+    for field in msgspec.structs.fields(kind):
+        name, annotation = f"{prefix}{field.name}", hints[field.name]
+        if isinstance(annotation, type) and issubclass(annotation, Struct):
+            given[field.name] = _made(annotation, values, section, f"{name}.")
+        elif name in values:
+            given[field.name] = values[name]
+        elif field.required:
+            setting = Setting(name, annotation, None, _description(annotation))
+            raise ConfigError([f"{section}.{name}: it has to be given.{_it_is(setting)}"])
+    try:
+        return kind(**given)
+    except (ValueError, TypeError) as error:
+        raise ConfigError([f"{section}: {error}"]) from error
+
+
+def _take_variable_of_plugin(
+    variable: str, text: str, plugins: Iterable[str], tables: dict[str, dict[str, Any]]
+) -> bool:
+    """Whether the variable is a setting of a plugin, which is then in its table."""
+    for name in plugins:
+        prefix = f"{ENVIRONMENT_PREFIX}{_TASKS}{name}.".replace(".", "_").upper()
+        if variable.startswith(prefix) and variable != prefix:
+            tables.setdefault(name, {})[variable.removeprefix(prefix).lower()] = _unquoted(text)
+            return True
+    return False
 
 
 def exposed_secrets(path: Path | None = None, environ: Mapping[str, str] | None = None) -> str | None:
@@ -142,7 +227,19 @@ def to_toml(settings: Settings) -> str:
         plain = value.reveal() if isinstance(value, Secret) else value
         # A JSON string, number, boolean or array of strings is the same thing in TOML.
         lines.append(f"{key} = {msgspec.json.encode(plain).decode()}")
+    for name, table in settings.plugins.items():
+        lines += _table_lines(f"{_TASKS}{name}", table)
     return "\n".join(lines) + "\n"
+
+
+def _table_lines(name: str, table: Mapping[str, Any]) -> Iterator[str]:
+    yield f"\n[{name}]"
+    for key, value in table.items():
+        if not isinstance(value, dict):
+            yield f"{key} = {msgspec.json.encode(value).decode()}"
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from _table_lines(f"{name}.{key}", value)
 
 
 def find(path: Path | None, environ: Mapping[str, str]) -> Path | None:
@@ -178,7 +275,7 @@ def _leaves(
 
 def _take(setting: Setting, raw: Any, values: dict[str, Any], problems: list[str], where: str) -> None:
     value = raw.strip() if isinstance(raw, str) else raw
-    is_list = get_origin(get_args(setting.type)[0]) is tuple
+    is_list = get_origin(setting.kind) is tuple
     if is_list and isinstance(value, str):
         value = [item.strip() for item in value.split(",") if item.strip()]
     try:
@@ -186,7 +283,7 @@ def _take(setting: Setting, raw: Any, values: dict[str, Any], problems: list[str
         setting.require_text(taken)
     except ValueError as error:  # a ValidationError is one
         shown = "the value given" if _is_secret(setting) else repr(raw)
-        problems.append(f"{where}: {shown} does not fit: {error}. It is {setting.description}.")
+        problems.append(f"{where}: {shown} does not fit: {error}.{_it_is(setting)}")
         return
     values[setting.name] = taken
     if not is_list:
@@ -196,7 +293,7 @@ def _take(setting: Setting, raw: Any, values: dict[str, Any], problems: list[str
         try:
             setting.require_member(member)
         except ValueError as error:
-            problems.append(f"{where}: {member!r} does not fit: {error}{hint}. It is {setting.description}.")
+            problems.append(f"{where}: {member!r} does not fit: {error}{hint}.{_it_is(setting)}")
 
 
 def _decode_secret(kind: type, value: Any) -> Any:
@@ -206,15 +303,18 @@ def _decode_secret(kind: type, value: Any) -> Any:
 
 
 def _is_secret(setting: Setting) -> bool:
-    kind = get_args(setting.type)[0]
-    return isinstance(kind, type) and issubclass(kind, Secret)
+    return isinstance(setting.kind, type) and issubclass(setting.kind, Secret)
 
 
 def _unknown(name: str, known: Mapping[str, Setting]) -> str:
     close = difflib.get_close_matches(name, known, n=1)
     if not close:
         return "there is no such setting; zmartd.toml in the root of the repository lists all of them"
-    return f"there is no such setting; did you mean {close[0]}? It is {known[close[0]].description}."
+    return f"there is no such setting; did you mean {close[0]}?{_it_is(known[close[0]])}"
+
+
+def _it_is(setting: Setting) -> str:
+    return f" It is {setting.description}." if setting.description else ""
 
 
 def _unquoted(text: str) -> str:

@@ -108,7 +108,7 @@ async def open_core(settings: Settings, clock: Clock) -> AsyncIterator[Core]:
             authority=authority,
         )
         daemon = f"{socket.gethostname()}:{os.getpid()}"
-        discovered = discover(context)
+        discovered = discover(context, tables=settings.plugins)
         scheduler = Scheduler(
             discovered.tasks,
             TaskLedger(database, daemon, clock),

@@ -210,3 +210,46 @@ def test_settings_written_as_toml_are_read_back_the_same(tmp_path: Path) -> None
 def test_broken_toml_says_where(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"not valid TOML.*line 1"):
         load(written(tmp_path, "[server\n"), {})
+
+
+def test_the_tables_of_installed_tasks_of_other_packages_are_theirs_to_read(tmp_path: Path) -> None:
+    own = "[tasks.reconciler]\nenabled = false\n"
+    file = written(tmp_path, f"[tasks.greeter]\ngreeting = 'hello'\n[tasks.greeter.more]\nx = 1\n{own}")
+    settings = load(file, {"ZMARTD_TASKS_GREETER_TIMES": " '3' "}, plugins=["greeter"])
+    assert settings.plugins == {"greeter": {"greeting": "hello", "more": {"x": 1}, "times": "3"}}
+    assert not settings.tasks.reconciler.enabled
+    again = tmp_path / "again.toml"
+    again.write_text(to_toml(settings))
+    assert load(again, {}, plugins=["greeter"]) == settings
+
+    with pytest.raises(ConfigError) as caught:
+        load(file, {"ZMARTD_TASKS_GREETER_TIMES": "3"}, plugins=[])
+    assert [problem.partition(": there is no such setting")[0] for problem in caught.value.problems] == [
+        f"{file}: tasks.greeter",
+        "$ZMARTD_TASKS_GREETER_TIMES",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        (
+            "cron = '61 * * * *'",
+            "write five fields, minute, hour, day of the month, month and day of the week",
+        ),
+        ("time_zone = 'Mars/Olympus'", "write the name of a time zone, like UTC or Europe/Berlin"),
+        ("every_seconds = 0", "Expected `float` >= 0.1"),
+    ],
+)
+def test_a_schedule_that_is_none_is_refused_with_what_is_expected(
+    tmp_path: Path, line: str, problem: str
+) -> None:
+    with pytest.raises(ConfigError, match=r"tasks\.leaderboard") as caught:
+        load(written(tmp_path, f"[tasks.leaderboard]\n{line}\n"), {})
+    assert problem in caught.value.message
+
+
+def test_a_task_runs_by_a_cron_expression_where_there_is_one(tmp_path: Path) -> None:
+    file = written(tmp_path, "[tasks.leaderboard]\ncron = '0 3 * * *'\ntime_zone = 'Europe/Berlin'\n")
+    assert load(file, {}).tasks.leaderboard.schedule.timing.text == "0 3 * * * Europe/Berlin"
+    assert Settings().tasks.leaderboard.schedule.timing.text == "every 30 s"

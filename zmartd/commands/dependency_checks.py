@@ -87,7 +87,7 @@ async def check_dependencies(config_path: Path | None) -> list[Finding]:
     findings += [
         Finding(name, "warning", detail) for name, detail in plaintext.unencrypted_connections(settings)
     ]
-    findings.append(await _finding("plugins", _plugins))
+    findings.append(await _finding("plugins", lambda: _plugins(settings)))
     findings.append(await _finding("database", lambda: _database(settings)))
     if findings[-1].ok:
         findings.append(await _finding("index", lambda: _index(settings)))
@@ -121,8 +121,8 @@ async def _configuration(settings: Settings) -> str:
     return f"environment {settings.server.environment}"
 
 
-async def _plugins() -> str:
-    broken = unloadable()
+async def _plugins(settings: Settings) -> str:
+    broken = unloadable(tables=settings.plugins)
     if broken:
         named = "; ".join(f"{one.name} ({one.target}): {one.problem}" for one in broken)
         raise ZmartdError(f"tasks that cannot be loaded, so they never run: {named}")

@@ -273,7 +273,7 @@ def explanation_for_people(found: Explanation, now: datetime) -> str:
     if task.paused is not None:
         lines.append(_paused(task.paused))
     if found.next:
-        lines += ["", "next"]
+        lines += ["", "next, in UTC"]
         lines.append(
             table(
                 (f"  {_time(instant)}", _until(instant - now), _what_comes(task.paused, instant))
@@ -281,7 +281,7 @@ def explanation_for_people(found: Explanation, now: datetime) -> str:
             )
         )
     if found.rows:
-        lines += ["", "last"]
+        lines += ["", "last, in UTC"]
         lines.append(table(("", *_row(row)) for row in found.rows))
     return "\n".join(lines)
 

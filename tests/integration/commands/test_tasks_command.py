@@ -87,7 +87,7 @@ def test_a_task_is_explained_by_its_next_instants_and_what_became_of_the_last(
 
     text = tasks("explain", "market_monitor").stdout
 
-    assert text.startswith("market_monitor: every 300 s\n\nnext\n")
+    assert text.startswith("market_monitor: every 300 s\n\nnext, in UTC\n")
     assert "(288 instants)" in text
     assert "caught up" in text
     assert "no daemon ran it in time; the next run makes up for it" in text

@@ -3,8 +3,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import EntryPoint
+from typing import Annotated
 
 import pytest
+from msgspec import Meta, Struct
 
 from zmartd.daemon import TasksFailing, require_working_tasks
 from zmartd.schedule import Every, Schedule
@@ -122,3 +124,46 @@ def test_a_plugin_that_cannot_be_loaded_is_not_said_to_have_run() -> None:
 def report(task: str, failure: str | None = None) -> RunReport:
     at = datetime(2026, 1, 1, tzinfo=UTC)
     return RunReport(task, at, at, failure=failure)
+
+
+class Times(Struct, frozen=True):
+    times: Annotated[int, Meta(ge=1, description="how often it sweeps")] = 1
+
+
+class SweepWithSettings(Sweep):
+    settings_type = Times
+
+    def __init__(self, context: object, settings: Times) -> None:
+        super().__init__(context)
+        self.settings = settings
+
+
+@pytest.mark.parametrize(("table", "times"), [({}, 1), ({"times": 3}, 3), ({"times": "4"}, 4), (None, 1)])
+def test_a_plugin_gets_the_settings_of_its_table(table: dict[str, object] | None, times: int) -> None:
+    tables = {} if table is None else {"sweep": table}
+    (task,) = discover(None, [plugin("sweep", "SweepWithSettings")], tables).tasks
+    assert isinstance(task, SweepWithSettings)
+    assert task.settings == Times(times)
+
+
+@pytest.mark.parametrize(
+    ("target", "table", "problem"),
+    [
+        (
+            "SweepWithSettings",
+            {"times": 0},
+            "tasks.sweep.times: 0 does not fit: Expected `int` >= 1. It is how often it sweeps.",
+        ),
+        ("SweepWithSettings", {"time": 1}, "tasks.sweep.time: there is no such setting; did you mean times?"),
+        ("Sweep", {"times": 1}, "tasks.sweep: this task has no settings; remove the table"),
+    ],
+)
+def test_a_mistake_in_the_settings_of_a_plugin_makes_it_broken(
+    target: str, table: dict[str, object], problem: str
+) -> None:
+    tables = {"sweep": table}
+    for found in (
+        discover(None, [plugin("sweep", target)], tables).broken,
+        unloadable([plugin("sweep", target)], tables),
+    ):
+        assert [one.problem for one in found] == [problem]
