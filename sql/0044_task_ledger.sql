@@ -57,6 +57,7 @@ comment on table public.task_runs is
 drop index public.task_runs_newest;
 create unique index task_runs_instant on public.task_runs (task, due_at);
 create unique index task_runs_running on public.task_runs (task) where status = 'running';
+create index task_runs_newest on public.task_runs (task, id desc) where status in ('running', 'ran');
 create index task_runs_finished on public.task_runs (eventful, finished_at);
 
 set local role service_role;

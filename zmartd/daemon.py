@@ -50,8 +50,7 @@ from zmartd.log import get_logger
 from zmartd.realtime.beats import Beats
 from zmartd.realtime.history import StreamHistory
 from zmartd.realtime.hub import Hub
-from zmartd.store import electorates, parked
-from zmartd.tasks.base import RunReport
+from zmartd.store import electorates, parked, task_ledger
 from zmartd.tasks.plugins import BrokenPlugin
 from zmartd.transactions.admission import Admission
 from zmartd.transactions.funds import Funds
@@ -345,7 +344,9 @@ def _health(core: Core, beats: Beats) -> Health:
             )
 
     async def tasks() -> None:
-        require_working_tasks(core.scheduler.reports().values(), core.broken_tasks)
+        async with core.database.service_reader() as connection:
+            last = await task_ledger.latest_runs(connection, core.scheduler.names, ended=True)
+        require_working_tasks(last.values(), core.broken_tasks)
 
     async def realtime() -> None:
         if beats.degraded:
@@ -366,9 +367,12 @@ def _health(core: Core, beats: Beats) -> Health:
     )
 
 
-def require_working_tasks(reports: Iterable[RunReport], broken: Iterable[BrokenPlugin]) -> None:
-    """Raises TasksFailing where the last run of a task failed, or a plugin could not be loaded."""
-    failed = [report.task for report in reports if report.failure]
+def require_working_tasks(last: Iterable[task_ledger.Entry], broken: Iterable[BrokenPlugin]) -> None:
+    """Raises TasksFailing where a task's last run failed, on any daemon, or a plugin could not be loaded.
+
+    A run that ended well with actions that are not ok has not failed.
+    """
+    failed = [run.task for run in last if run.outcome == "failed" and run.explanation]
     unloaded = [f"{plugin.name} ({plugin.problem})" for plugin in broken]
     problems = []
     if failed:

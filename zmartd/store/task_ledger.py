@@ -162,7 +162,8 @@ select latest.*
  cross join lateral (
        select task, status, due_at, last_due_at, instants, reason, explanation, daemon, fencing_token,
               attempt, started_at, finished_at, outcome, report
-         from task_runs where task_runs.task = named.task and status in ('running', 'ran')
+         from task_runs
+        where task_runs.task = named.task and (status = 'ran' or (status = 'running' and not $2))
         order by id desc limit 1) as latest
 """
 _TASKS = "select task from task_schedules order by task"
@@ -397,9 +398,9 @@ async def entries(connection: Reads, task: str, limit: int) -> list[Entry]:
     return [_entry(row) for row in await connection.fetch(_ENTRIES, task, limit)]
 
 
-async def latest_runs(connection: Reads, tasks: Sequence[str]) -> dict[str, Entry]:
-    """The newest run of each of `tasks` that has one, by name."""
-    return {row["task"]: _entry(row) for row in await connection.fetch(_LATEST, list(tasks))}
+async def latest_runs(connection: Reads, tasks: Sequence[str], *, ended: bool = False) -> dict[str, Entry]:
+    """The newest run, or the newest that has ended, of each of `tasks` that has one, by name."""
+    return {row["task"]: _entry(row) for row in await connection.fetch(_LATEST, list(tasks), ended)}
 
 
 def _state(row: Record) -> TaskState:

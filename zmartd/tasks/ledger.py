@@ -22,6 +22,7 @@ from zmartd.clock import Clock
 from zmartd.errors import ZmartdError
 from zmartd.log import get_logger
 from zmartd.market.iso_time import iso_time
+from zmartd.metrics import Counter
 from zmartd.schedule import Schedule, Timing, read_timing
 from zmartd.store import task_ledger
 from zmartd.store.postgres.database import Database
@@ -30,6 +31,12 @@ from zmartd.tasks.base import RunReport
 from zmartd.tasks.due import plan
 
 log = get_logger(__name__)
+
+COVERED = Counter(
+    "zmartd_task_instants_not_run",
+    "Instants of periodic tasks that this daemon did not run, by the reason.",
+    ["task", "reason"],
+)
 
 LEASE_SECONDS: Final = 2.0
 """A daemon that does not renew its lease for this long is taken for dead."""
@@ -137,6 +144,9 @@ class TaskLedger:
                     )
             except asyncpg.UniqueViolationError:
                 continue  # a run by hand has begun since
+            if moved:
+                for cover in step.covers:
+                    COVERED.labels(task.name, cover.reason or cover.status).inc(cover.instants)
             if held is not None:
                 state = msgspec.structs.replace(state, next_due_at=step.next_due_at, run=None)
                 return Advance(state, held, step.run_at, asked_at)

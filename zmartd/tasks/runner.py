@@ -83,6 +83,9 @@ class TaskRunner:
             actions = tuple(await self._watched(work, lease, task.schedule.time_limit_seconds))
         except TaskSkipped as error:
             skipped = error.message
+        except LeaseLost as error:
+            failure = error.message
+            log.warning("task.lease_lost", task=task.name, fencing_token=held.fencing_token)
         except ZmartdError as error:
             failure = error.message
             log.exception("task.failed", task=task.name, code=error.code)

@@ -501,3 +501,16 @@ async def test_each_instant_around_a_shift_of_clocks_is_run_once(
 
     assert len(found) == (2 if expression == "30 2 * * *" else 95)
     assert {row.status for row in found} == {"ran"}
+
+
+async def test_the_last_run_of_a_task_is_the_same_for_every_daemon(database: Database) -> None:
+    timing = Every(60)
+    await due_at(database, await ago(database, timing, timedelta(hours=1)), timing)
+    ledger, task = ledger_of(database), sweep(timing, "all")
+    await ledger.finish(await begun(ledger, task), report(failure="no disk"))
+    await begun(ledger, task)
+    async with database.service_reader() as connection:
+        newest = (await task_ledger.latest_runs(connection, ["sweep", "mop"]))["sweep"]
+        ended = await task_ledger.latest_runs(connection, ["sweep", "mop"], ended=True)
+    assert (newest.status, newest.outcome) == ("running", None)
+    assert [(run.outcome, run.explanation) for run in ended.values()] == [("failed", "no disk")]

@@ -10,7 +10,8 @@ from msgspec import Meta, Struct
 
 from zmartd.daemon import TasksFailing, require_working_tasks
 from zmartd.schedule import Every, Schedule
-from zmartd.tasks.base import RunReport, TaskAction
+from zmartd.store.task_ledger import Entry, Outcome
+from zmartd.tasks.base import TaskAction
 from zmartd.tasks.plugins import GROUP, Discovered, discover, unloadable
 
 
@@ -110,20 +111,21 @@ def test_an_entry_point_that_is_listed_twice_is_one_plugin() -> None:
 def test_a_plugin_that_cannot_be_loaded_is_not_said_to_have_run() -> None:
     broken = discovered(plugin("pulse", "crashing")).broken
     with pytest.raises(TasksFailing) as alone:
-        require_working_tasks([report("sweep")], broken)
+        require_working_tasks([ran("sweep")], broken)
     assert alone.value.message == "cannot be loaded: pulse (RuntimeError: no such disk); the log says more"
     with pytest.raises(TasksFailing) as both:
-        require_working_tasks([report("sweep", failure="no such disk"), report("sweep_twice")], broken)
+        require_working_tasks([ran("sweep", "failed", "no such disk"), ran("mop", "failed")], broken)
     assert both.value.message == (
         "the last run failed of: sweep; cannot be loaded: pulse (RuntimeError: no such disk); "
         "the log says more"
     )
-    require_working_tasks([report("sweep")], ())
+    require_working_tasks([ran("sweep")], ())
 
 
-def report(task: str, failure: str | None = None) -> RunReport:
+def ran(task: str, outcome: Outcome = "ok", explanation: str | None = None) -> Entry:
+    """A run that failed as a whole has an explanation; one in which an action failed has not."""
     at = datetime(2026, 1, 1, tzinfo=UTC)
-    return RunReport(task, at, at, failure=failure)
+    return Entry(task, "ran", at, at, 1, None, explanation, "daemon-a", 1, 1, at, at, outcome, None)
 
 
 class Times(Struct, frozen=True):
