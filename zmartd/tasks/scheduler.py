@@ -219,8 +219,9 @@ class Scheduler:
     def _moments(self, state: TaskState) -> list[datetime]:
         """When this daemon has to do something about the task."""
         moments = []
-        if name_waits := self._elsewhere(state):
-            moments.append(name_waits.lease_until or state.now)
+        run = self._elsewhere(state)
+        if run is not None:
+            moments.append(run.lease_until or state.now)
         if not self._tasks[state.task].enabled:
             moments.append(state.next_due_at + DISABLED_AFTER)
         elif state.run is None or state.next_due_at > state.run.started_at:
@@ -301,7 +302,7 @@ class Scheduler:
         self._look_again()
 
     async def _begin(self, name: str, held: Held, asked_at: float, due_at: datetime | None) -> None:
-        if self._is_stopping:
+        if self._is_stopping or name in self._runs:  # one that has lost its lease and not ended yet
             await self._ledger.give_back(held)
             return
         run = asyncio.create_task(

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import asyncio
+
+from redis.asyncio import Redis
+
+from tests.integration.tasks.manual_clock import ManualClock
+from zmartd.clock import SystemClock
+from zmartd.tasks.turns import TURN_MILLISECONDS, UNAVAILABLE_SECONDS, Turns
+
+
+async def test_one_daemon_has_the_turn_until_it_ends(redis: Redis) -> None:
+    daemons = [Turns(redis, f"daemon-{number}", SystemClock()) for number in range(5)]
+    assert sum(await asyncio.gather(*(turns.take("sweep", "noon") for turns in daemons))) == 1
+    assert await daemons[0].take("sweep", "one o'clock")
+    (key,) = await redis.keys("zmartd:task:sweep:noon")
+    assert 0 < await redis.pttl(key) <= TURN_MILLISECONDS
+    await redis.flushall()
+    assert await daemons[1].take("sweep", "noon")
+
+
+async def test_without_redis_every_daemon_has_the_turn_and_does_not_wait_for_it_each_time(
+    lost_redis: Redis, silent_redis: Redis, redis: Redis
+) -> None:
+    for gone in (lost_redis, silent_redis):
+        clock = ManualClock()
+        turns = Turns(gone, "daemon", clock, patience_seconds=0.05)
+        assert await turns.take("sweep", "noon")
+        turns._redis = redis  # it is there again, and asked again only after a while
+        await redis.set("zmartd:task:sweep:later", "another daemon")
+        assert await turns.take("sweep", "later")
+        clock.advance(UNAVAILABLE_SECONDS)
+        assert not await turns.take("sweep", "later")
+
+
+async def test_a_client_that_swallows_its_cancellation_holds_nobody_up(redis: Redis) -> None:
+    class Stubborn(Redis):
+        """As redis-py may be on Python 3.11."""
+
+        async def set(self, *_: object, **__: object) -> None:
+            while True:
+                try:
+                    await let_go.wait()
+                except asyncio.CancelledError:
+                    continue
+                return
+
+    let_go = asyncio.Event()
+    turns = Turns(Stubborn(), "daemon", SystemClock(), patience_seconds=0.05)
+    assert await turns.take("sweep", "noon")
+    let_go.set()
