@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
@@ -88,7 +89,7 @@ def test_a_task_is_explained_by_its_next_instants_and_what_became_of_the_last(
     text = tasks("explain", "market_monitor").stdout
 
     assert text.startswith("market_monitor: every 300 s\n\nnext, in UTC\n")
-    assert "(288 instants)" in text
+    assert re.search(r"\((288|289) instants\)", text)  # one more may come meanwhile
     assert "caught up" in text
     assert "no daemon ran it in time; the next run makes up for it" in text
     assert "ran: ok (" in text
