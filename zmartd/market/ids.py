@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import based58
 
@@ -13,6 +16,11 @@ CID_V0_LENGTH = 46
 _MARKET_ID = re.compile(r"[0-9a-f]{64}")
 _SHA2_256_MULTIHASH = b"\x12\x20"
 _UNIXFS_FILE = b"\x08\x02"
+_CID_V1_DAG_PB = b"\x01\x70"
+_CID_V1 = re.compile(r"b[a-z2-7]{58}")
+_LEAF_BYTES = 262_144
+_LINKS_OF_A_NODE = 174
+"""Of 45 bytes each, so that a node has 8 KiB at most."""
 
 
 def is_market_id(text: str) -> bool:
@@ -52,18 +60,40 @@ def is_cid_v0(text: str) -> bool:
 
 
 def cid_v0(content: bytes) -> str:
-    """The CIDv0 that `ipfs add` gives a file of these bytes.
+    """The CIDv0 that `ipfs add` gives a file of these bytes, also one of many blocks.
 
-    The file has to fit one block: a dag-pb node without links whose data is a UnixFS file message. Raises
-    ValueError for more than 256 KiB.
+    That is UnixFS in dag-pb as go-ipfs, Kubo and Pinata make it for version 0: leaves of 256 KiB, none of
+    them raw, in a balanced tree whose nodes have up to 174 links.
     """
-    if len(content) > 262_144:
-        raise ValueError("content is larger than one IPFS block of 256 KiB")
-    size = _varint(len(content))
-    data = b"\x12" + size + content if content else b""
-    unixfs = _UNIXFS_FILE + data + b"\x18" + size
-    block = b"\x0a" + _varint(len(unixfs)) + unixfs
-    return base58_encode(_SHA2_256_MULTIHASH + hashlib.sha256(block).digest())
+    view = memoryview(content)
+    starts = range(0, len(content), _LEAF_BYTES) if content else (0,)
+    nodes = [_node(view[start : start + _LEAF_BYTES]) for start in starts]
+    while len(nodes) > 1:
+        nodes = [
+            _node(b"", nodes[start : start + _LINKS_OF_A_NODE])
+            for start in range(0, len(nodes), _LINKS_OF_A_NODE)
+        ]
+    return base58_encode(nodes[0].multihash)
+
+
+def cid_v1(cid: str) -> str:
+    """The CIDv1 in base32 of what `cid`, a CIDv0, names: the same block under its newer name."""
+    return "b" + base64.b32encode(_CID_V1_DAG_PB + base58_decode(cid)).decode().lower().rstrip("=")
+
+
+def as_cid_v0(text: str) -> str:
+    """The CIDv0 of the block that `text` names, a CID of version 0 or of version 1 in base32.
+
+    Raises ValueError for any other text, and for a CIDv1 of what has no CIDv0: a raw block, another hash.
+    """
+    if is_cid_v0(text):
+        return text
+    if _CID_V1.fullmatch(text):
+        raw = base64.b32decode(text[1:].upper() + "=" * (-(len(text) - 1) % 8))
+        cid = base58_encode(raw.removeprefix(_CID_V1_DAG_PB))
+        if raw.startswith(_CID_V1_DAG_PB) and is_cid_v0(cid) and cid_v1(cid) == text:
+            return cid
+    raise ValueError("not the content id of a dag-pb block with a SHA2-256 hash")
 
 
 def derive_market_id(creator: str, cid: str) -> str:
@@ -90,6 +120,38 @@ def base58_encode(raw: bytes) -> str:
 def base58_decode(text: str) -> bytes:
     """The inverse of `base58_encode`. Raises ValueError for characters outside the alphabet."""
     return based58.b58decode(text.encode())
+
+
+class _Node(NamedTuple):
+    """A block of a file's tree."""
+
+    multihash: bytes
+    file_bytes: int
+    """The bytes of the file that are in it and below it."""
+    tree_bytes: int
+    """The bytes of this block and of all below it."""
+
+
+def _node(data: bytes | memoryview, children: Sequence[_Node] = ()) -> _Node:
+    """A leaf of `data`, or the node above `children`.
+
+    https://github.com/ipfs/specs/blob/main/UNIXFS.md and https://ipld.io/specs/codecs/dag-pb/spec/: links
+    come before the data, and other fields in the order of their numbers.
+    """
+    file_bytes = len(data) + sum(child.file_bytes for child in children)
+    content = b"\x12" + _varint(len(data)) + data if data else b""
+    sizes = b"".join(b"\x20" + _varint(child.file_bytes) for child in children)
+    unixfs = _UNIXFS_FILE + content + b"\x18" + _varint(file_bytes) + sizes
+    links = b"".join(b"\x12" + _varint(len(link)) + link for link in map(_link, children))
+    block = links + b"\x0a" + _varint(len(unixfs)) + unixfs
+    multihash = _SHA2_256_MULTIHASH + hashlib.sha256(block).digest()
+    return _Node(multihash, file_bytes, len(block) + sum(child.tree_bytes for child in children))
+
+
+def _link(child: _Node) -> bytes:
+    """A link without a name."""
+    hashed = b"\x0a" + _varint(len(child.multihash)) + child.multihash
+    return hashed + b"\x12\x00\x18" + _varint(child.tree_bytes)
 
 
 def _varint(number: int) -> bytes:
