@@ -178,6 +178,18 @@ def tables(of: str) -> dict[str, Table]:
             by_market,
             "discussions_count = 2",
         ),
+        "ipfs_documents": Table(
+            {
+                "cid": cid(name),
+                "market_id": proposed,
+                "content": b"{}",
+                "size": 2,
+                "discussions_count": 1,
+                "pinned_at": NOON,
+            },
+            by_market,
+            "discussions_count = 2",
+        ),
         "market_events": Table(event | {"event_type": "MarketCreated"}, by_signature, "slot = 2"),
         "trade_events": Table(event | {"event_type": "SharesBought"}, by_signature, "slot = 2"),
         "vote_events": Table(event | {"event_type": "ProposalVoteSubmitted"}, by_signature, "slot = 2"),

@@ -43,6 +43,7 @@ discussions                 S---  SIU-  S---   SIUD
 leaderboard_editions        S---  S---  S---   SIUD
 leaderboard                 S---  S---  S---   SIUD
 ipfs_anchors                S---  S---  S---   SIUD
+ipfs_documents              S---  S---  S---   SIUD
 market_events               S---  S---  S---   SIUD
 trade_events                ----  ----  ----   SIUD
 vote_events                 ----  ----  ----   SIUD
