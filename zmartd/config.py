@@ -22,12 +22,14 @@ from zmartd.config_values import (
     RpcUrl,
     Seconds,
     Secret,
+    ServiceUrl,
     SharedSecret,
     WholeSeconds,
     described,
     described_list,
     described_text,
     require_domain,
+    require_multiaddr,
     require_network,
     require_origin,
     require_wallet,
@@ -507,12 +509,88 @@ class StreamRetentionSettings(PeriodicTaskSettings, frozen=True, kw_only=True):
     every_seconds: Annotated[EverySeconds, described("how often it looks for them")] = 60.0
 
 
+Pinning = Literal["directory", "pinata", "pinning_service"]
+
+
+class IpfsSnapshotSettings(PeriodicTaskSettings, frozen=True, kw_only=True):
+    enabled: Annotated[
+        bool,
+        described(
+            "whether this daemon publishes what is said about markets on IPFS, where nobody can delete it"
+        ),
+    ] = False
+    every_seconds: Annotated[
+        EverySeconds,
+        described("how often it looks for markets with news; each gets at most one snapshot a day"),
+    ] = 86_400.0
+    time_limit_seconds: Annotated[
+        Seconds,
+        described("a run that takes longer is cancelled; at least run_seconds and market_seconds together"),
+    ] = 5_400.0
+    pinning: Annotated[
+        Pinning,
+        described(
+            "where snapshots are kept: in a directory of this machine, by Pinata, or by a service with the "
+            "IPFS Pinning Service API, which fetches them from an IPFS node of yours"
+        ),
+    ] = "directory"
+    directory: Annotated[
+        str, described("for directory: the directory, with a file for each snapshot, named by its content id")
+    ] = ""
+    service_url: Annotated[
+        ServiceUrl, described("the URL of the service; empty for pinata: https://api.pinata.cloud")
+    ] = ServiceUrl()
+    service_token: Annotated[Secret, described("the token that the service gave, for pinata its JWT")] = (
+        Secret()
+    )
+    node_url: Annotated[
+        ServiceUrl,
+        described(
+            "for pinning_service: the RPC API of that node (Kubo), to which snapshots are added first, "
+            "as http://127.0.0.1:5001"
+        ),
+    ] = ServiceUrl()
+    node_addresses: Annotated[
+        tuple[str, ...],
+        described_list(
+            "for pinning_service: addresses at which the service reaches that node; else it searches",
+            require_multiaddr,
+            max_length=20,
+        ),
+    ] = ()
+    gateway_url: Annotated[
+        ServiceUrl,
+        described(
+            "an IPFS gateway from which snapshots are read that are kept here no more, as https://ipfs.io; "
+            "empty: none"
+        ),
+    ] = ServiceUrl()
+    attempt_seconds: Annotated[
+        Seconds, described("how long a service or the gateway may take to answer a request")
+    ] = 30.0
+    market_seconds: Annotated[
+        Seconds, described("how long one market may take, further attempts included; the next run goes on")
+    ] = 300.0
+    run_seconds: Annotated[
+        Seconds, described("after this time a run begins with no other market; the next run goes on")
+    ] = 3_600.0
+    max_document_bytes: Annotated[
+        Bytes, described("the largest snapshot; a market with a larger one is reported and gets none")
+    ] = 16_777_216
+    keep_days: Annotated[
+        int,
+        Meta(ge=1, le=3_650),
+        described("how long it is kept which snapshot was of which day, and older snapshots themselves"),
+    ] = 90
+
+
 class TaskSettings(Struct, frozen=True, kw_only=True):
     vote_aggregator: VoteAggregatorSettings = VoteAggregatorSettings()
     market_monitor: MarketMonitorSettings = MarketMonitorSettings()
     reconciler: ReconcilerSettings = ReconcilerSettings()
     leaderboard: LeaderboardSettings = LeaderboardSettings()
     stream_retention: StreamRetentionSettings = StreamRetentionSettings()
+    ipfs_snapshot: IpfsSnapshotSettings = IpfsSnapshotSettings()
 
 
 class LogSettings(Struct, frozen=True, kw_only=True):

@@ -27,6 +27,7 @@ BasisPoints = Annotated[int, Meta(ge=0, le=10_000)]
 REQUIRE_MEMBER = "require_member"
 REQUIRE_TEXT = "require_text"
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
+_MULTIADDR = re.compile(r"(/[A-Za-z0-9._:%-]+){2,20}")
 
 MIN_SHARED_SECRET_CHARACTERS = 32
 """128 bits in hexadecimal."""
@@ -124,6 +125,20 @@ class RpcUrl(Url):
     form = "https://host/path"
 
 
+class ServiceUrl(Url):
+    """The URL below which a service of others is asked; its query goes with each request. Empty: none."""
+
+    __slots__ = ()
+    schemes = endpoint.HTTP
+    form = "https://host/path"
+
+    def __init__(self, value: str = "") -> None:
+        if value:
+            super().__init__(value)
+        else:
+            Secret.__init__(self)
+
+
 def described(description: str) -> Meta:
     return Meta(description=description)
 
@@ -165,6 +180,11 @@ def require_origin(text: str) -> None:
 def require_domain(text: str) -> None:
     if not _is_domain(text):
         raise ValueError("write host or host:port")
+
+
+def require_multiaddr(text: str) -> None:
+    if not _MULTIADDR.fullmatch(text):
+        raise ValueError("write /ip4/ADDRESS/tcp/PORT/p2p/PEER, as `ipfs id` prints it")
 
 
 def require_wallet(text: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from zmartd.config import AuthSettings, ReconcilerSettings, ServerSettings, Settings, TaskSettings
 from zmartd.config_file import load, settings_table, to_toml
-from zmartd.config_values import ConfigError, Secret, SharedSecret
+from zmartd.config_values import ConfigError, Secret, SharedSecret, Url
 
 REPOSITORY = Path(__file__).parents[2]
 KEY = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
@@ -80,9 +80,12 @@ def test_a_secret_shows_in_no_error_and_no_representation(tmp_path: Path) -> Non
 
 
 SHARED_SECRETS = [
-    setting for setting in settings_table() if isinstance(setting.default, Secret) and not setting.default
+    setting
+    for setting in settings_table()
+    if isinstance(setting.default, Secret) and not setting.default and not isinstance(setting.default, Url)
 ]
 """Every secret that has no default."""
+GIVEN_BY_OTHERS = {"solana.authority_secret_key", "tasks.ipfs_snapshot.service_token"}
 
 
 @pytest.mark.parametrize(
@@ -97,7 +100,7 @@ SHARED_SECRETS = [
     ],
 )
 def test_every_shared_secret_that_could_be_guessed_is_refused_and_not_shown(value: str, said: str) -> None:
-    checked = [one for one in SHARED_SECRETS if one.name != "solana.authority_secret_key"]
+    checked = [one for one in SHARED_SECRETS if one.name not in GIVEN_BY_OTHERS]
     assert [one.name for one in checked] == [
         "helius.authorization",
         "helius.authorization_previous",
@@ -253,3 +256,16 @@ def test_a_task_runs_by_a_cron_expression_where_there_is_one(tmp_path: Path) -> 
     file = written(tmp_path, "[tasks.leaderboard]\ncron = '0 3 * * *'\ntime_zone = 'Europe/Berlin'\n")
     assert load(file, {}).tasks.leaderboard.schedule.timing.text == "0 3 * * * Europe/Berlin"
     assert Settings().tasks.leaderboard.schedule.timing.text == "every 30 s"
+
+
+@pytest.mark.parametrize("url", ["ftp://ipfs.example", "https://a@b@ipfs.example", "ipfs.example:5001"])
+@pytest.mark.parametrize("name", ["service_url", "node_url", "gateway_url"])
+def test_the_url_of_a_service_is_one_or_empty_and_is_not_shown(name: str, url: str) -> None:
+    variable = f"ZMARTD_TASKS_IPFS_SNAPSHOT_{name.upper()}"
+    with pytest.raises(ConfigError, match="write https://host/path") as caught:
+        load(None, {variable: url})
+    assert "ipfs.example" not in caught.value.message
+    assert not getattr(load(None, {variable: ""}).tasks.ipfs_snapshot, name)
+    good = getattr(load(None, {variable: "https://key@ipfs.example/psa"}).tasks.ipfs_snapshot, name)
+    assert good.reveal() == "https://key@ipfs.example/psa"
+    assert "key" not in repr(good)

@@ -14,6 +14,7 @@ async def test_the_built_in_tasks_are_plugins_like_any_other(world: World) -> No
     found = discover(world.own.context(every_seconds=7))
     assert found.broken == ()
     assert [(task.name, task.enabled, task.schedule.timing.text) for task in found.tasks] == [
+        ("ipfs_snapshot", False, "every 86400 s"),
         ("leaderboard", True, "every 30 s"),
         ("market_monitor", True, "every 7 s"),
         ("reconciler", True, "every 30 s"),

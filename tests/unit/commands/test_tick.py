@@ -37,7 +37,9 @@ def test_a_table_shows_every_action_with_short_names_in_columns() -> None:
 
 def test_the_help_names_the_tasks() -> None:
     said = " ".join(CliRunner().invoke(main, ["tick", "--help"]).output.split())
-    assert said.endswith("Tasks: leaderboard, market_monitor, reconciler, stream_retention, vote_aggregator")
+    assert said.endswith(
+        "Tasks: ipfs_snapshot, leaderboard, market_monitor, reconciler, stream_retention, vote_aggregator"
+    )
 
 
 def test_a_table_says_why_a_run_did_nothing() -> None:

@@ -1,0 +1,1 @@
+"""Documents on IPFS: where they are pinned, and where they are read again."""
