@@ -46,6 +46,7 @@ from zmartd.indexer.events.incomplete import require_complete
 from zmartd.indexer.fetch import Fetcher
 from zmartd.indexer.inbox import Inbox
 from zmartd.indexer.pulse import PulseWriter
+from zmartd.ipfs.retrieval import Retrieval
 from zmartd.log import get_logger
 from zmartd.realtime.beats import Beats
 from zmartd.realtime.history import StreamHistory
@@ -150,6 +151,11 @@ def application(core: Core) -> web.Application:
         max_fee_lamports=settings.transactions.max_fee_lamports,
     )
     app[keys.ADMIN_DECISIONS] = admin_decisions(core, rpc)
+    app[keys.RETRIEVAL] = Retrieval(
+        settings.tasks.ipfs_snapshot,
+        clock,
+        random.Random(),  # noqa: S311 - it only keeps daemons from returning together
+    )
     app[SESSIONS] = sessions
     app[SIGN_IN] = SignIn(
         settings.auth,

@@ -46,3 +46,8 @@ def setup(app: web.Application) -> None:
     )
     setup_routes(app, app[PIPELINE])
     app.on_cleanup.append(log.close)
+    app.on_cleanup.append(_close_retrieval)
+
+
+async def _close_retrieval(app: web.Application) -> None:
+    await app[keys.RETRIEVAL].close()

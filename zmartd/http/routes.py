@@ -9,7 +9,7 @@ from aiohttp import web
 from zmartd.http.asyncapi import routes as asyncapi
 from zmartd.http.auth import routes as auth
 from zmartd.http.auth.sign_in import SIGN_IN
-from zmartd.http.discussions import comments
+from zmartd.http.discussions import comments, snapshots
 from zmartd.http.kit import keys
 from zmartd.http.kit.development_chain import DEVELOPMENT_CHAIN
 from zmartd.http.kit.dispatch import add_operation
@@ -68,6 +68,7 @@ CORS_OPERATIONS: tuple[Operation[Any], ...] = by_path(
     + portfolio.OPERATIONS
     + leaderboard.OPERATIONS
     + comments.OPERATIONS
+    + snapshots.OPERATIONS
     + openapi.OPERATIONS
     + asyncapi.OPERATIONS
     + sse.OPERATIONS

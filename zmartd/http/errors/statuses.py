@@ -47,6 +47,7 @@ from zmartd.http.errors.requests import (
 from zmartd.http.errors.websocket import TooManyConnections, UnknownChannel, UpgradeRequired
 from zmartd.indexer.deliveries import MalformedDelivery
 from zmartd.indexer.fetch import TransactionNotFound
+from zmartd.ipfs.retrieval import DocumentUnreachable
 from zmartd.realtime.followed import StreamUnavailable
 from zmartd.realtime.subscription_errors import ForeignStream
 from zmartd.store.decisions import AlreadyDecided
@@ -138,6 +139,7 @@ STATUS: Mapping[type[ZmartdError], int] = {
     SenderUnavailable: 503,
     LookupsExhausted: 503,
     WebhookBusy: 503,
+    DocumentUnreachable: 503,
 }
 """By class; a subclass has the status of its nearest ancestor here. An error without one gets 500: a bug."""
 

@@ -218,6 +218,19 @@ class ContentId(Field, str):
         return cls(raw)
 
 
+class AnyContentId(Field, str):
+    """An IPFS content id of version 0, or of version 1 in base32 for the same block; read as version 0."""
+
+    schema: ClassVar[dict[str, Any]] = {
+        "type": "string",
+        "pattern": "^(Qm[1-9A-HJ-NP-Za-km-z]{44}|bafybei[a-z2-7]{52})$",
+    }
+
+    @classmethod
+    def parse(cls, raw: Any) -> Self:
+        return cls(ids.as_cid_v0(str(raw)))
+
+
 class State(Field, int):
     """A market state by its name or its number."""
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from zmartd.chain.rpc import Rpc
     from zmartd.clock import Clock
     from zmartd.indexer.inbox import Inbox
+    from zmartd.ipfs.retrieval import Retrieval
     from zmartd.realtime.beats import Beats
     from zmartd.realtime.bus import Bus
     from zmartd.realtime.hub import Hub
@@ -53,6 +54,7 @@ PUBLISHER: Final[AppKey[Publisher]] = AppKey("publisher")
 HUB: Final[AppKey[Hub]] = AppKey("hub")
 BEATS: Final[AppKey[Beats]] = AppKey("beats")
 INBOX: Final[AppKey[Inbox]] = AppKey("inbox")
+RETRIEVAL: Final[AppKey[Retrieval]] = AppKey("retrieval")
 
 RPC: Final[AppKey[Rpc]] = AppKey("rpc")
 IDL: Final[AppKey[Idl]] = AppKey("idl")

@@ -19,7 +19,7 @@ from zmartd.http.openapi.examples import COMMENT_ID, EXAMPLES, MARKET_ID
 from zmartd.http.routes import OPERATIONS
 from zmartd.market.ids import cid_v0
 from zmartd.market.iso_time import iso_time
-from zmartd.store import leaderboard
+from zmartd.store import discussion_snapshots, leaderboard
 
 BY_NAME: dict[str, Operation[Any]] = {one.name: one for one in OPERATIONS}
 NAMED = {kind.code: kind for kind in told_errors()}
@@ -190,10 +190,24 @@ async def _talk(stage: Stage, tour: Tour) -> None:
     await tour.send("edit_comment", stage.alice)
     await tour.get("list_comments", stage.alice)
     await tour.get("list_threads", stage.alice)
+    await tour.get("get_discussion_snapshot", cid=await _snapshot(stage, market_id))
     spare = await stage.bob.post(f"/api/discussions/{market_id}", {"content": "Never mind."})
     path = f"/api/discussions/{spare.body['discussion']['id']}"
     tour.keep("delete_comment", await stage.bob.delete(path))
     await tour.send("receive_webhook", stage.api.anybody)
+
+
+async def _snapshot(stage: Stage, market_id: str) -> str:
+    """The content id of what is said so far, as the task would have pinned it tomorrow."""
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    async with stage.api.database.service() as connection:
+        found = await discussion_snapshots.read(connection, market_id, tomorrow, 1_000_000)
+        assert isinstance(found, discussion_snapshots.ReadComments)
+        content = found.snapshot.document()
+        cid = cid_v0(content)
+        await discussion_snapshots.save(connection, market_id, cid, content, found.snapshot.discussions_count)
+        await discussion_snapshots.record(connection, found, cid, tomorrow.date())
+    return cid
 
 
 async def _read_while_active(stage: Stage, tour: Tour) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import random
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -32,6 +33,7 @@ from zmartd.config import (
     AMPLE_RATE_LIMITS,
     AuthSettings,
     HeliusSettings,
+    IpfsSnapshotSettings,
     MarketMonitorSettings,
     MarketSettings,
     RateLimitSettings,
@@ -59,6 +61,7 @@ from zmartd.indexer.apply import Indexer
 from zmartd.indexer.fetch import Fetcher
 from zmartd.indexer.inbox import Inbox
 from zmartd.indexer.plausibility import Plausibility
+from zmartd.ipfs.retrieval import Retrieval
 from zmartd.realtime.bus import Bus
 from zmartd.realtime.history import StreamHistory
 from zmartd.realtime.hub import Hub
@@ -194,6 +197,7 @@ async def running_api(
     voting: VotingSettings = FREE_VOTES,
     helius: HeliusSettings = WEBHOOK,
     transactions: TransactionSettings = TransactionSettings(),  # noqa: B008 - it is frozen
+    ipfs: IpfsSnapshotSettings = IpfsSnapshotSettings(),  # noqa: B008 - it is frozen
     *,
     legacy: bool = False,
     on_any_server: bool = False,
@@ -240,6 +244,7 @@ async def running_api(
         app[keys.TRANSACTION_SETTINGS] = transactions
         app[keys.CLUSTER] = "localnet"
         app[keys.HELIUS] = helius
+        app[keys.RETRIEVAL] = Retrieval(ipfs, clock, random.Random(7))
         app[TRUSTED_PROXIES] = TrustedProxies(["127.0.0.1"], clock)
         app[keys.DATABASE] = database
         app[keys.BUS] = bus

@@ -70,6 +70,7 @@ HOMONYMS = {
     "wallet": "in the policy its limit",
     "proposal_votes": "one's own, or all",
     "dispute_votes": "one's own, or all",
+    "discussions": "comments as they are, or as a snapshot has them for ever",
 }
 """Names that have two types, with what they mean."""
 REPLACED = re.compile(
