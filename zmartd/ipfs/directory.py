@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from zmartd.errors import ZmartdError
-from zmartd.ipfs.pinning import Document, PinRequest
+from zmartd.ipfs.pinning import Document
 
 
 class DirectoryUnusable(ZmartdError):
@@ -22,9 +22,9 @@ class Directory:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    async def pin(self, document: Document, request: PinRequest, until: float) -> None:
+    async def pin(self, document: Document, known: str | None, until: float) -> None:
         """Raises DirectoryUnusable."""
-        del request, until  # a file is there or is not
+        del known, until  # a file is there or is not
         try:
             await asyncio.to_thread(self._write, document)
         except OSError as error:

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from zmartd.config_values import ServiceUrl
-from zmartd.ipfs.pinning import Document, PinRequest, WrongContentId, require_cid
+from zmartd.ipfs.pinning import Document, WrongContentId, require_cid
 from zmartd.ipfs.remote import Remote, RemoteFailed
 
 PINATA: Final = ServiceUrl("https://api.pinata.cloud")
@@ -28,9 +28,9 @@ class Pinata:
     def __init__(self, remote: Remote) -> None:
         self._remote = remote
 
-    async def pin(self, document: Document, request: PinRequest, until: float) -> None:
+    async def pin(self, document: Document, known: str | None, until: float) -> None:
         """Raises RemoteFailed, WrongContentId."""
-        del request  # an answer is the end of it; what is pinned already is answered in the same way
+        del known  # an answer is the end of it; what is pinned already is answered in the same way
         answer = await self._remote.call(
             "POST",
             "/pinning/pinFileToIPFS",
@@ -47,7 +47,7 @@ class Pinata:
             self._remote.count_failure("unreadable")
             raise RemoteFailed("pinata's answer cannot be read") from None
         try:
-            require_cid(self._remote.name, named, document)
+            require_cid(self._remote.name, named, document.cid)
         except WrongContentId:
             self._remote.count_failure("wrong content id")
             raise

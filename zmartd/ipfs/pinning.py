@@ -17,12 +17,6 @@ class WrongContentId(ZmartdError):
     code = "wrong_content_id"
 
 
-class PinPending(ZmartdError):
-    """The pinning service has not fetched the document yet; the next run asks again."""
-
-    code = "pin_pending"
-
-
 class PinFailed(ZmartdError):
     """The pinning service could not pin the document; the next run asks anew."""
 
@@ -39,31 +33,36 @@ class Document(Struct, frozen=True):
     """For people, in the lists of the service."""
 
 
-class PinRequest(Struct, frozen=True):
-    """What the service calls a request for a document, kept across runs."""
+class Unfulfilled(Struct, frozen=True):
+    """A request that a service has taken, and will fulfil some time."""
 
-    known: str | None
-    remember: Callable[[str | None], Awaitable[None]]
+    name: str
+    """What the service calls it."""
+    is_fulfilled: Callable[[float], Awaitable[bool]]
+    """Asks the service whether the document is kept by now, until a time of the monotonic clock. Raises what
+    `Pinning.pin` raises.
+    """
 
 
 class Pinning(Protocol):
     """A place that keeps documents. Its methods may be called for many documents at a time."""
 
-    async def pin(self, document: Document, request: PinRequest, until: float) -> None:
-        """Return when the document is kept, whether it was before or not.
+    async def pin(self, document: Document, known: str | None, until: float) -> Unfulfilled | None:
+        """Have the document kept, which it may be already; None where it is. `known` is what the service
+        calls an earlier request for it.
 
         Begins nothing after `until`, a time of the monotonic clock. Raises RemoteFailed, WrongContentId,
-        PinPending, PinFailed, DirectoryUnusable.
+        PinFailed, DirectoryUnusable.
         """
 
 
-def require_cid(service: str, answered: object, document: Document) -> None:
+def require_cid(service: str, answered: str, cid: str) -> None:
     """Compare the content id in an answer, of either version, with the document's. Raises WrongContentId."""
     try:
-        same = isinstance(answered, str) and ids.as_cid_v0(answered) == document.cid
+        same = ids.as_cid_v0(answered) == cid
     except ValueError:
         same = False
     if not same:
         raise WrongContentId(
-            f"{service} names {str(answered)[:80]!r}, and the document is {document.cid}: it is not pinned"
+            f"{service} names {answered[:80]!r}, and the document is {cid}: it is not pinned"
         )

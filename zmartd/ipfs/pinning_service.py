@@ -6,18 +6,16 @@ https://ipfs.github.io/pinning-services-api-spec/ and https://docs.ipfs.tech/ref
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final, Literal, TypeVar
 from urllib.parse import quote
 
 import msgspec
 from msgspec import Struct
 
-from zmartd.clock import Clock
-from zmartd.ipfs.pinning import Document, PinFailed, PinPending, PinRequest, WrongContentId, require_cid
+from zmartd.ipfs.pinning import Document, PinFailed, Unfulfilled, WrongContentId, require_cid
 from zmartd.ipfs.remote import Remote, RemoteFailed, RemoteRefused
 
-FIRST_POLL_SECONDS: Final = 1.0
-LONGEST_POLL_SECONDS: Final = 30.0
 _NOT_FOUND: Final = 404
 _AS_ADDED: Final = {
     "cid-version": "0",
@@ -50,59 +48,45 @@ class _Added(Struct, frozen=True, rename="pascal"):
 
 
 class PinningService:
-    """A `Pinning`: the document is added to the node, and the service is asked until it has fetched it."""
+    """A `Pinning`: the document is added to the node, and the service is asked to fetch it there."""
 
-    def __init__(self, service: Remote, node: Remote, node_addresses: Sequence[str], clock: Clock) -> None:
+    def __init__(self, service: Remote, node: Remote, node_addresses: Sequence[str]) -> None:
         self._service = service
         self._node = node
         self._addresses = list(node_addresses)
-        self._clock = clock
 
-    async def pin(self, document: Document, request: PinRequest, until: float) -> None:
-        """Raises RemoteFailed, WrongContentId, PinPending, PinFailed."""
-        await self._add(document, until)
-        found = await self._requested(document, request, until)
-        pause = FIRST_POLL_SECONDS
-        while True:
-            self._require(self._service, found.pin.cid, document)
-            if found.status == "pinned":
-                return
-            if found.status == "failed":
-                await request.remember(None)
-                self._service.count_failure("failed")
-                raise PinFailed
-            if self._clock.monotonic() + pause > until:
-                self._service.count_failure("pending")
-                raise PinPending(
-                    f"{self._service.name} has not fetched the document yet; the next run asks again"
-                )
-            await self._clock.sleep(pause)
-            pause = min(2 * pause, LONGEST_POLL_SECONDS)
-            found = await self._asked("GET", _path(found.requestid), until)
+    async def pin(self, document: Document, known: str | None, until: float) -> Unfulfilled | None:
+        """Raises RemoteFailed, WrongContentId, PinFailed."""
+        found = None if known is None else await self._known(known, until)
+        if found is None:
+            await self._add(document, until)
+            found = await self._search(document, until) or await self._request(document, until)
+        if self._is_pinned(found, document.cid):
+            return None
+        return Unfulfilled(found.requestid, partial(self._is_fulfilled, found.requestid, document.cid))
+
+    async def _is_fulfilled(self, requestid: str, cid: str, until: float) -> bool:
+        return self._is_pinned(await self._asked("GET", _path(requestid), until), cid)
+
+    def _is_pinned(self, found: _PinStatus, cid: str) -> bool:
+        self._require(self._service, found.pin.cid, cid)
+        if found.status == "failed":
+            self._service.count_failure("failed")
+            raise PinFailed
+        return found.status == "pinned"
 
     async def _add(self, document: Document, until: float) -> None:
         file = (f"{document.cid}.json", document.content, "application/json")
         answer = await self._node.call(
             "POST", "/api/v0/add", until=until, query=_AS_ADDED, files={"file": file}
         )
-        self._require(self._node, self._decoded(self._node, answer, _Added).hash, document)
+        self._require(self._node, self._decoded(self._node, answer, _Added).hash, document.cid)
 
-    async def _requested(self, document: Document, request: PinRequest, until: float) -> _PinStatus:
-        """The service's request for the document: of an earlier run, or a new one."""
-        found = None
-        if request.known is not None:
-            found = await self._known(request.known, until)
-        if found is None:
-            found = await self._search(document, until)
-        if found is None:
-            wanted: dict[str, Any] = {"cid": document.cid, "name": document.name}
-            if self._addresses:
-                wanted["origins"] = self._addresses
-            found = await self._asked("POST", "/pins", until, json=wanted)
-        self._require(self._service, found.pin.cid, document)
-        if found.requestid != request.known and found.status != "pinned":
-            await request.remember(found.requestid)
-        return found
+    async def _request(self, document: Document, until: float) -> _PinStatus:
+        wanted: dict[str, Any] = {"cid": document.cid, "name": document.name}
+        if self._addresses:
+            wanted["origins"] = self._addresses
+        return await self._asked("POST", "/pins", until, json=wanted)
 
     async def _known(self, requestid: str, until: float) -> _PinStatus | None:
         """What became of an earlier request; None where the service has forgotten it or has failed."""
@@ -133,9 +117,9 @@ class PinningService:
             remote.count_failure("unreadable")
             raise RemoteFailed(f"{remote.name}'s answer cannot be read") from None
 
-    def _require(self, remote: Remote, cid: str, document: Document) -> None:
+    def _require(self, remote: Remote, answered: str, cid: str) -> None:
         try:
-            require_cid(remote.name, cid, document)
+            require_cid(remote.name, answered, cid)
         except WrongContentId:
             remote.count_failure("wrong content id")
             raise

@@ -66,6 +66,7 @@ returning pin_request, pinned_at is not null as is_pinned
 _REMEMBER = "update ipfs_documents set pin_request = $2 where cid = $1 and pinned_at is null"
 _PINNED = """
 update ipfs_documents set pinned_at = coalesce(pinned_at, now()), pin_request = null where cid = $1
+returning discussions_count
 """
 _ANCHOR = """
 insert into ipfs_anchors as known (market_id, ipfs_hash, discussions_count, snapshot_date, read_at)
@@ -81,7 +82,6 @@ update markets set discussion_snapshot_cid = newest.ipfs_hash
  where id = $1 and discussion_snapshot_cid is distinct from newest.ipfs_hash
 """
 _DOCUMENT = "select content, size from ipfs_documents where cid = $1 and pinned_at is not null"
-_NEWEST = "select discussion_snapshot_cid from markets where id = $1"
 _PURGE_ANCHORS = """
 delete from ipfs_anchors where id in (
     select id from ipfs_anchors where snapshot_date < $1 order by snapshot_date limit $2)
@@ -111,6 +111,17 @@ class ReadComments(Struct, frozen=True):
 
     snapshot: DiscussionSnapshot
     read_at: datetime
+
+
+class Taken(Struct, frozen=True, kw_only=True):
+    """A snapshot without its content."""
+
+    market_id: str
+    cid: str
+    day: date
+    """The last day (UTC) that it covers."""
+    read_at: datetime
+    """When the comments were read, by the database's clock."""
 
 
 class Saved(Struct, frozen=True):
@@ -178,14 +189,18 @@ async def remember_request(connection: Connection, cid: str, pin_request: str | 
     await connection.execute(_REMEMBER, cid, pin_request)
 
 
-async def record(connection: Connection, found: ReadComments, cid: str, day: date) -> None:
-    """Record that the document of what was read is pinned, that it was true of `day`, and for the market,
-    unless that has a newer one. Takes a service transaction, which makes it all one step.
+async def record(connection: Connection, taken: Taken) -> bool:
+    """Record that a document is pinned, that it was true of its day, and for the market, unless that has a
+    newer one. False where a later run has put another document in its place meanwhile: nothing is recorded.
+
+    Takes a service transaction, which makes it all one step.
     """
-    snapshot = found.snapshot
-    await connection.execute(_PINNED, cid)
-    await connection.execute(_ANCHOR, snapshot.market_id, cid, snapshot.discussions_count, day, found.read_at)
-    await connection.execute(_POINT, snapshot.market_id)
+    comments = await connection.fetchval(_PINNED, taken.cid)
+    if comments is None:
+        return False
+    await connection.execute(_ANCHOR, taken.market_id, taken.cid, comments, taken.day, taken.read_at)
+    await connection.execute(_POINT, taken.market_id)
+    return True
 
 
 async def document(connection: Reads, cid: str) -> StoredDocument:
@@ -194,12 +209,6 @@ async def document(connection: Reads, cid: str) -> StoredDocument:
     if row is None:
         raise DocumentNotFound(DocumentDetails(cid))
     return StoredDocument(row["content"], row["size"])
-
-
-async def newest(connection: Reads, market_id: str) -> str | None:
-    """The content id of a market's newest snapshot. Any caller may read it."""
-    cid: str | None = await connection.fetchval(_NEWEST, market_id)
-    return cid
 
 
 async def purge(connection: Connection, before: date, limit: int) -> int:

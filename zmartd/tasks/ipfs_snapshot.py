@@ -11,16 +11,18 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from msgspec import Struct
+
 from zmartd.config_values import ConfigError
 from zmartd.ipfs.directory import Directory
 from zmartd.ipfs.pinata import PINATA, Pinata
-from zmartd.ipfs.pinning import Document, Pinning, PinRequest
+from zmartd.ipfs.pinning import Document, Pinning, Unfulfilled
 from zmartd.ipfs.pinning_service import PinningService
-from zmartd.ipfs.remote import AccessRefused, Remote
+from zmartd.ipfs.remote import FAILURES, AccessRefused, Remote
 from zmartd.market import ids
 from zmartd.market.discussion_snapshot import DiscussionSnapshot
 from zmartd.store import discussion_snapshots
-from zmartd.store.discussion_snapshots import SnapshotTooLarge
+from zmartd.store.discussion_snapshots import SnapshotTooLarge, Taken
 from zmartd.tasks.base import TaskAction, TaskSkipped
 from zmartd.tasks.context import TaskContext
 from zmartd.tasks.fan_out import fan_out
@@ -30,12 +32,21 @@ PURGE_BATCH: Final = 500
 """Anchors or documents of one transaction, so that none takes long."""
 MAX_PURGE_BATCHES: Final = 100
 """Of one run; the next run goes on."""
+FIRST_POLL_SECONDS: Final = 1.0
+LONGEST_POLL_SECONDS: Final = 30.0
 
 _NEEDED: Final = {
     "directory": ("directory",),
     "pinata": ("service_token",),
     "pinning_service": ("service_url", "service_token", "node_url"),
 }
+
+
+class _Waiting(Struct, frozen=True):
+    """A snapshot that the service was asked to fetch, and has not fetched yet."""
+
+    taken: Taken
+    request: Unfulfilled
 
 
 class IpfsSnapshot:
@@ -77,13 +88,14 @@ class IpfsSnapshot:
         return f"set {', '.join(f'tasks.ipfs_snapshot.{name}' for name in empty)}, or another `pinning`"
 
     async def _pin_all(self, today: date) -> list[TaskAction]:
-        day, before = today - timedelta(days=1), datetime.combine(today, time(), UTC)
+        before = datetime.combine(today, time(), UTC)
         async with self._database.service_reader() as connection:
-            due = await discussion_snapshots.due(connection, before, day)
+            due = await discussion_snapshots.due(connection, before, today - timedelta(days=1))
         if not due:
             return []
         async with self._pinning() as pinning:
             ends_at = self._clock.monotonic() + self._settings.run_seconds
+            waiting: dict[str, _Waiting] = {}
             left = 0
             refused = False
 
@@ -93,24 +105,24 @@ class IpfsSnapshot:
                     left += 1
                     return None
                 try:
-                    return await self._pin(market_id, before, day, pinning)
+                    return await self._pin(market_id, before, pinning, waiting)
                 except AccessRefused:
                     refused = True
                     raise
 
             actions = await fan_out(due, ACTION, step)
+            actions += await self._await_fulfilment(waiting, ends_at)
         if left:
-            why = (
-                "the service refuses access"
-                if refused
-                else f"{self._settings.run_seconds:g} seconds are over"
-            )
+            over = f"{self._settings.run_seconds:g} seconds are over"
+            why = "the service refuses access" if refused else over
             detail = f"{left} markets are left for the next run: {why}"
             actions.append(TaskAction(None, ACTION, ok=False, detail=detail))
         return actions
 
-    async def _pin(self, market_id: str, before: datetime, day: date, pinning: Pinning) -> TaskAction | None:
-        """Bring one market up to date; None where its document is pinned already."""
+    async def _pin(
+        self, market_id: str, before: datetime, pinning: Pinning, waiting: dict[str, _Waiting]
+    ) -> TaskAction | None:
+        """Bring one market up to date; None where its document is pinned already, or is `waiting`."""
         until = self._clock.monotonic() + self._settings.market_seconds
         most_bytes = self._settings.max_document_bytes
         async with self._database.service() as connection:
@@ -121,21 +133,51 @@ class IpfsSnapshot:
         comments = found.snapshot.discussions_count
         if len(content) > most_bytes:
             return _too_large(market_id, SnapshotTooLarge(comments, len(content)))
+        day = before.date() - timedelta(days=1)
+        taken = Taken(market_id=market_id, cid=cid, day=day, read_at=found.read_at)
         async with self._database.service() as connection:
             saved = await discussion_snapshots.save(connection, market_id, cid, content, comments)
-        if not saved.is_pinned:
-            document = Document(cid, content, f"discussion of market {market_id}")
-            request = PinRequest(saved.pin_request, partial(self._remember, cid))
-            await pinning.pin(document, request, until)
-        async with self._database.service() as connection:
-            await discussion_snapshots.record(connection, found, cid, day)
         if saved.is_pinned:
+            await self._record(taken)
             return None
-        return TaskAction(market_id, ACTION, ok=True, detail=f"{comments} comments as {cid}")
-
-    async def _remember(self, cid: str, pin_request: str | None) -> None:
+        document = Document(cid, content, f"discussion of market {market_id}")
+        unfulfilled = await pinning.pin(document, saved.pin_request, until)
+        if unfulfilled is None:
+            return await self._record(taken)
         async with self._database.service() as connection:
-            await discussion_snapshots.remember_request(connection, cid, pin_request)
+            await discussion_snapshots.remember_request(connection, cid, unfulfilled.name)
+        waiting[market_id] = _Waiting(taken, unfulfilled)
+        return None
+
+    async def _await_fulfilment(self, waiting: dict[str, _Waiting], ends_at: float) -> list[TaskAction]:
+        """Ask what has become of the requests that the service has taken, all of them in turns."""
+        until = min(ends_at, self._clock.monotonic() + self._settings.market_seconds)
+        pause = FIRST_POLL_SECONDS
+        actions: list[TaskAction] = []
+
+        async def step(market_id: str) -> TaskAction | None:
+            one = waiting.pop(market_id)
+            if await one.request.is_fulfilled(until):
+                return await self._record(one.taken)
+            waiting[market_id] = one
+            return None
+
+        while waiting and self._clock.monotonic() + pause <= until:
+            await self._clock.sleep(pause)
+            pause = min(2 * pause, LONGEST_POLL_SECONDS)
+            actions += await fan_out(list(waiting), ACTION, step)
+        detail = "the service has not fetched the document yet; the next run asks again"
+        for market_id in waiting:
+            FAILURES.labels(self._settings.pinning, "not fetched yet").inc()
+            actions.append(TaskAction(market_id, ACTION, ok=False, detail=detail))
+        return actions
+
+    async def _record(self, taken: Taken) -> TaskAction | None:
+        async with self._database.service() as connection:
+            recorded = await discussion_snapshots.record(connection, taken)
+        if not recorded:
+            return None
+        return TaskAction(taken.market_id, ACTION, ok=True, detail=taken.cid)
 
     @asynccontextmanager
     async def _pinning(self) -> AsyncIterator[Pinning]:
@@ -151,7 +193,7 @@ class IpfsSnapshot:
                 yield Pinata(service)
                 return
             node = await stack.enter_async_context(remote("node", settings.node_url))
-            yield PinningService(service, node, settings.node_addresses, self._clock)
+            yield PinningService(service, node, settings.node_addresses)
 
     async def _purge(self, before: date) -> list[TaskAction]:
         """Delete anchors from before a day, and the bytes of documents that nothing names any more."""

@@ -206,7 +206,10 @@ async def _snapshot(stage: Stage, market_id: str) -> str:
         content = found.snapshot.document()
         cid = cid_v0(content)
         await discussion_snapshots.save(connection, market_id, cid, content, found.snapshot.discussions_count)
-        await discussion_snapshots.record(connection, found, cid, tomorrow.date())
+        taken = discussion_snapshots.Taken(
+            market_id=market_id, cid=cid, day=tomorrow.date(), read_at=found.read_at
+        )
+        await discussion_snapshots.record(connection, taken)
     return cid
 
 

@@ -18,7 +18,7 @@ from zmartd.config import IpfsSnapshotSettings
 from zmartd.config_values import ServiceUrl
 from zmartd.market.ids import cid_v0, cid_v1, masked
 from zmartd.store import discussion_snapshots
-from zmartd.store.discussion_snapshots import ReadComments
+from zmartd.store.discussion_snapshots import ReadComments, Taken
 from zmartd.store.postgres.database import Database
 
 IMMUTABLE = "public, max-age=31536000, immutable"
@@ -43,7 +43,8 @@ async def snapshot(database: Database, *texts: str, pinned: bool = True) -> tupl
         cid = cid_v0(content)
         await discussion_snapshots.save(connection, market_id, cid, content, len(texts))
         if pinned:
-            await discussion_snapshots.record(connection, found, cid, NOON.date())
+            taken = Taken(market_id=market_id, cid=cid, day=NOON.date(), read_at=found.read_at)
+            assert await discussion_snapshots.record(connection, taken)
     return cid, content
 
 
