@@ -27,7 +27,8 @@ select id, on_chain_address, question, description, category, tags, end_date,
        final_outcome, was_disputed, proposal_likes, proposal_dislikes, proposal_total_votes, dispute_agree,
        dispute_disagree, dispute_total_votes, created_at, approved_at, activated_at, resolution_proposed_at,
        dispute_initiated_at, finalized_at, cancelled_at, updated_at, chain_confirmed, commitment, slot,
-       version, awaiting_decision, settles_at, liquidity_withdrawn is not null as is_withdrawn,
+       version, discussion_snapshot_cid, awaiting_decision, settles_at,
+       liquidity_withdrawn is not null as is_withdrawn,
        greatest(current_liquidity - claimed_total
                 - greatest(coalesce(liquidity_withdrawn, 0) - lp_fees_earned, 0), 0) as liquidity_left,
        (select array[slug, image_url] from market_metadata as registered
@@ -150,6 +151,8 @@ class MarketRow(MarketVersion, frozen=True, kw_only=True):
     cancelled_at: datetime | None
     updated_at: datetime
     chain_confirmed: bool
+    discussion_snapshot_cid: str | None
+    """The content id of the newest snapshot of its discussion."""
     is_withdrawn: bool
     """Whether its creator has withdrawn the liquidity."""
     liquidity_left: int

@@ -68,6 +68,7 @@ async def list_comments(call: Call[CommentsQuery]) -> CommentList:
         count=len(page.rows),
         total=page.total,
         market_id=market.id,
+        snapshot_cid=market.discussion_snapshot_cid,
         next_cursor=encode_cursor(page.next_key),
     )
 

@@ -149,6 +149,9 @@ class CommentList(Struct, frozen=True, kw_only=True):
     total: int
     """The number of comments that are shown, on all pages."""
     market_id: MarketKey
+    snapshot_cid: str | None
+    """The IPFS content id of the newest snapshot of the discussion, which is at
+    `/api/discussions/ipfs/{cid}`; null where there is none."""
     next_cursor: NextPage
 
 

@@ -23,8 +23,8 @@ _FOR_EVER: Final = "public, max-age=31536000, immutable"
 
 async def get_discussion_snapshot(call: Call[None]) -> web.StreamResponse:
     """The exact bytes of which the path names the content id: all comments on a market that were not deleted
-    at the end of a day (UTC), oldest first. They are compared with the content id before they are sent.
-    Its words are those of the wallets that wrote them.
+    at the end of a day (UTC), oldest first. `snapshot_cid` in the list of comments names the newest one. They
+    are compared with the content id before they are sent. Its words are those of the wallets that wrote them.
     """
     cid = call.path["cid"]
     async with call.app[keys.DATABASE].reader(call.caller) as connection:

@@ -55,13 +55,14 @@ class FoundMarket(Struct, frozen=True):
     id: str
     category: str
     created_at: datetime
+    discussion_snapshot_cid: str | None = None
 
 
 async def any_market(connection: Reads, reference: str) -> FoundMarket:
     """The market with this id or address, on the chain or pending. Raises MarketNotFound."""
     found = await find_market(connection, reference)
     if isinstance(found, MarketRow):
-        return FoundMarket(found.id, found.category, found.created_at)
+        return FoundMarket(found.id, found.category, found.created_at, found.discussion_snapshot_cid)
     return FoundMarket(found.metadata.market_id, found.metadata.category, found.created_at)
 
 

@@ -188,9 +188,9 @@ async def _talk(stage: Stage, tour: Tour) -> None:
         await tour.send(name, stage.bob)
         await tour.send(name, stage.bob)
     await tour.send("edit_comment", stage.alice)
+    await tour.get("get_discussion_snapshot", cid=await _snapshot(stage, market_id))
     await tour.get("list_comments", stage.alice)
     await tour.get("list_threads", stage.alice)
-    await tour.get("get_discussion_snapshot", cid=await _snapshot(stage, market_id))
     spare = await stage.bob.post(f"/api/discussions/{market_id}", {"content": "Never mind."})
     path = f"/api/discussions/{spare.body['discussion']['id']}"
     tour.keep("delete_comment", await stage.bob.delete(path))

@@ -14,6 +14,7 @@ from aiohttp.test_utils import TestServer
 
 from tests.integration.http.rest.rest_api import Api, running_api
 from tests.integration.store.rows import NOON, insert, insert_market, wallet
+from tests.integration.store.rows import market_id as market_id_of
 from zmartd.config import IpfsSnapshotSettings
 from zmartd.config_values import ServiceUrl
 from zmartd.market.ids import cid_v0, cid_v1, masked
@@ -70,6 +71,16 @@ async def test_a_snapshot_is_the_same_bytes_for_ever(api: Api) -> None:
     assert (status, found, headers["Cache-Control"]) == (304, b"", IMMUTABLE)
     (comment,) = (await api.anybody.get(f"/api/discussions/ipfs/{cid}")).body["discussions"]
     assert comment["user_wallet"] == masked(wallet("author"))
+
+
+async def test_the_list_of_comments_names_the_newest_snapshot(api: Api) -> None:
+    async with api.database.service() as connection:
+        await insert_market(connection, "quiet")
+    cid, _ = await snapshot(api.database, "It will rain.")
+    market_id = (await api.anybody.get(f"/api/discussions/ipfs/{cid}")).body["market_id"]
+    assert (await api.anybody.get(f"/api/discussions/{market_id}")).body["snapshot_cid"] == cid
+    quiet = await api.anybody.get(f"/api/discussions/{market_id_of('quiet')}")
+    assert quiet.body["snapshot_cid"] is None
 
 
 async def test_a_snapshot_of_many_blocks_is_given_whole(api: Api) -> None:

@@ -189,6 +189,7 @@ _ROW = MarketRow(
     cancelled_at=None,
     updated_at=_moment(1_800_300_000),
     chain_confirmed=True,
+    discussion_snapshot_cid=None,
     commitment="confirmed",
     slot=9,
     version=12,
