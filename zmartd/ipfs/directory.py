@@ -49,6 +49,7 @@ class Directory:
         with draft.open("wb") as out:
             out.write(document.content)
             out.flush()
+            os.fchmod(out.fileno(), 0o644)  # an IPFS node of another user may serve it: it is public
             os.fsync(out.fileno())
         draft.replace(file)
         entries = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY)

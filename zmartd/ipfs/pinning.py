@@ -59,10 +59,8 @@ class Pinning(Protocol):
 def require_cid(service: str, answered: str, cid: str) -> None:
     """Compare the content id in an answer, of either version, with the document's. Raises WrongContentId."""
     try:
-        same = ids.as_cid_v0(answered) == cid
+        named = ids.as_cid_v0(answered)
     except ValueError:
-        same = False
-    if not same:
-        raise WrongContentId(
-            f"{service} names {answered[:80]!r}, and the document is {cid}: it is not pinned"
-        )
+        named = "no content id"  # not quoted, since it may be anything, also what was sent to the service
+    if named != cid:
+        raise WrongContentId(f"{service} names {named}, and the document is {cid}: it is not pinned")

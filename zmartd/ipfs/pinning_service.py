@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 from urllib.parse import quote
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from zmartd.ipfs.pinning import Document, PinFailed, Unfulfilled, WrongContentId, require_cid
 from zmartd.ipfs.remote import Remote, RemoteFailed, RemoteRefused
@@ -34,7 +34,7 @@ class _Pin(Struct, frozen=True):
 
 
 class _PinStatus(Struct, frozen=True):
-    requestid: str
+    requestid: Annotated[str, Meta(pattern="^[!-~]{1,255}$")]
     status: Literal["queued", "pinning", "pinned", "failed"]
     pin: _Pin
 

@@ -21,8 +21,11 @@ MAX_GATEWAY_REQUESTS: Final = 4
 """At a time, for all callers: they cost the callers little."""
 GATEWAY_SECONDS: Final = 10.0
 """How long a caller waits for a gateway, further attempts included."""
-_SMALL_BYTES: Final = 65_536
-"""What is verified in less time than it takes to ask a thread for it."""
+MAX_BYTES_BEING_SENT: Final = 67_108_864
+"""Of documents that are not small, to all callers together. One request brings megabytes into memory, where
+they stay until its sender has read them."""
+SMALL_BYTES: Final = 65_536
+"""What is verified in less time than it takes to ask a thread for it, and is as short as any answer."""
 
 
 class DocumentUnreachable(ZmartdError):
@@ -49,10 +52,24 @@ class Retrieval:
             else None
         )
         self._turns = asyncio.Semaphore(MAX_GATEWAY_REQUESTS)
+        self._bytes_being_sent = 0
 
     async def close(self) -> None:
         if self._gateway is not None:
             await self._gateway.close()
+
+    def take_room(self, size: int) -> None:
+        """Reserve memory for a document that is sent next. Raises DocumentUnreachable where there is none."""
+        if size <= SMALL_BYTES:
+            return
+        if self._bytes_being_sent and self._bytes_being_sent + size > MAX_BYTES_BEING_SENT:
+            raise DocumentUnreachable
+        self._bytes_being_sent += size
+
+    def give_room_back(self, size: int) -> None:
+        """The document is sent, or will never be."""
+        if size > SMALL_BYTES:
+            self._bytes_being_sent -= size
 
     async def read(self, cid: str, size: int, stored: bytes | None) -> bytes | None:
         """The document `cid` of `size` bytes, of which the database has `stored`; None where it is kept
@@ -87,6 +104,6 @@ class Retrieval:
 
 
 async def _is(cid: str, content: bytes) -> bool:
-    if len(content) <= _SMALL_BYTES:
+    if len(content) <= SMALL_BYTES:
         return ids.cid_v0(content) == cid
     return await asyncio.to_thread(ids.cid_v0, content) == cid

@@ -81,7 +81,8 @@ update markets set discussion_snapshot_cid = newest.ipfs_hash
   from (select ipfs_hash from ipfs_anchors where market_id = $1 order by snapshot_date desc limit 1) as newest
  where id = $1 and discussion_snapshot_cid is distinct from newest.ipfs_hash
 """
-_DOCUMENT = "select content, size from ipfs_documents where cid = $1 and pinned_at is not null"
+_SIZE = "select size from ipfs_documents where cid = $1 and pinned_at is not null"
+_CONTENT = "select content from ipfs_documents where cid = $1 and pinned_at is not null"
 _PURGE_ANCHORS = """
 delete from ipfs_anchors where id in (
     select id from ipfs_anchors where snapshot_date < $1 order by snapshot_date limit $2)
@@ -130,14 +131,6 @@ class Saved(Struct, frozen=True):
     is_pinned: bool
     pin_request: str | None
     """What the pinning service calls the request of an earlier run."""
-
-
-class StoredDocument(Struct, frozen=True):
-    """A document that is pinned."""
-
-    content: bytes | None
-    """None where it is kept elsewhere only."""
-    size: int
 
 
 async def due(connection: Reads, before: datetime, day: date) -> list[str]:
@@ -203,12 +196,21 @@ async def record(connection: Connection, taken: Taken) -> bool:
     return True
 
 
-async def document(connection: Reads, cid: str) -> StoredDocument:
-    """The pinned document with this content id. Any caller may read it. Raises DocumentNotFound."""
-    row = await connection.fetchrow(_DOCUMENT, cid)
-    if row is None:
+async def size(connection: Reads, cid: str) -> int:
+    """The bytes of the pinned document with this content id. Any caller may read it.
+
+    Raises DocumentNotFound.
+    """
+    found: int | None = await connection.fetchval(_SIZE, cid)
+    if found is None:
         raise DocumentNotFound(DocumentDetails(cid))
-    return StoredDocument(row["content"], row["size"])
+    return found
+
+
+async def content(connection: Reads, cid: str) -> bytes | None:
+    """The pinned document itself; None where it is kept elsewhere only. Any caller may read it."""
+    found: bytes | None = await connection.fetchval(_CONTENT, cid)
+    return found
 
 
 async def purge(connection: Connection, before: date, limit: int) -> int:

@@ -76,8 +76,8 @@ class IpfsSnapshot:
         if missing:
             raise TaskSkipped(missing)
         today = datetime.fromtimestamp(self._clock.time(), UTC).date()
-        actions = await self._pin_all(today)
-        return actions + await self._purge(today - timedelta(days=self._settings.keep_days))
+        actions = await self._purge(today - timedelta(days=self._settings.keep_days))
+        return actions + await self._pin_all(today)
 
     def _missing(self) -> str:
         """What has to be set first; empty where nothing has."""

@@ -350,14 +350,14 @@ def named(cid: str) -> Answer:
     return body(json.dumps({"IpfsHash": cid}))
 
 
-NAMES_ANOTHER = "pinata names {!r}, and the document is"
+NAMES_ANOTHER = "pinata names {}, and the document is"
 UNREADABLE = "pinata's answer cannot be read"
 NO_ANSWER = "pinata does not answer: {}; the next run tries again"
 
 
 @pytest.mark.parametrize(("answer", "said", "reason"), [
     pytest.param(named(WRONG_CID), NAMES_ANOTHER.format(WRONG_CID), "wrong content id", id="another"),
-    pytest.param(named("bafkrei"), NAMES_ANOTHER.format("bafkrei"), "wrong content id", id="no content id"),
+    pytest.param(named(TOKEN), NAMES_ANOTHER.format("no content id"), "wrong content id", id="the token"),
     pytest.param(body(b"{}"), UNREADABLE, "unreadable", id="without"),
     pytest.param(body(b"\xff"), UNREADABLE, "unreadable", id="no JSON"),
     pytest.param(endless, "pinata answers with more than 65536 bytes", "too large", id="endless"),
@@ -575,7 +575,7 @@ async def test_a_wrong_content_id_of_the_service_or_the_node_is_no_pin(stage: St
     stage.services.instead(key, body(json.dumps(pinned)))
     (failed,) = await stage.task("pinning_service").run()
     service = "node" if key == ADD else "pinning_service"
-    assert failed.detail.startswith(f"{service} names '{WRONG_CID}', and the document is Qm")
+    assert failed.detail.startswith(f"{service} names {WRONG_CID}, and the document is Qm")
     assert await stage.nothing_is_recorded()
 
 
@@ -592,6 +592,7 @@ async def test_a_file_that_was_cut_is_written_again(stage: Stage) -> None:
     await stage.task("directory").run()
     (file,) = stage.directory.iterdir()
     whole = file.read_bytes()
+    assert file.stat().st_mode & 0o777 == 0o644
     file.write_bytes(whole[:50])
     async with stage.database.service() as connection:
         await connection.execute("delete from ipfs_anchors")

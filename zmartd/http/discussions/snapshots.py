@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any, Final
 
 from aiohttp import hdrs, web
@@ -27,9 +28,23 @@ async def get_discussion_snapshot(call: Call[None]) -> web.StreamResponse:
     are compared with the content id before they are sent. Its words are those of the wallets that wrote them.
     """
     cid = call.path["cid"]
+    retrieval = call.app[keys.RETRIEVAL]
     async with call.app[keys.DATABASE].reader(call.caller) as connection:
-        stored = await discussion_snapshots.document(connection, cid)
-    content = await call.app[keys.RETRIEVAL].read(cid, stored.size, stored.content)
+        size = await discussion_snapshots.size(connection, cid)
+    retrieval.take_room(size)
+    try:
+        response = await _response(call, cid, size)
+    except BaseException:
+        retrieval.give_room_back(size)
+        raise
+    weakref.finalize(response, retrieval.give_room_back, size)
+    return response
+
+
+async def _response(call: Call[None], cid: str, size: int) -> web.Response:
+    async with call.app[keys.DATABASE].reader(call.caller) as connection:
+        stored = await discussion_snapshots.content(connection, cid)
+    content = await call.app[keys.RETRIEVAL].read(cid, size, stored)
     if content is None:
         raise DocumentNotFound(DocumentDetails(cid))
     etag = f'"{cid}"'

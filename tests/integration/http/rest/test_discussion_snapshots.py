@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -15,8 +16,10 @@ from aiohttp.test_utils import TestServer
 from tests.integration.http.rest.rest_api import Api, running_api
 from tests.integration.store.rows import NOON, insert, insert_market, wallet
 from tests.integration.store.rows import market_id as market_id_of
+from zmartd.clock import SystemClock
 from zmartd.config import IpfsSnapshotSettings
 from zmartd.config_values import ServiceUrl
+from zmartd.ipfs.retrieval import MAX_BYTES_BEING_SENT, SMALL_BYTES, DocumentUnreachable, Retrieval
 from zmartd.market.ids import cid_v0, cid_v1, masked
 from zmartd.store import discussion_snapshots
 from zmartd.store.discussion_snapshots import ReadComments, Taken
@@ -87,6 +90,22 @@ async def test_a_snapshot_of_many_blocks_is_given_whole(api: Api) -> None:
     cid, content = await snapshot(api.database, *("🌧" * 1_000 for _ in range(100)))
     assert len(content) > 262_144
     assert (await read(api, cid))[:2] == (200, content)
+
+
+async def test_what_is_sent_takes_room_until_it_is_sent(api: Api) -> None:
+    cid, content = await snapshot(api.database, *("🌧" * 1_000 for _ in range(250)))
+    times = MAX_BYTES_BEING_SENT // len(content) + 5
+    for _ in range(times):
+        assert (await read(api, cid))[0] == 200
+    assert (await read(api, cid, **{"If-None-Match": f'"{cid}"'}))[0] == 304
+
+    retrieval = Retrieval(IpfsSnapshotSettings(), SystemClock(), random.Random(7))
+    retrieval.take_room(2 * MAX_BYTES_BEING_SENT)  # one may always be
+    with pytest.raises(DocumentUnreachable):
+        retrieval.take_room(SMALL_BYTES + 1)
+    retrieval.take_room(SMALL_BYTES)
+    retrieval.give_room_back(2 * MAX_BYTES_BEING_SENT)
+    retrieval.take_room(SMALL_BYTES + 1)
 
 
 @pytest.mark.parametrize("pinned", [True, False])
