@@ -269,3 +269,11 @@ def test_the_url_of_a_service_is_one_or_empty_and_is_not_shown(name: str, url: s
     good = getattr(load(None, {variable: "https://key@ipfs.example/psa"}).tasks.ipfs_snapshot, name)
     assert good.reveal() == "https://key@ipfs.example/psa"
     assert "key" not in repr(good)
+
+
+def test_the_addresses_of_a_node_are_multiaddresses() -> None:
+    variable = "ZMARTD_TASKS_IPFS_SNAPSHOT_NODE_ADDRESSES"
+    with pytest.raises(ConfigError, match="write /ip4/ADDRESS/tcp/PORT/p2p/PEER"):
+        load(None, {variable: "198.51.100.7:4001"})
+    good = "/ip4/198.51.100.7/tcp/4001/p2p/12D3KooWA,/dns/node.example/tcp/443/wss"
+    assert load(None, {variable: good}).tasks.ipfs_snapshot.node_addresses == tuple(good.split(","))

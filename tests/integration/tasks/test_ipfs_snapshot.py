@@ -47,6 +47,7 @@ from zmartd.store.postgres.database import Database
 from zmartd.tasks.base import TaskAction, TaskSkipped
 from zmartd.tasks.context import TaskContext
 from zmartd.tasks.ipfs_snapshot import PURGE_BATCH, IpfsSnapshot
+from zmartd.tasks.plugins import discover
 from zmartd.transactions.outbox import DatabaseOutbox
 from zmartd.transactions.submission import Submitter
 
@@ -90,6 +91,10 @@ class Stage:
         self._context = context
 
     def task(self, pinning: config.Pinning = "pinata", **changed: Any) -> IpfsSnapshot:
+        return IpfsSnapshot(self.context(pinning, **changed))
+
+    def context(self, pinning: config.Pinning, **changed: Any) -> TaskContext:
+        """What a daemon with these settings gives its tasks."""
         given: dict[str, Any] = {
             "enabled": True,
             "pinning": pinning,
@@ -101,7 +106,7 @@ class Stage:
         settings = replace(config.IpfsSnapshotSettings(), **(given | changed))
         tasks = config.TaskSettings(ipfs_snapshot=settings)
         fields = {name: getattr(self._context, name) for name in TaskContext.__slots__}
-        return IpfsSnapshot(TaskContext(**(fields | {"settings": tasks})))
+        return TaskContext(**(fields | {"settings": tasks}))
 
     async def market(self, name: str, *texts: str, state: MarketState = MarketState.ACTIVE) -> str:
         """A market with these comments, each a minute after the one before."""
@@ -188,6 +193,14 @@ async def test_it_is_disabled_and_says_what_it_needs(stage: Stage) -> None:
         stage.task("pinata", service_token=Secret())
     with pytest.raises(ConfigError, match=r"ipfs_snapshot\.service_url, tasks\.ipfs_snapshot\.node_url"):
         stage.task("pinning_service", service_url=ServiceUrl(), node_url=ServiceUrl())
+
+
+async def test_a_setting_that_is_missing_costs_the_daemon_no_other_task(stage: Stage) -> None:
+    found = discover(stage.context("pinata", service_token=Secret()))
+    assert [(one.name, one.problem) for one in found.broken] == [
+        ("ipfs_snapshot", "ConfigError: set tasks.ipfs_snapshot.service_token, or another `pinning`")
+    ]
+    assert "reconciler" in {task.name for task in found.tasks}
 
 
 async def test_a_snapshot_is_the_same_document_whoever_makes_it(stage: Stage) -> None:
