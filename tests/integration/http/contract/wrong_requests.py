@@ -269,6 +269,14 @@ LINES: tuple[Wrong, ...] = (
         "PATCH /api/discussions/{comment}", "parent_id", "can be changed is content", {"parent_id": None}
     ),
     refused("alice", "DELETE /api/discussions/7", 404, "comment_not_found", "a UUID"),
+    invalid("GET /api/discussions/ipfs/bafkreiabc", "cid", "version 0, or of version 1 in base32"),
+    refused(
+        "anybody",
+        "GET /api/discussions/ipfs/QmT78zSuBmuS4z925WZfrqQ1qHaJ56DQaTfyMUF7F8ff5o",
+        404,
+        "document_not_found",
+        "ask an IPFS gateway",
+    ),
     refused("alice", "DELETE /api/discussions/{comment}", 403, "not_the_author", "Only the wallet that"),
     refused("bob", "GET /api/users/{alice}/portfolio", 403, "not_yours", "sign in with the wallet"),
     refused(
