@@ -198,7 +198,7 @@ async def test_it_is_disabled_and_says_what_it_needs(stage: Stage) -> None:
 async def test_a_setting_that_is_missing_costs_the_daemon_no_other_task(stage: Stage) -> None:
     found = discover(stage.context("pinata", service_token=Secret()))
     assert [(one.name, one.problem) for one in found.broken] == [
-        ("ipfs_snapshot", "ConfigError: set tasks.ipfs_snapshot.service_token, or another `pinning`")
+        ("ipfs_snapshot", "set tasks.ipfs_snapshot.service_token, or another `pinning`")
     ]
     assert "reconciler" in {task.name for task in found.tasks}
 
