@@ -27,6 +27,7 @@ BOUNDED = {
     "/api/markets/{id}/related": "the first hundred at most",
     "/api/markets/{id}/settlement": "a decision for each of two states",
     "/api/markets/{id}/candles": "a thousand periods at most",
+    "/api/discussions/ipfs/{cid}": "a document as it is on IPFS, with a largest size",
     "/api/transactions/{signature}": "what one transaction can say",
 }
 """Answers with arrays that do not grow without end."""
