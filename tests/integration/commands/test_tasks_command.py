@@ -109,7 +109,8 @@ def test_a_task_is_paused_with_a_reason_and_resumed(tasks: Callable[..., Result]
     assert paused.stdout.endswith(": the node moves\n")
     assert "the node moves" in tasks().stdout
     assert "will be skipped: paused" in tasks("explain", "market_monitor").stdout
-    assert json.loads(tasks("--json").stdout)[1]["paused"]["because"] == "the node moves"
+    listed = {one["task"]: one for one in json.loads(tasks("--json").stdout)}
+    assert listed["market_monitor"]["paused"]["because"] == "the node moves"
 
     for_ever = tasks("pause", "market_monitor", "--because", "until we know more")
     assert "paused until it is resumed by " in for_ever.stdout
