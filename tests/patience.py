@@ -8,13 +8,6 @@ from zmartd.config_values import PostgresUrl
 SECONDS = 300.0
 
 
-def patient_database(
-    url: str, pool_size: int = 5, statement_timeout_seconds: float = SECONDS
-) -> DatabaseSettings:
-    """A pool that waits for the database however slow the machine is."""
-    return DatabaseSettings(
-        url=PostgresUrl(url),
-        pool_size=pool_size,
-        statement_timeout_seconds=statement_timeout_seconds,
-        acquire_seconds=SECONDS,
-    )
+def patient_database(url: str, pool_size: int = 5) -> DatabaseSettings:
+    """A pool in which queries wait for a connection however slow the machine is."""
+    return DatabaseSettings(url=PostgresUrl(url), pool_size=pool_size, acquire_seconds=SECONDS)

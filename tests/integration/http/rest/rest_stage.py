@@ -184,7 +184,7 @@ async def temporary_stage(directory: Path) -> AsyncIterator[tuple[Stage, str]]:
         EmbeddedValkey(directory / "valkey") as valkey,
     ):
         await migrate(postgres.dsn)
-        database = await Database.connect(patient_database(postgres.dsn, statement_timeout_seconds=10))
+        database = await Database.connect(patient_database(postgres.dsn))
         async with running_stage(database, valkey.url, directory) as stage:
             yield stage, valkey.url
         await database.close()
