@@ -287,7 +287,7 @@ class Scheduler:
             return
         step = await self._ledger.advance(self._entered[name])
         if step is None:
-            del self._states[name]
+            self._states.pop(name, None)  # a look may have replaced them
             self._look_again()
             return
         self._states[name] = step.state
