@@ -18,6 +18,14 @@ from zmartd.embedded.postgres import EmbeddedPostgres
 from zmartd.embedded.valkey import EmbeddedValkey
 from zmartd.http.kit import keys
 from zmartd.store.postgres.migrations import migrate
+from zmartd.task_settings import (
+    LeaderboardSettings,
+    MarketMonitorSettings,
+    ReconcilerSettings,
+    StreamRetentionSettings,
+    TaskSettings,
+    VoteAggregatorSettings,
+)
 
 AUTHORIZATION = "the value that helius echoes: 9d1b0f6a"
 CONNECTIONS = 272
@@ -97,12 +105,12 @@ def _settings(dsn: str, redis_url: str, rpc_port: int) -> config.Settings:
         solana=config.SolanaSettings(rpc_url=RpcUrl(f"http://127.0.0.1:{rpc_port}"), cluster="localnet"),
         helius=config.HeliusSettings(authorization=SharedSecret(AUTHORIZATION)),
         auth=config.AuthSettings(jwt_secret=SharedSecret(secrets.token_hex(32))),
-        tasks=config.TaskSettings(
-            vote_aggregator=config.VoteAggregatorSettings(enabled=False),
-            market_monitor=config.MarketMonitorSettings(enabled=False),
-            reconciler=config.ReconcilerSettings(enabled=False),
-            leaderboard=config.LeaderboardSettings(enabled=False),
-            stream_retention=config.StreamRetentionSettings(enabled=False),
+        tasks=TaskSettings(
+            vote_aggregator=VoteAggregatorSettings(enabled=False),
+            market_monitor=MarketMonitorSettings(enabled=False),
+            reconciler=ReconcilerSettings(enabled=False),
+            leaderboard=LeaderboardSettings(enabled=False),
+            stream_retention=StreamRetentionSettings(enabled=False),
         ),
         rate_limits=config.AMPLE_RATE_LIMITS,
         log=config.LogSettings(level="warning"),

@@ -16,9 +16,10 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 import msgspec
 from msgspec import Meta, Struct
 
-from zmartd.config import Settings, TaskSettings
+from zmartd.config import Settings
 from zmartd.config_values import REQUIRE_MEMBER, REQUIRE_TEXT, ConfigError, Secret
 from zmartd.private_file import exposure
+from zmartd.task_settings import TaskSettings
 
 AnyStruct = TypeVar("AnyStruct", bound=Struct)
 

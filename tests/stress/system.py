@@ -37,6 +37,12 @@ from zmartd.http.auth.signing_secrets import audience_of
 from zmartd.http.auth.tokens import Tokens
 from zmartd.private_file import write_private
 from zmartd.store.postgres.migrations import migrate
+from zmartd.task_settings import (
+    MarketMonitorSettings,
+    ReconcilerSettings,
+    TaskSettings,
+    VoteAggregatorSettings,
+)
 
 SLOT_MILLISECONDS = 150
 START_SECONDS = 600.0
@@ -336,10 +342,10 @@ class System:
             voting=config.VotingSettings(
                 min_proposal_votes=3, proposal_min_balance_lamports=0, veto_seconds=0
             ),
-            tasks=config.TaskSettings(
-                vote_aggregator=config.VoteAggregatorSettings(every_seconds=0.5),
-                market_monitor=config.MarketMonitorSettings(every_seconds=1.0),
-                reconciler=config.ReconcilerSettings(enabled=self._reconciling, every_seconds=1.0),
+            tasks=TaskSettings(
+                vote_aggregator=VoteAggregatorSettings(every_seconds=0.5),
+                market_monitor=MarketMonitorSettings(every_seconds=1.0),
+                reconciler=ReconcilerSettings(enabled=self._reconciling, every_seconds=1.0),
             ),
             log=config.LogSettings(level="warning", format="console"),
         )

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from zmartd.config import AuthSettings, ReconcilerSettings, ServerSettings, Settings, TaskSettings
+from zmartd.config import AuthSettings, ServerSettings, Settings
 from zmartd.config_file import load, settings_table, to_toml
 from zmartd.config_values import ConfigError, Secret, SharedSecret, Url
+from zmartd.task_settings import ReconcilerSettings, TaskSettings
 
 REPOSITORY = Path(__file__).parents[2]
 KEY = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"

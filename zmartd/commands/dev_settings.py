@@ -16,6 +16,13 @@ from zmartd.commands.instance import SETTINGS
 from zmartd.config_values import SharedSecret
 from zmartd.embedded.chain import PROGRAM_ID
 from zmartd.private_file import write_private
+from zmartd.task_settings import (
+    LeaderboardSettings,
+    MarketMonitorSettings,
+    ReconcilerSettings,
+    TaskSettings,
+    VoteAggregatorSettings,
+)
 
 AUTHORITY_FILE: Final = "authority.json"
 TREASURY_FILE: Final = "treasury.json"
@@ -98,13 +105,13 @@ _DEFAULTS: Final = config.Settings(
     rate_limits=config.AMPLE_RATE_LIMITS,
     realtime=config.RealtimeSettings(max_connections_per_ip=1_000, max_messages_per_minute=100_000),
     voting=config.VotingSettings(min_proposal_votes=3, proposal_min_balance_lamports=0, veto_seconds=0),
-    tasks=config.TaskSettings(
-        vote_aggregator=config.VoteAggregatorSettings(every_seconds=1.5),
-        market_monitor=config.MarketMonitorSettings(
+    tasks=TaskSettings(
+        vote_aggregator=VoteAggregatorSettings(every_seconds=1.5),
+        market_monitor=MarketMonitorSettings(
             every_seconds=1.5, stuck_after_seconds=31_536_000, overdue_for_seconds=60
         ),
-        reconciler=config.ReconcilerSettings(every_seconds=10.0),
-        leaderboard=config.LeaderboardSettings(every_seconds=2.0),
+        reconciler=ReconcilerSettings(every_seconds=10.0),
+        leaderboard=LeaderboardSettings(every_seconds=2.0),
     ),
     log=config.LogSettings(level="warning", format="console"),
 )

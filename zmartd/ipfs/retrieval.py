@@ -7,13 +7,13 @@ import random
 from pathlib import Path
 from typing import Final
 
-from zmartd import config
 from zmartd.clock import Clock
 from zmartd.errors import ZmartdError
 from zmartd.ipfs.directory import Directory
 from zmartd.ipfs.remote import Remote, RemoteFailed
 from zmartd.log import get_logger
 from zmartd.market import ids
+from zmartd.task_settings import IpfsSnapshotSettings
 
 log = get_logger(__name__)
 
@@ -37,7 +37,7 @@ class DocumentUnreachable(ZmartdError):
 class Retrieval:
     """Reads documents from the database's row, the directory or the gateway, whichever has the right one."""
 
-    def __init__(self, settings: config.IpfsSnapshotSettings, clock: Clock, rng: random.Random) -> None:
+    def __init__(self, settings: IpfsSnapshotSettings, clock: Clock, rng: random.Random) -> None:
         self._clock = clock
         self._directory = Directory(Path(settings.directory)) if settings.directory else None
         self._gateway = (

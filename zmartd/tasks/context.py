@@ -14,6 +14,7 @@ from zmartd.clock import Clock
 from zmartd.indexer.fetch import Fetcher
 from zmartd.realtime.publisher import Publisher
 from zmartd.store.postgres.database import Database
+from zmartd.task_settings import TaskSettings
 from zmartd.transactions.submission import Submitter
 
 
@@ -21,7 +22,7 @@ from zmartd.transactions.submission import Submitter
 class TaskContext:
     """The daemon's own resources. A task does not open or close any of them."""
 
-    settings: config.TaskSettings
+    settings: TaskSettings
     realtime: config.RealtimeSettings
     voting: config.VotingSettings
     database: Database

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from zmartd import config
 from zmartd.chain.program_accounts import ChainMarket
 from zmartd.chain.signed_transactions import TransactionFailed
 from zmartd.errors import ZmartdError
@@ -13,6 +12,7 @@ from zmartd.market.decisions import is_trusted_resolver
 from zmartd.market.iso_time import iso_time
 from zmartd.market.lifecycle import MarketState
 from zmartd.store import due_markets, finalization_errors
+from zmartd.task_settings import MarketMonitorSettings
 from zmartd.tasks.authority import Authority, MarketAccountMissing, ProtocolState
 from zmartd.tasks.base import TaskAction
 from zmartd.tasks.catching_up import NotCaughtUp, catch_up, has_same_resolution
@@ -36,7 +36,7 @@ class MarketMonitor:
 
     def __init__(self, context: TaskContext) -> None:
         self._context = context
-        self._settings: config.MarketMonitorSettings = context.settings.market_monitor
+        self._settings: MarketMonitorSettings = context.settings.market_monitor
         self._database = context.database
         self._program = context.program
         self._stuck = StuckMarketsReport(context.database, self._settings, context.clock)

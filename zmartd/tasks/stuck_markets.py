@@ -6,13 +6,13 @@ from typing import Final
 
 from prometheus_client import Gauge
 
-from zmartd import config
 from zmartd.clock import Clock
 from zmartd.market import lifecycle
 from zmartd.market.lifecycle import MarketState
 from zmartd.store import due_markets
 from zmartd.store.due_markets import StuckDeadlines, StuckMarkets
 from zmartd.store.postgres.database import Database
+from zmartd.task_settings import MarketMonitorSettings
 from zmartd.tasks.authority import ProtocolState
 from zmartd.tasks.base import TaskAction
 
@@ -39,7 +39,7 @@ class StuckMarketsReport:
     The clock of a development chain jumps past deadlines that no task has had a moment to meet.
     """
 
-    def __init__(self, database: Database, settings: config.MarketMonitorSettings, clock: Clock) -> None:
+    def __init__(self, database: Database, settings: MarketMonitorSettings, clock: Clock) -> None:
         self._database = database
         self._settings = settings
         self._clock = clock

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from zmartd import config
 from zmartd.errors import ZmartdError
 from zmartd.log import get_logger
+from zmartd.task_settings import VoteAggregatorSettings
 from zmartd.tasks.announcements import Announcements
 from zmartd.tasks.authority import Authority
 from zmartd.tasks.base import TaskAction
@@ -27,7 +27,7 @@ class VoteAggregator:
 
     def __init__(self, context: TaskContext) -> None:
         self._context = context
-        self._settings: config.VoteAggregatorSettings = context.settings.vote_aggregator
+        self._settings: VoteAggregatorSettings = context.settings.vote_aggregator
         self.enabled = self._settings.enabled
         self.schedule = self._settings.schedule
 

@@ -44,6 +44,7 @@ from zmartd.market.lifecycle import MarketState
 from zmartd.realtime.bus import Bus
 from zmartd.realtime.publisher import StreamPublisher
 from zmartd.store.postgres.database import Database
+from zmartd.task_settings import IpfsSnapshotSettings, Pinning, TaskSettings
 from zmartd.tasks.base import TaskAction, TaskSkipped
 from zmartd.tasks.context import TaskContext
 from zmartd.tasks.ipfs_snapshot import PURGE_BATCH, IpfsSnapshot
@@ -90,10 +91,10 @@ class Stage:
         self.directory = tmp_path / "pinned"
         self._context = context
 
-    def task(self, pinning: config.Pinning = "pinata", **changed: Any) -> IpfsSnapshot:
+    def task(self, pinning: Pinning = "pinata", **changed: Any) -> IpfsSnapshot:
         return IpfsSnapshot(self.context(pinning, **changed))
 
-    def context(self, pinning: config.Pinning, **changed: Any) -> TaskContext:
+    def context(self, pinning: Pinning, **changed: Any) -> TaskContext:
         """What a daemon with these settings gives its tasks."""
         given: dict[str, Any] = {
             "enabled": True,
@@ -103,8 +104,8 @@ class Stage:
             "service_token": Secret(TOKEN),
             "node_url": ServiceUrl(self.services.url),
         }
-        settings = replace(config.IpfsSnapshotSettings(), **(given | changed))
-        tasks = config.TaskSettings(ipfs_snapshot=settings)
+        settings = replace(IpfsSnapshotSettings(), **(given | changed))
+        tasks = TaskSettings(ipfs_snapshot=settings)
         fields = {name: getattr(self._context, name) for name in TaskContext.__slots__}
         return TaskContext(**(fields | {"settings": tasks}))
 
@@ -164,7 +165,7 @@ async def stage(database: Database, redis_url: str, tmp_path: Path) -> AsyncIter
         indexer = Indexer(database, publisher, program.pdas)
         fetcher = Fetcher(rpc, indexer, parse, Plausibility(rpc.chain_time, clock))
         context = TaskContext(
-            settings=config.TaskSettings(),
+            settings=TaskSettings(),
             realtime=config.RealtimeSettings(),
             voting=config.VotingSettings(),
             database=database,
@@ -186,7 +187,7 @@ def failures(service: str, reason: str) -> int:
 
 
 async def test_it_is_disabled_and_says_what_it_needs(stage: Stage) -> None:
-    assert not config.IpfsSnapshotSettings().enabled
+    assert not IpfsSnapshotSettings().enabled
     with pytest.raises(TaskSkipped, match=r"set tasks\.ipfs_snapshot\.directory, or another `pinning`"):
         await stage.task("directory", enabled=False, directory="").run()
     with pytest.raises(ConfigError, match=r"set tasks\.ipfs_snapshot\.service_token"):

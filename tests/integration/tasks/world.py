@@ -44,6 +44,7 @@ from zmartd.realtime.publisher import StreamPublisher
 from zmartd.store import dispute_requests, markets, votes
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.rls import Caller
+from zmartd.task_settings import MarketMonitorSettings, TaskSettings, VoteAggregatorSettings
 from zmartd.tasks.base import PeriodicTask
 from zmartd.tasks.context import TaskContext
 from zmartd.transactions.outbox import DatabaseOutbox
@@ -99,9 +100,9 @@ class Daemon:
             )
 
         return TaskContext(
-            settings=config.TaskSettings(
-                vote_aggregator=section(config.VoteAggregatorSettings()),
-                market_monitor=section(config.MarketMonitorSettings()),
+            settings=TaskSettings(
+                vote_aggregator=section(VoteAggregatorSettings()),
+                market_monitor=section(MarketMonitorSettings()),
             ),
             realtime=section(config.RealtimeSettings()),
             voting=section(config.VotingSettings(min_proposal_votes=MIN_PROPOSAL_VOTES, veto_seconds=0)),

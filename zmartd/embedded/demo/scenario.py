@@ -14,7 +14,6 @@ from zmartd.chain.idl import default_idl
 from zmartd.chain.program_accounts import read_config
 from zmartd.chain.rpc import Rpc
 from zmartd.clock import SystemClock
-from zmartd.config import MarketMonitorSettings
 from zmartd.embedded.demo.audit import Auditor
 from zmartd.embedded.demo.localnet_client import LocalnetClient
 from zmartd.embedded.demo.participants import DemoMarket, Participants, PlannedVotes
@@ -27,6 +26,7 @@ from zmartd.embedded.stack import Stack
 from zmartd.market.iso_time import iso_time
 from zmartd.market.lifecycle import MarketState
 from zmartd.market.lmsr import SCALE
+from zmartd.task_settings import MarketMonitorSettings
 
 PROGRAM_ID = default_idl().program_id
 TRADERS = 10

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp.web import AppKey
 
+from zmartd.task_settings import MarketMonitorSettings
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -41,7 +43,7 @@ SERVER: Final[AppKey[config.ServerSettings]] = AppKey("settings.server")
 AUTH: Final[AppKey[config.AuthSettings]] = AppKey("settings.auth")
 RATE_LIMITS: Final[AppKey[config.RateLimitSettings]] = AppKey("settings.rate_limits")
 VOTING: Final[AppKey[config.VotingSettings]] = AppKey("settings.voting")
-MARKET_MONITOR: Final[AppKey[config.MarketMonitorSettings]] = AppKey("settings.tasks.market_monitor")
+MARKET_MONITOR: Final[AppKey[MarketMonitorSettings]] = AppKey("settings.tasks.market_monitor")
 MARKET_SETTINGS: Final[AppKey[config.MarketSettings]] = AppKey("settings.markets")
 TRANSACTION_SETTINGS: Final[AppKey[config.TransactionSettings]] = AppKey("settings.transactions")
 CLUSTER: Final[AppKey[str]] = AppKey("settings.solana.cluster")

@@ -27,6 +27,7 @@ from zmartd.market import lifecycle
 from zmartd.market.iso_time import iso_time, utc_from_unix
 from zmartd.market.json_fields import Time
 from zmartd.market.quotes import MIN_TRADE_LAMPORTS
+from zmartd.task_settings import MarketMonitorSettings
 
 Bps = Annotated[int, Meta(ge=0, le=65_535, description="basis points: 100 are one percent")]
 Window = Annotated[int, Meta(description="a number of seconds")]
@@ -229,7 +230,7 @@ def _voting(voting: config.VotingSettings) -> ProtocolVoting:
 
 
 def _windows(
-    found: GlobalConfig | None, monitor: config.MarketMonitorSettings, voting: config.VotingSettings
+    found: GlobalConfig | None, monitor: MarketMonitorSettings, voting: config.VotingSettings
 ) -> ProtocolWindows:
     finalization = automatic_dispute = None
     if found is not None:

@@ -8,7 +8,6 @@ from contextlib import aclosing
 from msgspec import Struct
 from solders.pubkey import Pubkey
 
-from zmartd import config
 from zmartd.chain.answers import SignatureInfo
 from zmartd.chain.rpc import Rpc
 from zmartd.faults import Point, reached
@@ -32,8 +31,9 @@ from zmartd.store import checkpoints, parked
 from zmartd.store.checkpoints import Checkpoint
 from zmartd.store.parked import Unapplied
 from zmartd.store.postgres.database import Database
+from zmartd.task_settings import ReconcilerSettings
 
-_MAX_FETCHED = config.ReconcilerSettings().max_fetched_per_run
+_MAX_FETCHED = ReconcilerSettings().max_fetched_per_run
 
 log = get_logger(__name__)
 

@@ -33,8 +33,6 @@ from zmartd.config import (
     AMPLE_RATE_LIMITS,
     AuthSettings,
     HeliusSettings,
-    IpfsSnapshotSettings,
-    MarketMonitorSettings,
     MarketSettings,
     RateLimitSettings,
     RealtimeSettings,
@@ -67,6 +65,7 @@ from zmartd.realtime.history import StreamHistory
 from zmartd.realtime.hub import Hub
 from zmartd.realtime.publisher import StreamPublisher
 from zmartd.store.postgres.database import Database
+from zmartd.task_settings import IpfsSnapshotSettings, MarketMonitorSettings
 from zmartd.tasks.admin_decisions import AdminDecisions
 from zmartd.tasks.announcements import Announcements
 from zmartd.transactions.admission import Admission

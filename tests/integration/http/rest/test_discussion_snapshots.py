@@ -17,13 +17,13 @@ from tests.integration.http.rest.rest_api import Api, running_api
 from tests.integration.store.rows import NOON, insert, insert_market, wallet
 from tests.integration.store.rows import market_id as market_id_of
 from zmartd.clock import SystemClock
-from zmartd.config import IpfsSnapshotSettings
 from zmartd.config_values import ServiceUrl
 from zmartd.ipfs.retrieval import MAX_BYTES_BEING_SENT, SMALL_BYTES, DocumentUnreachable, Retrieval
 from zmartd.market.ids import cid_v0, cid_v1, masked
 from zmartd.store import discussion_snapshots
 from zmartd.store.discussion_snapshots import ReadComments, Taken
 from zmartd.store.postgres.database import Database
+from zmartd.task_settings import IpfsSnapshotSettings
 
 IMMUTABLE = "public, max-age=31536000, immutable"
 LATER = datetime(2026, 1, 2, tzinfo=UTC)
