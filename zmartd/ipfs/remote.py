@@ -23,6 +23,8 @@ from zmartd.metrics import Counter
 MAX_ATTEMPTS: Final = 6
 FIRST_PAUSE_SECONDS: Final = 1.0
 LONGEST_PAUSE_SECONDS: Final = 30.0
+LONGEST_QUIET_SECONDS: Final = 3_600.0
+"""For so long at most a service is left alone that asks for it: a mistake of one answer must not last."""
 MAX_ANSWER_BYTES: Final = 65_536
 """Of an answer that is about a document, and not the document itself."""
 
@@ -148,7 +150,8 @@ class Remote:
             except TimeoutError:
                 last = _Transient("timeout")
             self.count_failure(last.reason)
-            self._quiet_until = max(self._quiet_until, self._clock.monotonic() + last.retry_after_seconds)
+            quiet_seconds = min(last.retry_after_seconds, LONGEST_QUIET_SECONDS)
+            self._quiet_until = max(self._quiet_until, self._clock.monotonic() + quiet_seconds)
         raise RemoteUnavailable(f"{self.name} does not answer: {last.reason}; the next run tries again")
 
     async def _wait(self, attempt: int, until: float) -> bool:

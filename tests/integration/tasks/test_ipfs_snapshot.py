@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -38,7 +39,7 @@ from zmartd.config_values import ConfigError, Secret, ServiceUrl
 from zmartd.indexer.apply import Indexer
 from zmartd.indexer.fetch import Fetcher
 from zmartd.indexer.plausibility import Plausibility
-from zmartd.ipfs.remote import FAILURES
+from zmartd.ipfs.remote import FAILURES, LONGEST_QUIET_SECONDS, Remote, RemoteUnavailable
 from zmartd.market.ids import cid_v0, masked
 from zmartd.market.lifecycle import MarketState
 from zmartd.realtime.bus import Bus
@@ -358,6 +359,18 @@ async def test_a_service_that_wants_more_time_than_a_market_has_gets_it_until_th
     assert await stage.nothing_is_recorded()
     (done,) = await stage.task().run()
     assert done.ok
+
+
+async def test_a_service_that_asks_for_years_is_asked_again_after_an_hour(stage: Stage) -> None:
+    stage.services.instead(PIN_FILE, status(429, Retry_After="999999999"), body("{}"))
+    url, rng = ServiceUrl(stage.services.url), random.Random(5)
+    async with Remote("pinata", url, clock=stage.clock, rng=rng, attempt_seconds=30.0) as remote:
+        with pytest.raises(RemoteUnavailable):
+            await remote.call(*PIN_FILE.split(), until=stage.clock.monotonic() + 60)
+        later = stage.clock.monotonic() + LONGEST_QUIET_SECONDS + 60
+        assert await remote.call(*PIN_FILE.split(), until=later) == b"{}"
+    assert stage.services.requests[PIN_FILE] == 2
+    assert max(stage.clock.pauses) <= LONGEST_QUIET_SECONDS
 
 
 def named(cid: str) -> Answer:
