@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from redis.asyncio import Redis
 
-from tests.integration.tasks.world import PROGRAM_ID, World, a_world
+from tests.integration.tasks.world import PROGRAM_ID, World
 from tests.shared_secrets import shared_secret
 from zmartd import config_file
 from zmartd.clock import SystemClock
@@ -18,15 +16,6 @@ from zmartd.daemon import application
 from zmartd.http.machines.health import HEALTH, Check
 from zmartd.indexer.parking import park
 from zmartd.store.parked import Unapplied
-from zmartd.store.postgres.database import Database
-
-
-@pytest.fixture
-async def world(tmp_path: Path, database: Database, redis_url: str) -> AsyncIterator[World]:
-    redis = Redis.from_url(redis_url)
-    async with a_world(tmp_path / "chain", database, redis) as world:
-        yield world
-    await redis.aclose()
 
 
 async def first_check(settings: Settings) -> Check:

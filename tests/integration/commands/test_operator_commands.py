@@ -7,12 +7,11 @@ import json
 import os
 import pty
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from redis.asyncio import Redis
 
 from tests.integration.indexer.test_quarantine import indexed_by_an_older_version, kind_of
 from tests.integration.indexer.test_reconcile import active, purchase, settled
@@ -24,34 +23,13 @@ from tests.integration.tasks.world import (
     RESOLVER,
     TREASURY,
     World,
-    a_world,
 )
 from zmartd.indexer.parking import park
 from zmartd.store import decisions, inbox, unverified
 from zmartd.store.parked import Unapplied
-from zmartd.store.postgres.database import Database
 from zmartd.store.unverified import Claim
 
 Zmartd = Callable[..., Awaitable[tuple[int, str]]]
-
-
-@pytest.fixture
-async def world(tmp_path: Path, database: Database, redis_url: str) -> AsyncIterator[World]:
-    redis = Redis.from_url(redis_url)
-    async with a_world(tmp_path / "chain", database, redis) as world:
-        yield world
-    await redis.aclose()
-
-
-@pytest.fixture
-def environment(world: World, database_url: str, redis_url: str) -> dict[str, str]:
-    """The environment of a command, with the URLs of all servers."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("ZMARTD_")} | {
-        "ZMARTD_DATABASE_URL": database_url,
-        "ZMARTD_REDIS_URL": redis_url,
-        "ZMARTD_SOLANA_RPC_URL": world.own.rpc.endpoint,
-        "ZMARTD_SOLANA_PROGRAM_ID": str(PROGRAM_ID),
-    }
 
 
 @pytest.fixture
