@@ -119,6 +119,24 @@ class StreamRetentionSettings(PeriodicTaskSettings, frozen=True, kw_only=True):
     every_seconds: Annotated[EverySeconds, described("how often it looks for them")] = 60.0
 
 
+class AuditorSettings(PeriodicTaskSettings, frozen=True, kw_only=True):
+    enabled: Annotated[
+        bool, described("whether this daemon compares the index with the chain's accounts all the time")
+    ] = True
+    every_seconds: Annotated[
+        EverySeconds, described("how often it compares what has changed, and a part of the rest")
+    ] = 60.0
+    pass_seconds: Annotated[
+        Seconds, described("after this time a run begins with no other market; the next run goes on")
+    ] = 50.0
+    everything_seconds: Annotated[
+        Seconds, described("within this time every account is compared, changed or not")
+    ] = 3_600.0
+    accounts_per_second: Annotated[
+        int, Meta(ge=1, le=100_000), described("the most accounts compared, on average")
+    ] = 1_000
+
+
 Pinning = Literal["directory", "pinata", "pinning_service"]
 
 
@@ -198,6 +216,7 @@ class TaskSettings(Struct, frozen=True, kw_only=True):
     vote_aggregator: VoteAggregatorSettings = VoteAggregatorSettings()
     market_monitor: MarketMonitorSettings = MarketMonitorSettings()
     reconciler: ReconcilerSettings = ReconcilerSettings()
+    auditor: AuditorSettings = AuditorSettings()
     leaderboard: LeaderboardSettings = LeaderboardSettings()
     stream_retention: StreamRetentionSettings = StreamRetentionSettings()
     ipfs_snapshot: IpfsSnapshotSettings = IpfsSnapshotSettings()

@@ -202,10 +202,21 @@ class Rpc:
 
         `content` maps offsets to the bytes that must be there, for example {0: an account's discriminator}.
         """
+        return await self._accounts_of(program_id, content, _BASE64)
+
+    async def program_addresses(
+        self, program_id: Pubkey, content: Mapping[int, bytes] | None = None
+    ) -> list[Pubkey]:
+        """The addresses of the accounts that `program_accounts` would give, without their data."""
+        return [account.address for account in await self._accounts_of(program_id, content, _NO_DATA)]
+
+    async def _accounts_of(
+        self, program_id: Pubkey, content: Mapping[int, bytes] | None, shape: configs.RpcAccountInfoConfig
+    ) -> list[ChainAccount]:
         filters: list[int | Memcmp] = [
             Memcmp(offset, ids.base58_encode(wanted)) for offset, wanted in (content or {}).items()
         ]
-        config = configs.RpcProgramAccountsConfig(_BASE64, filters, with_context=True)
+        config = configs.RpcProgramAccountsConfig(shape, filters, with_context=True)
         body = requests.GetProgramAccounts(program_id, config)
         answer = await self._transport.call(body, WithContext[list[KeyedAccountAnswer]])
         return [

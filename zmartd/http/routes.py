@@ -18,6 +18,7 @@ from zmartd.http.machines import health, webhook
 from zmartd.http.markets import (
     actions,
     activity_feed,
+    audit,
     candles,
     creation,
     discovery,
@@ -56,6 +57,7 @@ CORS_OPERATIONS: tuple[Operation[Any], ...] = by_path(
     + actions.OPERATIONS
     + evidence.OPERATIONS
     + protocol.OPERATIONS
+    + audit.OPERATIONS
     + trade_transactions.OPERATIONS
     + trade_lists.OPERATIONS
     + estimate.OPERATIONS

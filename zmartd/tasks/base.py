@@ -30,6 +30,8 @@ class TaskAction(Struct, frozen=True):
     """The transaction that did it, if any."""
     awaits_admin: bool = False
     """Nothing failed, but an admin has to act or to know; this was logged and published when it began."""
+    routine: bool = False
+    """Every run does this: one that does nothing else is kept in the ledger as briefly as an empty one."""
 
 
 class RunReport(Struct, frozen=True):

@@ -207,7 +207,7 @@ class TaskLedger:
                 "failed" if not report.ok else "skipped" if report.skipped else "ok",
                 report,
                 report.failure or report.skipped,
-                eventful=bool(report.failure or report.actions),
+                eventful=bool(report.failure) or not all(action.routine for action in report.actions),
             )
 
     async def purge(self) -> int:

@@ -3,6 +3,7 @@ from __future__ import annotations
 from tests.integration.tasks.world import World
 from zmartd.market.lifecycle import MarketState
 from zmartd.store import leaderboard, streams
+from zmartd.tasks.auditor import Auditor
 from zmartd.tasks.base import TaskAction
 from zmartd.tasks.leaderboard import Leaderboard
 from zmartd.tasks.plugins import discover
@@ -14,6 +15,7 @@ async def test_the_built_in_tasks_are_plugins_like_any_other(world: World) -> No
     found = discover(world.own.context(every_seconds=7))
     assert found.broken == ()
     assert [(task.name, task.enabled, task.schedule.timing.text) for task in found.tasks] == [
+        ("auditor", True, "every 60 s"),
         ("ipfs_snapshot", False, "every 86400 s"),
         ("leaderboard", True, "every 30 s"),
         ("market_monitor", True, "every 7 s"),
@@ -80,3 +82,22 @@ async def test_messages_of_streams_go_when_nobody_can_resume_from_them_any_more(
     async with world.database.service() as connection:
         left = await connection.fetch("select seq from stream_messages order by seq")
     assert [row["seq"] for row in left] == [4, 5]
+
+
+async def test_the_auditor_says_what_it_compared_and_names_what_differs(world: World) -> None:
+    market_id = await world.proposal()
+    task = Auditor(world.own.context(authority=None))
+    (compared,) = await task.run()
+    assert (compared.action, compared.ok, compared.routine) == ("compare", True, True)
+    assert compared.detail.endswith(
+        "1 markets with 1 accounts compared; 0 differences in 1 markets and 2 accounts"
+    )
+    async with world.database.service() as connection:
+        await connection.execute("update markets set total_volume = 7, version = version + 1")
+    differs, summary = await task.run()
+    address = world.address(market_id)
+    assert (differs.action, differs.ok, differs.market_id) == ("audit", False, None)
+    assert differs.detail == (
+        f"{address} differs from the chain in 1 values (total_volume): `zmartd audit --repair` mends it"
+    )
+    assert summary.detail.endswith("1 differences in 1 markets and 2 accounts")

@@ -38,7 +38,8 @@ def test_a_table_shows_every_action_with_short_names_in_columns() -> None:
 def test_the_help_names_the_tasks() -> None:
     said = " ".join(CliRunner().invoke(main, ["tick", "--help"]).output.split())
     assert said.endswith(
-        "Tasks: ipfs_snapshot, leaderboard, market_monitor, reconciler, stream_retention, vote_aggregator"
+        "Tasks: auditor, ipfs_snapshot, leaderboard, market_monitor, reconciler, stream_retention, "
+        "vote_aggregator"
     )
 
 
@@ -66,6 +67,7 @@ def test_json_has_everything_in_full_and_whether_it_is_ok() -> None:
                 "detail": "",
                 "signature": SIGNATURE,
                 "awaits_admin": False,
+                "routine": False,
             }
         ],
         "skipped": None,

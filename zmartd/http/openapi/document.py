@@ -53,7 +53,7 @@ and the transactions that wallets sign to take part.
 """
 
 _TAGS = {
-    "protocol": "The rules of the game.",
+    "protocol": "The rules of the game, and whether the index equals the chain.",
     "auth": "Sign In With Solana, and sessions.",
     "markets": "Read, create and advance markets.",
     "trades": "Quotes, and the transactions to trade with.",

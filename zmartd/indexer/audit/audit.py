@@ -10,6 +10,7 @@ from __future__ import annotations
 from contextlib import aclosing
 
 from msgspec import Struct
+from msgspec.structs import replace
 from solders.pubkey import Pubkey
 
 from zmartd.chain.answers import SignatureInfo
@@ -62,6 +63,10 @@ class MarketComparison(Struct, frozen=True):
     """One comparison of a market. `missing` are transactions of the market that the index lacks."""
 
     differences: tuple[Difference, ...]
+    version: int | None
+    """The market's version in the index; None where it has no such market."""
+    accounts: int
+    """How many accounts of the market the chain has."""
     changed_meanwhile: bool = False
     missing: tuple[SignatureInfo, ...] = ()
 
@@ -98,12 +103,14 @@ async def compare_market(
     hold every transaction hold all that the accounts can show.
     """
     before = await read_one_market(database, market)
-    differences = compare(before.facts, await read_market_accounts(rpc, program_id, market))
+    on_chain = await read_market_accounts(rpc, program_id, market)
+    differences = compare(before.facts, on_chain)
+    found = MarketComparison(differences, before.versions.get(str(market)), on_chain.accounts)
     if not differences:
-        return MarketComparison(())
+        return found
     missing = await missing_signatures(database, rpc, market)
     changed = await read_one_market(database, market) != before
-    return MarketComparison(differences, changed_meanwhile=changed, missing=missing)
+    return replace(found, changed_meanwhile=changed, missing=missing)
 
 
 async def compare_configuration(database: Database, rpc: Rpc, program_id: Pubkey) -> tuple[Difference, ...]:

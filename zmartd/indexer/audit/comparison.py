@@ -41,6 +41,12 @@ class ProgramFacts(Struct, frozen=True):
     configuration: ConfigurationFacts
     unreadable: Sequence[UnreadableAccount] = ()
 
+    @property
+    def accounts(self) -> int:
+        """How many accounts these are of, without the configuration's."""
+        votes = sum(market.proposal_votes + market.dispute_votes for market in self.markets.values())
+        return len(self.markets) + len(self.positions) + votes + len(self.unreadable)
+
 
 class Difference(Struct, frozen=True):
     """One value that differs.

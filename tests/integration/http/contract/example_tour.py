@@ -12,11 +12,13 @@ from solders.keypair import Keypair
 from tests.integration.http.rest.rest_api import AUTHORIZATION, PROGRAM, Answer, Api, Caller, running_api
 from tests.integration.http.rest.rest_stage import ALICE, AUTHORITY, BOB, POOR, PROPOSAL, Stage
 from zmartd.chain.failures import ProgramRefused
+from zmartd.clock import SystemClock
 from zmartd.config import RateLimitSettings
 from zmartd.http.kit.operation import Access, Operation, is_json
 from zmartd.http.openapi.declared_errors import told_errors
 from zmartd.http.openapi.examples import COMMENT_ID, EXAMPLES, MARKET_ID
 from zmartd.http.routes import OPERATIONS
+from zmartd.indexer.audit.continuous import AuditLimits, ContinuousAudit
 from zmartd.market.ids import cid_v0
 from zmartd.market.iso_time import iso_time
 from zmartd.store import discussion_snapshots, leaderboard
@@ -221,6 +223,8 @@ async def _read_while_active(stage: Stage, tour: Tour) -> None:
     chain_time = (await stage.api.rpc.chain_time()).unix_timestamp
     async with stage.api.database.service() as connection:
         await leaderboard.publish(connection, datetime.fromtimestamp(chain_time, UTC), timedelta(hours=1))
+    limits = AuditLimits(accounts_per_second=100_000, pass_seconds=600, everything_seconds=3_600)
+    await ContinuousAudit(stage.api.database, stage.api.rpc, PROGRAM.program_id, limits, SystemClock()).run()
     shown = await tour.get("get_market")
     await tour.get("get_market_by_slug", slug=shown["slug"])
     await tour.get("estimate_trade", market_id=market_id, outcome="true", target_cost="1000000000")
@@ -229,6 +233,7 @@ async def _read_while_active(stage: Stage, tour: Tour) -> None:
         *("list_market_events", "get_market_fees", "list_holders", "get_price_history"),
         *("get_market_prices", "list_related_markets", "get_market_statistics", "list_market_trades"),
         *("get_platform_statistics", "get_leaderboard", "get_public_profile", "get_health"),
+        "get_audit",
     ):
         await tour.get(name)
     at = datetime.fromisoformat(tour.answers["list_all_trades"][200]["trades"][0]["created_at"])

@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+from redis.asyncio import Redis
+from solders.keypair import Keypair
+
+from tests.integration.indexer.test_audit import cut_short
+from tests.integration.tasks.world import CREATOR, HOLDERS, PROGRAM_ID, TREASURY, World, a_world
+from zmartd.clock import SystemClock
+from zmartd.indexer.audit.comparison import UNREADABLE
+from zmartd.indexer.audit.continuous import AuditLimits, ContinuousAudit, PassReport
+from zmartd.indexer.repair.repair import Repairer
+from zmartd.store import market_audits
+from zmartd.store.market_audits import Audited, DifferingMarket
+from zmartd.store.postgres.database import Database
+
+LIMITS = AuditLimits(accounts_per_second=100_000, pass_seconds=600, everything_seconds=3_600)
+
+
+@pytest.fixture
+async def world(tmp_path: Path, database: Database, redis_url: str) -> AsyncIterator[World]:
+    redis = Redis.from_url(redis_url)
+    async with a_world(tmp_path / "chain", database, redis) as world:
+        yield world
+    await redis.aclose()
+
+
+async def one_pass(world: World, **limits: Any) -> PassReport:
+    return await ContinuousAudit(
+        world.database,
+        world.own.rpc,
+        PROGRAM_ID,
+        replace(LIMITS, **limits),
+        SystemClock(),
+        look_again_seconds=0.0,
+    ).run()
+
+
+async def differing(world: World) -> list[DifferingMarket]:
+    async with world.database.service_reader() as connection:
+        return await market_audits.differing(connection, 100)
+
+
+async def alter(world: World, statement: str, *arguments: object) -> None:
+    async with world.database.service() as connection:
+        await connection.execute(statement, *arguments)
+
+
+async def make_due(world: World) -> None:
+    """As if each market had last been compared more than half an hour ago."""
+    await alter(world, "update market_audits set audited_at = audited_at - interval '31 minutes'")
+
+
+async def buy(world: World, market_id: str, holder: Keypair = HOLDERS[0], *, indexed: bool) -> None:
+    purchase = world.program.buy_shares(
+        user=holder.pubkey(),
+        market=world.address(market_id),
+        protocol_fee_wallet=TREASURY.pubkey(),
+        outcome=True,
+        target_cost=10**8,
+    )
+    await world.act(holder, purchase, indexed=indexed)
+
+
+async def active(world: World) -> str:
+    market_id = await world.proposal()
+    await world.approve(market_id)
+    activate = world.program.activate_market(authority=CREATOR.pubkey(), market=world.address(market_id))
+    await world.act(CREATOR, activate)
+    return market_id
+
+
+async def test_the_first_pass_compares_everything_and_the_next_only_what_changed(world: World) -> None:
+    market_id, other = await active(world), await world.proposal()
+    await buy(world, market_id, indexed=True)
+    await world.vote_on_proposal(other, yes=1)
+
+    first = await one_pass(world)
+    assert (first.compared, first.found) == (2, ())
+    # Two markets and a position; the vote is only the API's. Of the whole index also the configuration.
+    assert (first.accounts, first.total.accounts) == (3, 4)
+    assert (first.total.markets, first.total.differences, first.total.failed_markets) == (2, 0, 0)
+    assert first.total.oldest_at is not None
+
+    assert (await one_pass(world)).compared == 0
+    await buy(world, market_id, HOLDERS[1], indexed=True)
+    again = await one_pass(world)
+    assert (again.compared, again.accounts, again.found) == (1, 3, ())
+
+
+async def test_what_was_altered_is_found_named_and_gone_once_it_is_repaired(world: World) -> None:
+    market_id = await active(world)
+    await buy(world, market_id, indexed=True)
+    await one_pass(world)
+    # Nothing shows that the market has changed; it is compared because its time has come.
+    await alter(world, "update markets set shares_yes = shares_yes + 1 where id = $1", market_id)
+    await alter(
+        world, "update user_positions set shares_yes = shares_yes + 1 where market_id = $1", market_id
+    )
+    assert (await one_pass(world)).found == ()
+    await make_due(world)
+
+    (found,) = (await one_pass(world)).found
+    assert (found.address, found.differences) == (str(world.address(market_id)), 2)
+    assert found.differing == ("shares_yes", "position.shares_yes")
+    (row,) = await differing(world)
+    assert (row.market_id, row.differences, row.differing) == (market_id, 2, list(found.differing))
+
+    still = await one_pass(world)
+    assert (still.compared, still.total.differences, still.total.differing_markets) == (1, 2, 1)
+    assert (await differing(world))[0].differs_since == row.differs_since
+
+    await Repairer(world.own.rpc, world.own.fetcher, world.database, PROGRAM_ID).repair()
+    healed = await one_pass(world)
+    assert (healed.compared, healed.found, healed.total.differences) == (1, (), 0)
+    assert await differing(world) == []
+
+
+class Paused(SystemClock):
+    """Stands still wherever somebody sleeps, until it is told to go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.paused = asyncio.Event()
+        self.go_on = asyncio.Event()
+
+    async def sleep(self, seconds: float) -> None:
+        self.paused.set()
+        await self.go_on.wait()
+
+
+async def test_a_trade_that_was_lost_is_a_difference(world: World) -> None:
+    market_id = await active(world)
+    await one_pass(world)
+    await buy(world, market_id, indexed=False)
+    await make_due(world)
+    (found,) = (await one_pass(world)).found
+    assert "trades" in found.differing
+    assert "position.exists" in found.differing
+
+
+async def test_a_trade_during_the_pass_proves_nothing(world: World) -> None:
+    markets = {str(world.address(one)): one for one in (await active(world), await active(world))}
+    await one_pass(world)
+    await make_due(world)
+    clock = Paused()
+    audit = ContinuousAudit(world.database, world.own.rpc, PROGRAM_ID, LIMITS, clock, look_again_seconds=0.0)
+    under_way = asyncio.create_task(audit.run())
+    await clock.paused.wait()  # the first market is compared
+    second = max(markets)
+    await buy(world, markets[second], indexed=False)
+    clock.go_on.set()
+    report = await under_way
+    assert (report.compared, report.found, report.total.moving_markets) == (2, (), 1)
+
+    # The next pass begins after that trade, which nobody has delivered since.
+    lost = await one_pass(world)
+    assert [one.address for one in lost.found] == [second]
+    assert lost.total.moving_markets == 0
+
+
+async def test_what_differed_stays_so_while_nothing_can_be_proven(world: World) -> None:
+    market_id = await active(world)
+    await alter(world, "update markets set total_volume = 7 where id = $1", market_id)
+    await one_pass(world)
+    (before,) = await differing(world)
+    async with world.database.service_reader() as connection:
+        for unproven in ({"moving": True}, {"failure": "the node refuses it"}):
+            await market_audits.record(
+                connection, Audited(address=before.address, version=None, slot=1, **unproven)
+            )
+            assert await market_audits.differing(connection, 9) == [before]
+        total = await market_audits.finish(connection, str(PROGRAM_ID), 2)
+    assert (total.differences, total.failed_markets, total.moving_markets) == (1, 1, 1)
+
+
+async def test_a_market_nobody_indexed_is_found(world: World) -> None:
+    market_id = await world.proposal(indexed=False)
+    await one_pass(world)
+    (row,) = await differing(world)
+    assert (row.address, row.market_id, row.differing) == (str(world.address(market_id)), None, ["exists"])
+
+
+async def test_a_market_that_neither_side_has_is_forgotten(world: World) -> None:
+    await active(world)
+    await one_pass(world)
+    await alter(
+        world,
+        "insert into market_audits (address, slot, accounts, differences, differing, audited_at)"
+        " values ($1, 0, 0, 0, '{}', '-infinity')",
+        str(TREASURY.pubkey()),
+    )
+    report = await one_pass(world)
+    assert (report.compared, report.found, report.total.markets) == (1, (), 1)
+
+
+async def test_an_account_that_cannot_be_read_is_named_and_ends_nothing(world: World) -> None:
+    broken, whole = await active(world), await active(world)
+    await cut_short(world, world.program.pdas.global_config(), world.address(broken))
+    report = await one_pass(world)
+    assert {(one.address, one.differing) for one in report.found} == {
+        (str(world.program.pdas.global_config()), (UNREADABLE,)),
+        (str(world.address(broken)), (UNREADABLE,)),
+    }
+    assert (report.compared, report.total.differing_markets) == (2, 2)
+    assert str(world.address(whole)) not in {one.address for one in await differing(world)}
+
+
+async def test_a_pass_that_is_out_of_time_is_gone_on_with(world: World) -> None:
+    for _ in range(3):
+        await world.proposal()
+    first = await one_pass(world, pass_seconds=1e-9)
+    assert (first.compared, first.total.oldest_at) == (0, None)
+    assert (await one_pass(world)).compared == 3
+
+
+async def test_everything_is_compared_again_within_its_time(world: World) -> None:
+    await world.proposal()
+    await one_pass(world)
+    assert (await one_pass(world, everything_seconds=1e-6)).compared == 1
+    async with world.database.service_reader() as connection:
+        newest = await market_audits.newest_pass(connection)
+        assert newest is not None
+        assert newest.oldest_at is not None
+        assert await market_audits.now(connection) - newest.oldest_at < timedelta(minutes=10)

@@ -1,0 +1,196 @@
+"""The continuous audit: compares what has changed, and within an hour everything, market by market.
+
+Each market's result is recorded at once, so that a pass which is interrupted is gone on with by the next one.
+A comparison that is disturbed by a change proves nothing: the market is compared again by the next pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+from msgspec import Struct
+from solders.pubkey import Pubkey
+
+from zmartd.chain.accounts import MarketAccount
+from zmartd.chain.discriminators import discriminator
+from zmartd.chain.pdas import Pdas
+from zmartd.chain.rpc import Rpc
+from zmartd.chain.transport import RpcRejected
+from zmartd.clock import Clock
+from zmartd.errors import ZmartdError
+from zmartd.indexer.audit.audit import MarketComparison, compare_configuration, compare_market
+from zmartd.indexer.audit.comparison import Difference
+from zmartd.indexer.parking import is_of_one_market
+from zmartd.log import get_logger
+from zmartd.store import market_audits
+from zmartd.store.market_audits import Audited, AuditPass, DueAudit
+from zmartd.store.postgres.database import Database
+
+log = get_logger(__name__)
+
+LISTED_AFTER: Final = timedelta(minutes=5)
+"""The chain's markets are listed this often, and the configuration is compared, changed or not."""
+BATCH: Final = 50
+MAX_NAMED: Final = 20
+"""Fields that are recorded of a market that differs."""
+LOOK_AGAIN_SECONDS: Final = 5.0
+"""What differs is compared again after this pause: a node that answers, or a delivery, may be behind."""
+
+
+class AuditLimits(Struct, frozen=True, kw_only=True):
+    """How fast it goes."""
+
+    accounts_per_second: int
+    """On average. The database is never used more than half of the time either."""
+    pass_seconds: float
+    """After this time a pass begins with no other market."""
+    everything_seconds: float
+    """Within this time every market is compared, changed or not."""
+
+
+class PassReport(Struct, frozen=True):
+    """What a pass did, and how the whole index is after it."""
+
+    compared: int
+    """Markets."""
+    accounts: int
+    found: tuple[Audited, ...]
+    """The markets, and the configuration, that differ or could not be compared, of those of this pass."""
+    total: AuditPass
+
+
+class ContinuousAudit:
+    """Compares in the background. `run` is one pass, and may be stopped at any await."""
+
+    def __init__(
+        self,
+        database: Database,
+        rpc: Rpc,
+        program_id: Pubkey,
+        limits: AuditLimits,
+        clock: Clock,
+        *,
+        look_again_seconds: float = LOOK_AGAIN_SECONDS,
+    ) -> None:
+        self._database = database
+        self._rpc = rpc
+        self._program_id = program_id
+        self._configuration = str(Pdas(program_id).global_config())
+        self._limits = limits
+        self._clock = clock
+        self._look_again_seconds = look_again_seconds
+
+    async def run(self) -> PassReport:
+        """Raises RpcUnavailable, DatabaseUnavailable and the like; what was compared by then is recorded."""
+        stop_at = self._clock.monotonic() + self._limits.pass_seconds
+        slot = await self._rpc.slot()
+        async with self._database.service_reader() as connection:
+            started_at = await market_audits.now(connection)
+        done = await self._audit_configuration(slot, started_at)
+        while self._clock.monotonic() < stop_at and (batch := await self._due(started_at)):
+            done += await self._audit_batch(batch, slot, stop_at)
+        async with self._database.service_reader() as connection:
+            total = await market_audits.finish(connection, self._configuration, slot)
+        markets = [one for one in done if one.address != self._configuration]
+        return PassReport(
+            len(markets),
+            sum(one.accounts for one in markets),
+            tuple(one for one in done if one.differences or one.failure),
+            total,
+        )
+
+    async def _due(self, started_at: datetime) -> list[DueAudit]:
+        # Those that wait are begun with early, so that they are done in time.
+        before = started_at - timedelta(seconds=self._limits.everything_seconds) / 2
+        async with self._database.service_reader() as connection:
+            return await market_audits.due(connection, self._configuration, started_at, before, BATCH)
+
+    async def _audit_configuration(self, slot: int, started_at: datetime) -> list[Audited]:
+        """Compare the configuration and list the chain's markets, where either is due."""
+        async with self._database.service_reader() as connection:
+            due = await market_audits.due_configuration(
+                connection, self._configuration, started_at - LISTED_AFTER
+            )
+        if due is None:
+            return []
+        listed = await self._rpc.program_addresses(
+            self._program_id, {0: discriminator("account", MarketAccount.__name__)}
+        )
+        async with self._database.service_reader() as connection:
+            await market_audits.list_unknown(connection, [str(address) for address in listed], slot)
+        differences = await compare_configuration(self._database, self._rpc, self._program_id)
+        if differences:
+            await self._clock.sleep(self._look_again_seconds)
+            differences = await compare_configuration(self._database, self._rpc, self._program_id)
+        audited = _audited(due, slot, MarketComparison(differences, due.version, accounts=1))
+        await self._record(audited)
+        return [audited]
+
+    async def _audit_batch(self, batch: Sequence[DueAudit], slot: int, stop_at: float) -> list[Audited]:
+        """Compare markets until it is time to stop. Those that differ are compared again together."""
+        done: list[Audited] = []
+        doubtful: list[DueAudit] = []
+        for one in batch:
+            if self._clock.monotonic() >= stop_at:
+                break
+            audited = await self._compare(one, slot)
+            if audited.differences or audited.moving:
+                doubtful.append(one)
+            else:
+                done.append(audited)
+                await self._record(audited)
+        if doubtful:
+            await self._clock.sleep(self._look_again_seconds)
+        for one in doubtful:
+            audited = await self._compare(one, slot)
+            done.append(audited)
+            await self._record(audited)
+        return done
+
+    async def _compare(self, due: DueAudit, slot: int) -> Audited:
+        """Compare a market, and pause for as long as the comparison has to be paid with."""
+        begun = self._clock.monotonic()
+        market = Pubkey.from_string(due.address)
+        try:
+            comparison = await compare_market(self._database, self._rpc, self._program_id, market)
+        except Exception as error:
+            if not (isinstance(error, RpcRejected) or is_of_one_market(error)):
+                raise
+            log.warning("audit.market_failed", market=due.address, exc_info=error)
+            failure = error.message if isinstance(error, ZmartdError) else type(error).__name__
+            audited = Audited(address=due.address, version=due.version, slot=slot, failure=failure)
+        else:
+            audited = _audited(due, slot, comparison)
+        took_seconds = self._clock.monotonic() - begun
+        await self._clock.sleep(max(audited.accounts / self._limits.accounts_per_second, took_seconds))
+        return audited
+
+    async def _record(self, audited: Audited) -> None:
+        async with self._database.service_reader() as connection:
+            if audited.is_nowhere:
+                await market_audits.forget(connection, audited.address)
+            else:
+                await market_audits.record(connection, audited)
+
+
+def _audited(due: DueAudit, slot: int, comparison: MarketComparison) -> Audited:
+    """What a comparison proves. A transaction that the index lacks was lost if it is older than the pass."""
+    if not (comparison.is_conclusive() or comparison.lacks_until(slot)):
+        return Audited(address=due.address, version=due.version, slot=slot, moving=True)
+    differences = comparison.differences
+    return Audited(
+        address=due.address,
+        version=comparison.version,
+        slot=slot,
+        accounts=comparison.accounts,
+        differences=len(differences),
+        differing=_named(differences),
+    )
+
+
+def _named(differences: tuple[Difference, ...]) -> tuple[str, ...]:
+    """The first fields that differ, those of positions with a word that says so. Wallets are not named."""
+    names = (f"position.{one.field}" if one.wallet is not None else one.field for one in differences)
+    return tuple(dict.fromkeys(names))[:MAX_NAMED]
