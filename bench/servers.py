@@ -19,6 +19,7 @@ from zmartd.embedded.valkey import EmbeddedValkey
 from zmartd.http.kit import keys
 from zmartd.store.postgres.migrations import migrate
 from zmartd.task_settings import (
+    AuditorSettings,
     LeaderboardSettings,
     MarketMonitorSettings,
     ReconcilerSettings,
@@ -110,6 +111,7 @@ def _settings(dsn: str, redis_url: str, rpc_port: int) -> config.Settings:
             market_monitor=MarketMonitorSettings(enabled=False),
             reconciler=ReconcilerSettings(enabled=False),
             leaderboard=LeaderboardSettings(enabled=False),
+            auditor=AuditorSettings(enabled=False),
             stream_retention=StreamRetentionSettings(enabled=False),
         ),
         rate_limits=config.AMPLE_RATE_LIMITS,

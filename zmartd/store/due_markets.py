@@ -18,27 +18,32 @@ _WAITS = """exists (select from market_finalization_errors as failed
                      where failed.market_id = market.id and failed.resolved_at is null
                        and failed.next_attempt_at > $1)"""
 """Whether `market` waits for another attempt at $1, after a failure."""
+# Of those against it whose wallets have not traded, so many count as the least number of votes needs. Which
+# ones have traded is looked up only where it decides.
 _VOTED_PROPOSALS = f"""
 with voted as (
-    select vote.market_id, vote.vote,
-           exists (select from user_positions as held
-                    where held.user_wallet = vote.user_wallet and held.trades_count > 0) as has_traded
-      from proposal_votes as vote join markets as market on market.id = vote.market_id
-     where market.state = 'PROPOSED'
-), best as (
-    select market_id, count(*) filter (where vote) as yes,
-           count(*) filter (where not vote and has_traded) as no,
-           count(*) filter (where not vote and not has_traded) as other_no
-      from voted group by market_id
-), enough as (
-    -- Of the others so many as the least number of votes needs, if there are.
-    select market_id, yes, yes + no + least(other_no, greatest($2 - yes - no, 0)) as total from best
+    select market.id, market.created_at, votes.yes, votes.no
+      from markets as market
+     cross join lateral (
+         select count(*) filter (where vote.vote) as yes, count(*) filter (where not vote.vote) as no
+           from proposal_votes as vote where vote.market_id = market.id
+     ) as votes
+     where market.state = 'PROPOSED' and market.chain_confirmed and votes.yes + votes.no >= $2::int
+       and not {_WAITS}
+), certain as (
+    select id, created_at, yes, no as every_no,
+           case when yes * 10000 / greatest(yes + no, 1) >= $3::int then no else (
+               select count(*) from proposal_votes as vote
+                where vote.market_id = voted.id and not vote.vote
+                  and exists (select from user_positions as held
+                               where held.user_wallet = vote.user_wallet and held.trades_count > 0)
+           ) end as no
+      from voted
 )
-select market.id
-  from markets as market join enough on enough.market_id = market.id
- where market.chain_confirmed and enough.total >= $2 and enough.yes * 10000 / greatest(enough.total, 1) >= $3
-   and not {_WAITS}
- order by market.created_at, market.id
+select id
+  from certain
+ where yes * 10000 / greatest(yes + no, least(yes + every_no, $2), 1) >= $3
+ order by created_at, id
 """  # noqa: S608 - constants
 _ENDED_DISPUTES = f"""
 select market.id

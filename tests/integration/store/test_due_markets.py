@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import random
 from datetime import datetime, timedelta
 
 import pytest
@@ -84,6 +85,30 @@ async def test_dislikes_of_wallets_that_never_traded_keep_no_proposal_from_being
 
     # With enough of the dislikes there are ten votes; with all of them, none would pass.
     assert set(found) == {market_id("10, 90"), market_id("9, 1"), market_id("7, 90")}
+
+
+async def test_what_is_due_for_approval_is_what_the_rule_says_of_every_vote(database: Database) -> None:
+    rng = random.Random(7)
+    minimum, threshold_bps, traders = 6, 7000, {wallet(f"voter {number}") for number in range(0, 20, 2)}
+    expected = set()
+    async with database.service() as connection:
+        other = await insert_market(connection, "other")
+        for trader in traders:
+            await insert(connection, "user_positions", market_id=other, user_wallet=trader, trades_count=1)
+        for number in range(150):
+            market = await insert_market(connection, f"market {number}", MarketState.PROPOSED)
+            likes, dislikes = rng.randrange(10), rng.randrange(10)
+            await insert_votes(connection, "proposal_votes", market, likes, dislikes)
+            against = [wallet(f"voter {voter}") in traders for voter in range(likes, likes + dislikes)]
+            # Those who have traded count in any case, of the others any number may.
+            possible = range(likes + sum(against), likes + dislikes + 1)
+            if any(total >= minimum and likes * 10_000 // total >= threshold_bps for total in possible):
+                expected.add(market)
+        found = await due_markets.voted_proposals(
+            connection, minimum_votes=minimum, threshold_bps=threshold_bps, now=NOON
+        )
+    assert 10 < len(expected) < 140
+    assert set(found) == expected
 
 
 async def test_only_proposals_are_due_for_approval(database: Database) -> None:
