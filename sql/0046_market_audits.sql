@@ -23,7 +23,7 @@ create index market_audits_differing on public.market_audits (differs_since, add
 comment on table public.market_audits is 'What each market was like when it was last compared with the chain.';
 
 create table public.audit_passes (
-    singleton boolean primary key default true check (singleton),
+    id smallint primary key default 1,
     slot bigint not null,
     markets integer not null,
     accounts bigint not null,

@@ -77,7 +77,7 @@ insert into audit_passes (slot, markets, accounts, differences, differing_market
 select $2, markets - (exists (select from market_audits where address = $1))::int, accounts, differences,
        differing, moving, failed, case when not never.any then oldest_at end, clock_timestamp()
   from audited, never
-on conflict (singleton) do update
+on conflict (id) do update
    set slot = excluded.slot, markets = excluded.markets, accounts = excluded.accounts,
        differences = excluded.differences, differing_markets = excluded.differing_markets,
        moving_markets = excluded.moving_markets, failed_markets = excluded.failed_markets,

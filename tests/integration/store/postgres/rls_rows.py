@@ -295,6 +295,18 @@ def tables(of: str) -> dict[str, Table]:
             f"id = {RANKS[of]}",
             "slot = 2",
         ),
+        "market_audits": Table(
+            {"address": of, "slot": 1, "accounts": 1, "differences": 0, "differing": []},
+            f"address = '{of}'",
+            "slot = 2",
+        ),
+        "audit_passes": Table(
+            {"id": RANKS[of], "slot": 1, "finished_at": NOON}
+            | dict.fromkeys(("markets", "accounts", "differences"), 1)
+            | dict.fromkeys(("differing_markets", "moving_markets", "failed_markets"), 1),
+            f"id = {RANKS[of]}",
+            "slot = 2",
+        ),
     }
 
 

@@ -70,6 +70,8 @@ streams                     ----  S---  ----   SIUD
 stream_messages             ----  ----  ----   SIUD
 stream_epochs               S---  S---  S---   SIUD
 pulses                      ----  ----  ----   SIUD
+market_audits               ----  ----  ----   SIUD
+audit_passes                ----  ----  ----   SIUD
 """
 
 
