@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 from tests.integration.tasks.world import World
 from zmartd.market.lifecycle import MarketState
 from zmartd.store import leaderboard, streams
@@ -31,9 +33,9 @@ async def test_the_reconciler_applies_what_no_webhook_brought_and_then_finds_not
 
     (repaired,) = await Reconciler(world.own.context(authority=None)).run()
 
-    assert repaired == TaskAction(
-        None, "apply_missing", ok=True, detail="1 of 2 transactions were missing, with 1 new events"
-    )
+    assert (repaired.market_id, repaired.action, repaired.ok) == (None, "apply_missing", True)
+    # Those before it are read again until they are final.
+    assert re.fullmatch("1 of [12] transactions were missing, with 1 new events", repaired.detail)
     assert await world.states(market_id) == (MarketState.PROPOSED, MarketState.PROPOSED)
     await world.vote_on_proposal(market_id, yes=1)
     assert await Reconciler(world.own.context()).run() == []

@@ -5,12 +5,15 @@ import asyncio
 from redis.asyncio import Redis
 
 from tests.integration.tasks.manual_clock import ManualClock
+from tests.patience import SECONDS
 from zmartd.clock import SystemClock
 from zmartd.tasks.turns import TURN_MILLISECONDS, UNAVAILABLE_SECONDS, Turns
 
 
 async def test_one_daemon_has_the_turn_until_it_ends(redis: Redis) -> None:
-    daemons = [Turns(redis, f"daemon-{number}", SystemClock()) for number in range(5)]
+    daemons = [
+        Turns(redis, f"daemon-{number}", SystemClock(), patience_seconds=SECONDS) for number in range(5)
+    ]
     assert sum(await asyncio.gather(*(turns.take("sweep", "noon") for turns in daemons))) == 1
     assert await daemons[0].take("sweep", "one o'clock")
     (key,) = await redis.keys("zmartd:task:sweep:noon")
