@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from msgspec import UNSET, Struct, UnsetType, field
 
 from zmartd.chain.commitment import Commitment
+from zmartd.market.json_fields import Amount, EitherTime, Price, ServerTime, StateName, Time
 from zmartd.realtime.market_summary import MarketSummary
 from zmartd.realtime.trade_summary import TradeSummary
 from zmartd.realtime.wallet_frames import WalletData
@@ -20,7 +22,7 @@ class MarketData(MarketSummary, frozen=True, kw_only=True):
 
 
 class MarketStateData(Struct, frozen=True, kw_only=True):
-    action: str | UnsetType = UNSET
+    action: Literal["snapshot", "created", "updated", "deleted"] | UnsetType = UNSET
     """`snapshot` in an answer, `created`, `updated`, or `deleted` where a fork took the market."""
     message: str | UnsetType = UNSET
     """For people; only in answers."""
@@ -30,13 +32,13 @@ class MarketStateData(Struct, frozen=True, kw_only=True):
     """Whether the state is in the answer. It comes as soon as it can be read."""
     recovered: bool | UnsetType = UNSET
     """Whether everything after the position that was asked for follows; only where one was."""
-    old_state: str | UnsetType | None = UNSET
+    old_state: StateName | UnsetType | None = UNSET
     """The name of the state before, where this change moved the market."""
-    new_state: str | UnsetType = UNSET
+    new_state: StateName | UnsetType = UNSET
     """The name of the state since then."""
     dispute_evidence_cid: str | UnsetType = UNSET
     """The content id of evidence against the proposed outcome, which was handed in just now."""
-    state: str | UnsetType = UNSET
+    state: StateName | UnsetType = UNSET
     """The name of its state."""
     price_yes: float | UnsetType = field(default=UNSET, name="priceYes")
     """For earlier clients: the same as `market.price_yes`."""
@@ -51,14 +53,14 @@ class MarketStateData(Struct, frozen=True, kw_only=True):
 
 
 class PriceData(Struct, frozen=True, kw_only=True):
-    price_yes: float
-    """What a share of YES costs, in SOL."""
-    price_no: float
-    """What a share of NO costs, in SOL."""
-    shares_yes: str
-    """Shares of YES that wallets hold."""
-    shares_no: str
-    """Shares of NO that wallets hold."""
+    price_yes: Price
+    """The price of a YES share in SOL, from 0 to 1."""
+    price_no: Price
+    """The price of a NO share in SOL, from 0 to 1: 1 - price_yes."""
+    shares_yes: Amount
+    """All YES shares with nine decimals, including the seed shares that nobody holds."""
+    shares_no: Amount
+    """All NO shares with nine decimals, including the seed shares that nobody holds."""
     price_yes_camel: float = field(name="priceYes")
     """For earlier clients: the same as `price_yes`."""
     price_no_camel: float = field(name="priceNo")
@@ -71,12 +73,12 @@ class TradeData(TradeSummary, frozen=True, kw_only=True):
     """A trade with the names and formats of the REST API."""
 
     id: str
-    """The id that lists have."""
+    """tx_signature and event_index, separated by a colon. The id is the same in every daemon."""
     trade_id: str = field(name="tradeId")
     """For earlier clients: the same as `id`."""
     market_id: str = field(name="marketId")
     """For earlier clients: the market, as the client named it."""
-    trade_type: str
+    trade_type: Literal["buy", "sell"]
     """`buy` or `sell`."""
     outcome_label_camel: str = field(name="outcomeLabel")
     """For earlier clients: the same as `outcome_label`."""
@@ -84,54 +86,54 @@ class TradeData(TradeSummary, frozen=True, kw_only=True):
     """For earlier clients: the same as `net`."""
     payout: str | UnsetType = UNSET
     """For earlier clients: the same as `net`, of a sale."""
-    price_yes: float
-    """What a share of YES costs after it."""
+    price_yes: Price
+    """The price of a YES share in SOL after the trade, from 0 to 1."""
     user_wallet: str
-    """Who traded; shortened for clients that are not signed in."""
+    """The trader's address; shortened for anonymous callers."""
     user: str
     """For earlier clients: the same as `user_wallet`."""
     trader: str
     """For earlier clients: the same as `user_wallet`."""
     tx_signature: str
-    """The transaction."""
+    """The signature of the trade's transaction, base58."""
     signature: str
     """For earlier clients: the same as `tx_signature`."""
     slot: int
-    """The slot of its block."""
-    created_at: str
-    """The time of its block."""
+    """The slot of the trade's transaction."""
+    created_at: Time
+    """The time of the trade's block."""
 
 
 class VoteData(Struct, frozen=True, kw_only=True):
     id: str | UnsetType = UNSET
-    """The id of a vote on the chain."""
-    vote_type: str
-    """`proposal` or `dispute`."""
-    voted_at: str
-    """When."""
+    """The id of a vote on the chain, the same in answers and frames."""
+    vote_type: Literal["proposal", "dispute"]
+    """`proposal` for a vote on a proposed market, `dispute` for one on the dispute of an outcome."""
+    voted_at: EitherTime
+    """When the vote was cast. By the chain's clock for one on the chain, else by the server's clock."""
     created_at: str
     """For earlier clients: the same as `voted_at`."""
 
 
 class Post(Struct, frozen=True, kw_only=True):
     id: str
-    """Its id."""
+    """The comment's id, a UUID."""
     user_wallet: str
-    """Who wrote it; shortened for clients that are not signed in."""
+    """the author's address; shortened for anonymous callers"""
     content: str | None
-    """The text; null once it is deleted."""
+    """null when deleted"""
     parent_id: str | None
-    """The comment that it answers, if any."""
-    created_at: str | UnsetType = UNSET
-    """When it was written."""
-    edited_at: str | UnsetType = UNSET
-    """When it was changed."""
-    deleted_at: str | UnsetType = UNSET
-    """When it was deleted."""
+    """The id of the comment that this is a reply to; null for a comment on the market itself."""
+    created_at: ServerTime | UnsetType = UNSET
+    """When the comment was written."""
+    edited_at: ServerTime | UnsetType = UNSET
+    """When the comment was last changed."""
+    deleted_at: ServerTime | UnsetType = UNSET
+    """When the comment was deleted."""
 
 
 class DiscussionData(Struct, frozen=True, kw_only=True):
-    action: str
+    action: Literal["created", "updated", "deleted"]
     """`created`, `updated` or `deleted`."""
     discussion: Post
     """The comment."""
@@ -150,7 +152,7 @@ class DiscussionData(Struct, frozen=True, kw_only=True):
 
 
 class RetractedData(Struct, frozen=True, kw_only=True):
-    kind: str
+    kind: Literal["trade", "vote"]
     """`trade` or `vote`."""
     id: str
     """The id with which it was told."""

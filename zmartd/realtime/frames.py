@@ -106,7 +106,7 @@ class Envelope(Struct, frozen=True, kw_only=True):
     epoch: str | UnsetType = UNSET
     """The history in which `seq` means something."""
     seq: int | UnsetType = UNSET
-    """The place in the market's stream."""
+    """The place in the stream of the market or the wallet."""
     prev_seq: int | UnsetType = UNSET
     """In a subscription with a filter: none of the numbers between this one and `seq` passes it."""
     commitment: Commitment | UnsetType = UNSET

@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from zmartd.market.iso_time import iso_time_or_none
+from zmartd.market.json_fields import Amount, Price, StateName, Time
 from zmartd.market.lmsr import SCALE
 from zmartd.realtime.messages import MarketUpdate
 
@@ -13,35 +14,37 @@ class MarketSummary(Struct, frozen=True, kw_only=True):
     """Lamports and shares (nine decimals) as decimal digits, prices as numbers from 0 to 1."""
 
     on_chain_address: str
-    """Its account on the chain."""
-    state: str
-    """The name of its state, such as ACTIVE."""
+    """The address of the market's account on the chain, base58."""
+    state: StateName
+    """The market's state, by name."""
     state_code: int
-    """The program's number for the state."""
-    price_yes: float
-    """What a share of YES costs, in SOL."""
-    price_no: float
-    """What a share of NO costs, in SOL."""
-    shares_yes: str
-    """Shares of YES that wallets hold."""
-    shares_no: str
-    """Shares of NO that wallets hold."""
-    b_parameter: str
-    """The curve's liquidity parameter, in shares."""
-    total_volume: str
-    """Lamports traded so far, before fees."""
-    current_liquidity: str
-    """Lamports in the market's account."""
+    """The program's number of the state, from 0 to 6."""
+    price_yes: Price
+    """The price of a YES share in SOL, from 0 to 1."""
+    price_no: Price
+    """The price of a NO share in SOL, from 0 to 1: 1 - price_yes."""
+    shares_yes: Amount
+    """All YES shares with nine decimals, including the seed shares that nobody holds."""
+    shares_no: Amount
+    """All NO shares with nine decimals, including the seed shares that nobody holds."""
+    b_parameter: Amount
+    """The liquidity parameter with nine decimals."""
+    total_volume: Amount
+    """Lamports: purchases with fees and sales before fees."""
+    current_liquidity: Amount
+    """Lamports: initial_liquidity plus purchases less sales, both before fees. What is paid out once the
+    market is over does not lower it: see liquidity_left."""
     proposed_outcome: bool | None
-    """The outcome that was proposed, true for YES; null before one was."""
+    """The outcome that the resolver proposed: true for YES, false for NO; null before that."""
     final_outcome: bool | None
-    """The outcome that is final, true for YES; null before one is."""
+    """True for YES, false for NO; null before the market is finalized, and where all holders are refunded."""
     awaiting_decision: bool
-    """Whether the votes settle nothing, so that the admin decides."""
-    settles_at: str | None
-    """When the outcome becomes final by itself, if nobody disputes it; null where that is not known."""
+    """Whether the outcome becomes final only when an admin decides; see GET /api/markets/{id}/settlement."""
+    settles_at: Time | None
+    """When the dispute will be settled by its votes, unless an admin decides before; null while no settlement
+    is announced."""
     slot: int | None
-    """The slot of the last change; null for a market that only the API knows."""
+    """The slot of the market's last indexed change; null for a pending market."""
 
 
 def market_summary(update: MarketUpdate) -> MarketSummary:

@@ -7,6 +7,7 @@ from typing import Literal
 from msgspec import Struct
 
 from zmartd.market.fees import TradeFees
+from zmartd.market.json_fields import Amount, Price
 from zmartd.market.lmsr import SCALE
 from zmartd.realtime.messages import TradeExecuted
 
@@ -14,37 +15,37 @@ from zmartd.realtime.messages import TradeExecuted
 class FeeSummary(Struct, frozen=True, kw_only=True):
     """A trade's fee in lamports, by whom its parts go to, as decimal digits."""
 
-    protocol: str
-    """The part of the treasury."""
-    resolver: str
-    """The part of those who resolve."""
-    lp: str
-    """The part of who provided the liquidity."""
-    total: str
-    """All of it."""
+    protocol: Amount
+    """Lamports for the protocol."""
+    resolver: Amount
+    """Lamports for the wallet that proposes the market's outcome."""
+    lp: Amount
+    """Lamports for the market's creator, as liquidity provider."""
+    total: Amount
+    """protocol + resolver + lp, in lamports."""
 
 
 class TradeSummary(Struct, frozen=True, kw_only=True):
     """Lamports and shares (nine decimals) as decimal digits, prices of the traded outcome from 0 to 1."""
 
     outcome: bool
-    """Whether YES was traded."""
+    """The traded outcome: true for YES, false for NO."""
     outcome_label: Literal["YES", "NO"]
-    """The same as a name."""
-    shares: str
-    """How many shares."""
-    gross: str
-    """Lamports before fees."""
+    """The name of the outcome."""
+    shares: Amount
+    """Shares bought or sold, with nine decimals."""
+    gross: Amount
+    """Lamports before fees: what the price curve asks for the shares, or pays for them."""
     fee: FeeSummary
-    """What of it are fees."""
-    net: str
-    """Lamports that a buyer paid with fees, or a seller got after them."""
+    """The fee and its parts."""
+    net: Amount
+    """Lamports that move: gross plus fee, paid by the buyer; or gross less fee, received by the seller."""
     average_price: float
-    """`net` for each share."""
-    price_before: float
-    """What a share cost before the trade."""
-    price_after: float
-    """What a share costs after it."""
+    """net / shares, in SOL per share; 0 without shares"""
+    price_before: Price
+    """The price of a share in SOL before the trade, from 0 to 1."""
+    price_after: Price
+    """The price of a share in SOL after the trade, from 0 to 1."""
 
 
 def average_price(lamports: int, shares: int) -> float:

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from zmartd.market.iso_time import iso_time
+from zmartd.market.json_fields import Amount, MarketKey, Time
 from zmartd.realtime.messages import (
     OwnClaim,
     OwnFill,
@@ -16,6 +17,7 @@ from zmartd.realtime.messages import (
     OwnPromotion,
     OwnRetraction,
     OwnTransaction,
+    TransactionStatus,
     WalletMessage,
     WalletPosition,
 )
@@ -25,35 +27,34 @@ from zmartd.realtime.trade_summary import TradeSummary, summary_of
 class PositionData(Struct, frozen=True, kw_only=True):
     """Lamports and shares (nine decimals) as decimal digits."""
 
-    shares_yes: str
-    """Shares of YES."""
-    shares_no: str
-    """Shares of NO."""
-    total_invested: str
-    """Lamports paid for shares so far, with fees."""
-    total_returned: str
-    """Lamports got for shares so far, after fees."""
-    claimed_amount: str
-    """Lamports claimed."""
+    shares_yes: Amount
+    """The wallet's YES shares, with nine decimals."""
+    shares_no: Amount
+    """The wallet's NO shares, with nine decimals."""
+    total_invested: Amount
+    """Lamports of all purchases, with fees."""
+    total_returned: Amount
+    """Lamports of all sales, after fees."""
+    claimed_amount: Amount
+    """Lamports that the claim paid; 0 before it."""
     has_claimed: bool
-    """Whether the wallet has claimed."""
+    """Whether the wallet has claimed in this market."""
     trades_count: int
-    """How many trades."""
+    """The number of the wallet's trades in the market."""
 
 
 class FillData(TradeSummary, frozen=True, kw_only=True):
     id: str
-    """The id that lists have."""
-    market_id: str
-    """The market."""
-    trade_type: str
+    """tx_signature and event_index, separated by a colon. The id is the same in every daemon."""
+    market_id: MarketKey
+    trade_type: Literal["buy", "sell"]
     """`buy` or `sell`."""
     tx_signature: str
-    """The transaction."""
+    """The signature of the trade's transaction, base58."""
     slot: int
-    """The slot of its block."""
-    created_at: str
-    """The time of its block."""
+    """The slot of the trade's transaction."""
+    created_at: Time
+    """The time of the trade's block."""
     position: PositionData
     """What the wallet has after all trades of the same commit."""
 
@@ -61,31 +62,28 @@ class FillData(TradeSummary, frozen=True, kw_only=True):
 class ClaimData(Struct, frozen=True, kw_only=True):
     id: str
     """Its id."""
-    market_id: str
-    """The market."""
-    amount: str
-    """Lamports."""
+    market_id: MarketKey
+    amount: Amount
+    """Lamports that the claim paid."""
     tx_signature: str
-    """The transaction."""
+    """The signature of the claim's transaction, base58."""
     slot: int
-    """The slot of its block."""
-    created_at: str
-    """The time of its block."""
+    """The slot of the claim's transaction."""
+    created_at: Time
+    """The time of the claim's block."""
     position: PositionData
     """What the wallet has after it."""
 
 
 class OwnPositionData(Struct, frozen=True, kw_only=True):
-    market_id: str
-    """The market."""
+    market_id: MarketKey
     position: PositionData
     """What the wallet has in it."""
 
 
 class OwnRetractedData(Struct, frozen=True, kw_only=True):
-    market_id: str
-    """The market."""
-    kind: str
+    market_id: MarketKey
+    kind: Literal["trade", "claim"]
     """`trade` or `claim`."""
     id: str
     """The id with which it was told."""
@@ -102,8 +100,8 @@ class OwnCommitmentData(Struct, frozen=True, kw_only=True):
 
 class TransactionData(Struct, frozen=True, kw_only=True):
     signature: str
-    """The transaction."""
-    status: str
+    """The transaction's signature, base58."""
+    status: TransactionStatus
     """`sent`, `confirmed`, `finalized`, `failed` or `expired`."""
     slot: int | UnsetType = UNSET
     """The slot of its block, where it is in one."""

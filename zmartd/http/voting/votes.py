@@ -87,7 +87,7 @@ class VoteBody(Struct, frozen=True, kw_only=True):
     """One wallet's vote."""
 
     id: str | None
-    """The id that WebSocket frames have for a vote on the chain; null for one through the API."""
+    """The id of a vote on the chain, the same in answers and frames; null for one through the API."""
     market_id: MarketKey
     vote_type: Literal["proposal", "dispute"]
     """`proposal` for a vote on a proposed market, `dispute` for one on the dispute of an outcome."""
