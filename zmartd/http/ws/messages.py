@@ -61,16 +61,24 @@ class Since(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     seq: Annotated[int, Meta(ge=0, le=2**53, description="the seq of a frame")]
 
 
+PositionText = Annotated[str, Meta(pattern="^[0-9a-f]{16}:[0-9]{1,15}$")]
+"""`epoch:seq`, as answers of the REST API and the ids of events have a position."""
+
+
 class WantedChannel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A channel, and the position after which it goes on."""
 
     channel: Annotated[Channel, Meta(description="a channel")]
-    since: Annotated[Since | None, Meta(description="the position of its newest frame")] = None
+    since: Annotated[Since | PositionText | None, Meta(description="the position of its newest frame")] = None
 
 
 class SubscribeMessage(ChannelMessage, frozen=True, kw_only=True):
     since: Annotated[
-        Since | None, Meta(description='the position of the newest frame: {"epoch": "...", "seq": 12}')
+        Since | PositionText | None,
+        Meta(
+            description='the position of the newest frame, {"epoch": "...", "seq": 12}, or "epoch:seq" as '
+            "the stream_position of an answer"
+        ),
     ] = None
     channels: Annotated[
         Annotated[tuple[Channel | WantedChannel, ...], Meta(min_length=1, max_length=MAX_CHANNELS)] | None,

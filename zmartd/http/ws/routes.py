@@ -34,8 +34,8 @@ async def connect(call: Call[ConnectionQuery]) -> web.StreamResponse:
 
     Each frame is `{"type", "id", "market_id", "channel", "timestamp", "epoch", "seq", "prev_seq",
     "commitment", "data"}`. `seq` numbers what is told of a market or a wallet, without gaps and on every
-    daemon alike. After a disconnect, `"since":
-    {"epoch", "seq"}` in a subscription resumes: everything after that position follows, or the answer has
+    daemon alike. After a disconnect, `"since": {"epoch", "seq"}` in a subscription resumes, and so does the
+    text `epoch:seq`, as `stream_position` has it: everything after that position follows, or the answer has
     `recovered: false` and the market's state.
     A frame `retracted` takes back a trade or vote that a fork has taken, by its id; it may be announced
     again. A frame `commitment` names trades and votes that no fork can take any more. Frames about

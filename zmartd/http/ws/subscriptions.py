@@ -91,7 +91,10 @@ def name_of(channel: str, wallet: str | None, field: str, sign_in: str) -> str:
     return wallet_stream(wallet)
 
 
-def position_of(since: Since | None) -> StreamPosition | None:
+def position_of(since: Since | str | None) -> StreamPosition | None:
+    """The position that a message resumes from, which has been validated."""
+    if isinstance(since, str):
+        return StreamPosition.parse(since)
     return None if since is None else StreamPosition(since.epoch, since.seq)
 
 

@@ -154,6 +154,12 @@ async def test_two_daemons_on_one_redis_both_deliver(start: StartDaemon) -> None
             "each of",
             "invalid_message",
         ),
+        ('{"action":"subscribe","market_id":"*","since":"12"}', 'or "epoch:seq"', "invalid_message"),
+        (
+            f'{{"action":"subscribe","market_id":"*","since":"{"0" * 16}:{"9" * 16}"}}',
+            "since must be",
+            "invalid_message",
+        ),
         ('{"action":"subscribe","channel":"*","kinds":["trades"]}', "did you mean trade?", "invalid_message"),
         ('{"action":"subscribe","channel":"*","kind":["trade"]}', "did you mean kinds?", "invalid_message"),
         ('{"action":"subscribe","channel":"*","min_cost":5}', "min_cost must be lamports", "invalid_message"),
@@ -536,6 +542,20 @@ async def test_a_wallet_s_own_frames_reach_its_sockets_alone_and_end_with_its_se
     assert (await frame(neighbour))["channel"] == f"user:{ADDRESS}"
     assert (await frame(anonymous))["type"] == "trade"
     assert (await frame(own))["type"] == "trade", "of the market that it is subscribed to"
+
+
+async def test_a_position_can_be_given_as_answers_have_it(daemon: Daemon) -> None:
+    socket = await signed_in(daemon, daemon.sessions.open(TRADER)[0])
+    first = await daemon.markets.tell(TRADER, *[OwnTransaction(signature="s", status="sent")] * 2)
+    since = str(first[0].position)
+    for wanted in ({"channel": "user", "since": since}, {"channels": [{"channel": "user", "since": since}]}):
+        await socket.send_json({"action": "subscribe", **wanted})
+        answer, missed = await frame(socket), await frame(socket)
+        told = answer["data"]["channels"][0] if "channels" in wanted else answer["data"]
+        assert told["recovered"] is True
+        assert missed["seq"] == 2
+        await socket.send_json({"action": "unsubscribe", "channel": "user"})
+        await frame(socket)
 
 
 async def test_several_channels_are_one_message_and_one_answer(daemon: Daemon) -> None:
