@@ -50,6 +50,7 @@ Domain = Annotated[str | None, Meta(description="the domain to sign in to, with 
 
 class NonceQuery(Struct, frozen=True):
     wallet: Signer = None
+    """Who signs in: with it the answer has the whole message to sign."""
     domain: Domain = None
 
 
@@ -86,6 +87,7 @@ class LoginRequest(Struct, frozen=True):
         ),
     ] = None
     wallet: Signer = None
+    """Who signs in; without it the wallet that the message names."""
 
 
 class SessionBody(Struct, frozen=True, kw_only=True):

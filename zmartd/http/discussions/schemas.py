@@ -74,7 +74,9 @@ class NewComment(Struct, frozen=True, kw_only=True):
     """A comment on the market in the path."""
 
     content: Content
+    """What the comment says."""
     parent_id: Parent = None
+    """Left out, or null, for a comment on the market itself."""
 
 
 class NewMarketComment(NewComment, frozen=True, kw_only=True):
@@ -90,6 +92,7 @@ class CommentsQuery(Struct, frozen=True, kw_only=True):
         ParentFilter | None,
         Meta(description="a comment's id, or none for comments on the market itself"),
     ] = None
+    """Only the replies to this comment."""
     limit: Limit = 50
     offset: Offset = None
     cursor: NextCursor = None
@@ -138,6 +141,7 @@ class EditedComment(Struct, frozen=True, kw_only=True):
     READ_ONLY: ClassVar[tuple[str, ...]] = CommentBody.__struct_fields__
 
     content: Content
+    """What the comment says from now on."""
 
 
 class CommentList(Struct, frozen=True, kw_only=True):

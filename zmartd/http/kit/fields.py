@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Final, Self
 
 from zmartd.market import ids, json_fields
 from zmartd.market.iso_time import utc_from_rfc3339
@@ -42,6 +42,10 @@ def amount(units: int) -> str:
 def price(fixed_point: int) -> float:
     """A fixed-point price (`lmsr.SCALE` = 1.0) as a float from 0 to 1."""
     return fixed_point / SCALE
+
+
+MEANING: Final = "x-meaning"
+"""In the schema of a type of requests: what a field of it is for, which the field's description says."""
 
 
 class Field:

@@ -17,7 +17,7 @@ from aiohttp import hdrs, web
 from msgspec import Meta, Struct
 
 from zmartd.http.errors.requests import InvalidRequest, Problem
-from zmartd.http.kit.fields import Field
+from zmartd.http.kit.fields import MEANING, Field
 from zmartd.http.kit.operation import JsonResponse
 
 Key = TypeVar("Key", bound=Struct)
@@ -60,11 +60,20 @@ def invalid_cursor() -> InvalidRequest:
     return InvalidRequest(Problem("cursor", _RULE))
 
 
-Limit = Annotated[int, Meta(ge=0, le=100, description="a whole number from 0 to 100")]
-LongLimit = Annotated[int, Meta(ge=0, le=200, description="a whole number from 0 to 200")]
+_A_PAGE = {MEANING: "The most items on a page."}
+Limit = Annotated[
+    int, Meta(ge=0, le=100, description="a whole number from 0 to 100", extra_json_schema=_A_PAGE)
+]
+LongLimit = Annotated[
+    int, Meta(ge=0, le=200, description="a whole number from 0 to 200", extra_json_schema=_A_PAGE)
+]
 NEXT_CURSOR = "X-Next-Cursor"
 Offset = Annotated[
-    Annotated[int, Meta(ge=0, le=1_000_000)] | None, Meta(description="a whole number from 0 to 1000000")
+    Annotated[int, Meta(ge=0, le=1_000_000)] | None,
+    Meta(
+        description="a whole number from 0 to 1000000",
+        extra_json_schema={MEANING: "How many items come before the page, instead of `cursor`."},
+    ),
 ]
 """The type of a query's `offset`: None, which is 0, where it is not given."""
 NextCursor = Annotated[Cursor | None, Meta(description="a next_cursor of this list")]

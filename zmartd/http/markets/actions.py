@@ -64,23 +64,30 @@ class ResolveRequest(Struct, frozen=True, kw_only=True):
     ALIASES: ClassVar[Mapping[str, str]] = earlier_names.OF_A_RESOLUTION
 
     outcome: Annotated[bool, Meta(description="true for YES or false for NO")]
+    """The outcome to propose."""
     evidence: Annotated[EvidenceText | None, Meta(description="a text of 1 to 10000 characters")] = None
+    """What shows that this is the outcome; everybody can read it."""
     sources: Sources = ()
+    """Where that can be looked up, beside the text or instead of it."""
     evidence_cid: Annotated[
         ContentId | None, Meta(description="an IPFS content id of version 0: Qm and 44 base58 characters")
     ] = None
+    """The evidence as a document that is kept elsewhere, instead of `evidence` and `sources`."""
     early: Annotated[bool, Meta(description="true or false")] = False
     """Whether the outcome is proposed before the market's expected end; then `early_reason` is needed."""
     early_reason: Annotated[
         EarlyReason | None, Meta(description="a text of 10 to 2000 characters, shown to everybody")
     ] = None
+    """Why the outcome is known before the expected end."""
 
 
 class DisputeEvidenceRequest(Struct, frozen=True, kw_only=True):
     """Evidence against the proposed outcome: a text, or links, or both, as one document."""
 
     evidence: Annotated[EvidenceText | None, Meta(description="a text of 1 to 10000 characters")] = None
+    """What shows that the proposed outcome is wrong; everybody can read it."""
     sources: Sources = ()
+    """Where that can be looked up, beside the text or instead of it."""
 
 
 class HandedIn(Struct, frozen=True):

@@ -21,6 +21,7 @@ from zmartd.store.feed import FEED_ITEM_TYPES, FeedItem, FeedItemType, FeedPageK
 
 class ActivityQuery(Struct, frozen=True, kw_only=True):
     type: Annotated[FeedItemType | None, Meta(description="trade, resolution or creation")] = None
+    """Only entries of this type."""
     limit: Limit = 20
     cursor: NextCursor = None
 

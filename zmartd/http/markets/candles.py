@@ -43,12 +43,15 @@ class ChartTime(DateTime):
 
 class CandlesQuery(Struct, frozen=True, kw_only=True, rename={"from_": "from"}):
     interval: Annotated[Interval, Meta(description="1m, 5m, 1h, 4h or 1d")] = "1h"
+    """How long the period of a candle is."""
     from_: Annotated[
         ChartTime | None, Meta(description="a time with its offset from UTC, as in 2030-01-01T12:00:00Z")
     ] = None
+    """A time in the first period; without it 100 periods before `to`."""
     to: Annotated[
         ChartTime | None, Meta(description="a time with its offset from UTC, as in 2030-01-01T12:00:00Z")
     ] = None
+    """A time that the last period begins before; without it now, by the chain's clock."""
     outcome: Annotated[OutcomeFilter | None, Meta(description="true for YES, or false for NO")] = None
     """Whose prices; those of YES unless it is given."""
 

@@ -66,7 +66,9 @@ class LiquidityParameter(U64):
 
 class CreateMarketRequest(Struct, frozen=True, kw_only=True):
     question: Annotated[Question, Meta(description="a text of 10 to 200 characters")]
+    """What is to be answered with YES or NO."""
     description: Annotated[Description | None, Meta(description="a text of at most 2000 characters")] = None
+    """What the question is about."""
     resolution_rules: Annotated[
         ResolutionRules | None, Meta(description="a text of at most 10000 characters")
     ] = None
@@ -74,22 +76,30 @@ class CreateMarketRequest(Struct, frozen=True, kw_only=True):
     resolution_sources: Sources = ()
     """Where the outcome is looked for."""
     image_url: Annotated[HttpsUrl | None, Meta(description="an https URL of at most 500 characters")] = None
+    """A picture to show with the market."""
     category: Annotated[Category, Meta(description=f"one of {', '.join(Category.ALL)}")]
+    """Where the market is listed."""
     tags: Annotated[
         tuple[Tag, ...], Meta(max_length=10, description="at most 10 texts of 1 to 30 characters")
     ] = ()
+    """Words to find the market by."""
     end_date: Annotated[
         DateTime, Meta(description="a time with its offset from UTC, as in 2030-01-01T12:00:00Z")
     ]
+    """When the answer is expected, by the chain's clock. Trading goes on until an outcome is proposed."""
     initial_liquidity: Annotated[
         Liquidity,
         Meta(description="a whole number of lamports from 100000000 (0.1 SOL) to 100000000000 (100 SOL)"),
     ]
+    """What the creator puts in."""
     b_parameter: Annotated[
         LiquidityParameter | None,
         Meta(description="a whole number from 100000000000 (100.0) to 922337203685477580"),
     ] = None
+    """The liquidity parameter with nine decimals: the higher, the less a trade moves the price. Without it
+    the largest whose maximum loss the initial liquidity covers, but at least the program's minimum."""
     market_id: Annotated[MarketId | None, Meta(description="64 hexadecimal digits")] = None
+    """An id of the creator's choice; without it one that follows from the wallet and the texts."""
     allow_similar: Annotated[bool, Meta(description="true or false")] = False
     """Whether to register the market although an open one asks the same question: with letters that look the
     same, in another case, or with other spaces or punctuation. `similar_market_exists` names that market in

@@ -19,6 +19,7 @@ from zmartd.store.markets import MarketNotFound
 
 class HoldersQuery(Struct, frozen=True, kw_only=True):
     outcome: Annotated[OutcomeFilter | None, Meta(description="true for YES or false for NO")] = None
+    """Only holders of this outcome."""
     limit: Limit = 20
     cursor: NextCursor = None
 

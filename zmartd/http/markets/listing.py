@@ -83,9 +83,13 @@ class MarketsQuery(Struct, frozen=True, kw_only=True):
             f"0 to {len(MarketState) - 1}, with commas between them"
         ),
     ] = None
+    """Only markets in one of these states."""
     category: Annotated[Category | None, Meta(description=f"one of {', '.join(Category.ALL)}")] = None
+    """Only markets of this category."""
     creator: Annotated[Wallet | None, Meta(description="a wallet's address, base58 of 32 bytes")] = None
+    """Only markets that this wallet has created."""
     tag: Annotated[TagText | None, Meta(description="a text of 1 to 30 characters")] = None
+    """Only markets with this tag."""
     sort: Annotated[
         Sort | None,
         Meta(
@@ -93,10 +97,13 @@ class MarketsQuery(Struct, frozen=True, kw_only=True):
             " which needs q and is what q is sorted by"
         ),
     ] = None
+    """What the list is in order of."""
     order: Annotated[Direction | None, Meta(description="asc or desc")] = None
+    """Which end of that order comes first: asc for ending_soon unless it is given, else desc."""
     limit: Limit = 20
     offset: Offset = None
     page: Annotated[PageNumber | None, Meta(description="a whole number from 1 to 10000")] = None
+    """Which page of `limit` markets, instead of `cursor` or `offset`."""
     cursor: Annotated[Cursor | None, Meta(description="a next_cursor of this list")] = None
 
 

@@ -1,6 +1,7 @@
 """The JSON schemas of request and response types, for the components of the OpenAPI 3.1 document.
 
-Descriptions of fields come from the docstrings under the fields in the source. Where JSON Schema has several
+Descriptions of fields come from the docstrings under the fields in the source, of requests with the rule that
+an error names. Where JSON Schema has several
 ways to say a thing, the document uses the one that generators of clients understand.
 """
 
@@ -16,9 +17,9 @@ from itertools import pairwise
 from typing import Any
 
 import msgspec
-from msgspec import NODEFAULT, Struct, inspect
+from msgspec import NODEFAULT, Struct, inspect, structs
 
-from zmartd.http.kit.fields import Field
+from zmartd.http.kit.fields import MEANING, Field
 from zmartd.http.kit.forms import Form
 from zmartd.http.kit.names import aliases_of
 from zmartd.market.json_fields import CLOCK
@@ -44,7 +45,7 @@ class Schemas:
         self._schemas = dict(zip(types, schemas, strict=True))
         self.components: Json = components
         for kind in _structs(requests):
-            _describe_aliases(kind.cls, self._component(kind.cls))
+            _describe_inputs(kind.cls, self._component(kind.cls))
             _drop_defaults(self._component(kind.cls))
             self._component(kind.cls)["additionalProperties"] = False
             self._split(kind.cls)
@@ -95,7 +96,7 @@ def query_fields(query: type[Struct]) -> list[tuple[str, bool, Json]]:
     _, components = msgspec.json.schema_components([query], schema_hook=_field_schema, ref_template=_TEMPLATE)
     schema = components[query.__name__]
     _tidy(schema)
-    _describe_aliases(query, schema)
+    _describe_inputs(query, schema)
     required = set(schema["required"])
     return [(name, name in required, _without_null(field)) for name, field in schema["properties"].items()]
 
@@ -145,11 +146,21 @@ def _nodes(schema: Any) -> Iterator[Json]:
         yield from _nodes(part)
 
 
-def _describe_aliases(kind: type[Struct], schema: Json) -> None:
-    """Name the aliases of each field in its description. As properties they would be fields of a client."""
-    for name, field in schema["properties"].items():
+def _describe_inputs(kind: type[Struct], schema: Json) -> None:
+    """Say of each field what it is for, then its rule, and its aliases: as properties they would be fields of
+    a client.
+    """
+    docs = field_docs(kind)
+    for field in structs.fields(kind):
+        name = field.encode_name
+        described = schema["properties"][name]
+        of_its_type = _taken(described, MEANING)
+        meaning, rule = docs.get(field.name, of_its_type), described.get("description")
         if aliases := [alias for alias, of in aliases_of(kind).items() if of == name]:
-            field["description"] = f"{field['description']}; also accepted as {' or '.join(aliases)}"
+            rule = f"{rule}; also accepted as {' or '.join(aliases)}"
+        if meaning or rule:
+            told = f"{meaning} Send {rule}." if meaning and rule else meaning or rule
+            described["description"] = told
 
 
 def _drop_defaults(schema: Json) -> None:
@@ -173,17 +184,15 @@ def _add_descriptions(kind: inspect.StructType, schema: Json) -> None:
         described = schema["properties"][field.encode_name]
         if field.name in docs:
             described["description"] = docs[field.name]
-        if clock := _clock_of(described):
+        if clock := _taken(described, CLOCK):
             text = described.get("description", "").removesuffix(".")
             described["description"] = f"{text}. By the {clock}'s clock."
 
 
-def _clock_of(schema: Json) -> str | None:
-    """The clock that a time is by; it is taken out of the schema, whose description says it."""
-    for one in (schema, *schema.get("anyOf", ())):
-        if (clock := one.pop(CLOCK, None)) is not None:
-            return str(clock)
-    return None
+def _taken(schema: Json, key: str) -> str | None:
+    """What a type says of itself under `key`; it is taken out of the schema, whose description says it."""
+    said = [one.pop(key) for one in (schema, *schema.get("anyOf", ())) if key in one]
+    return str(said[0]) if said else None
 
 
 def _is_always_sent(field: inspect.Field) -> bool:

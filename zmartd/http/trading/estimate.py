@@ -39,14 +39,18 @@ class EstimateQuery(Struct, frozen=True, kw_only=True):
 
     market_id: MarketParameter
     trade_type: Annotated[Literal["buy", "sell"], Meta(description="buy or sell")] = "buy"
+    """Whether shares are bought or sold."""
     outcome: Annotated[OutcomeFilter, Meta(description="true for YES or false for NO")]
+    """The outcome whose shares are traded."""
     target_cost: Annotated[
         U64 | None, Meta(description="a whole number of lamports, 0 to 18446744073709551615")
     ] = None
+    """The most to pay, with fees."""
     shares: Annotated[
         ShareUnits | None,
         Meta(description="a whole number of share units (1000000000 = one share), 1 to 18446744073709551615"),
     ] = None
+    """How many to sell, or the least to get."""
     slippage_bps: SlippageParameter = DEFAULT_SLIPPAGE_BPS
 
 

@@ -10,6 +10,7 @@ from msgspec.structs import asdict
 from zmartd.http.kit import earlier_answers
 from zmartd.http.kit.earlier_names import DEPRECATED
 from zmartd.http.kit.fields import (
+    MEANING,
     U64,
     Amount,
     Commitment,
@@ -29,7 +30,13 @@ from zmartd.realtime.trade_summary import TradeSummary, trade_summary
 from zmartd.store.trades import TradeRow
 
 AveragePrice = Annotated[float, Meta(description="net / shares, in SOL per share; 0 without shares")]
-OutcomeParameter = Annotated[bool, Meta(description="true for YES or false for NO")]
+OutcomeParameter = Annotated[
+    bool,
+    Meta(
+        description="true for YES or false for NO",
+        extra_json_schema={MEANING: "The outcome whose shares are traded."},
+    ),
+]
 MarketParameter = Annotated[MarketRef, Meta(description="a market's id, 64 hexadecimal digits, or address")]
 
 

@@ -139,7 +139,9 @@ class FilteredTradesQuery(TradesQuery, frozen=True, kw_only=True):
         MarketRef | None, Meta(description="a market's id, 64 hexadecimal digits, or address")
     ] = None
     outcome: Annotated[OutcomeFilter | None, Meta(description="true for YES or false for NO")] = None
+    """Only trades of this outcome."""
     trade_type: Annotated[Literal["buy", "sell"] | None, Meta(description="buy or sell")] = None
+    """Only purchases, or only sales."""
 
 
 class AllTradesQuery(FilteredTradesQuery, frozen=True, kw_only=True):
@@ -148,6 +150,7 @@ class AllTradesQuery(FilteredTradesQuery, frozen=True, kw_only=True):
     ALIASES: ClassVar[Mapping[str, str]] = earlier_names.OF_A_TRADE_FILTER | earlier_names.OF_A_TRADER
 
     wallet: Annotated[Wallet | None, Meta(description="a wallet's address, base58 of 32 bytes")] = None
+    """Only trades of this wallet."""
 
 
 class FilteredTrades(Struct, frozen=True, kw_only=True):

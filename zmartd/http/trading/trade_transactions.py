@@ -65,10 +65,12 @@ class BuyRequest(Struct, frozen=True, kw_only=True):
         U64 | None,
         Meta(description="a whole number of lamports, 0 to 18446744073709551615, a number or decimal string"),
     ] = None
+    """The most to pay, with fees."""
     shares: Annotated[
         ShareUnits | None,
         Meta(description="a whole number of share units (1000000000 = one share), 1 to 18446744073709551615"),
     ] = None
+    """The least to get."""
     slippage_bps: SlippageParameter = DEFAULT_SLIPPAGE_BPS
     min_shares: Annotated[
         U64 | None,
@@ -95,6 +97,7 @@ class SellRequest(Struct, frozen=True, kw_only=True):
         ShareUnits,
         Meta(description="a whole number of share units (1000000000 = one share), 1 to 18446744073709551615"),
     ]
+    """How many to sell."""
     slippage_bps: SlippageParameter = DEFAULT_SLIPPAGE_BPS
     min_proceeds: Annotated[
         U64 | None,

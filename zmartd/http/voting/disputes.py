@@ -58,6 +58,7 @@ class DecisionRequest(Struct, frozen=True, kw_only=True):
     because: Annotated[
         DecisionReason, Meta(description="a text of 10 to 2000 characters, shown to everybody")
     ]
+    """Why the admin decides so."""
 
 
 class DecisionBody(Struct, frozen=True, kw_only=True):

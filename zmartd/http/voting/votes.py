@@ -75,12 +75,14 @@ class VoteRequest(Struct, frozen=True, kw_only=True):
 
     market_id: Annotated[MarketRef, Meta(description="a market's id, 64 hexadecimal digits, or address")]
     vote: Annotated[VoteChoice, Meta(description="true or false, or one of " + ", ".join(_CHOICES))]
+    """True for the proposed market, or for the dispute, which is against the proposed outcome."""
 
 
 class VotesQuery(Struct, frozen=True, kw_only=True):
     ALIASES: ClassVar[Mapping[str, str]] = earlier_names.OF_A_VOTE_FILTER
 
     vote_type: Annotated[Literal["proposal", "dispute"], Meta(description="proposal or dispute")] = "proposal"
+    """The votes on the proposed market, or those on the dispute of its outcome."""
 
 
 class VoteBody(Struct, frozen=True, kw_only=True):

@@ -35,6 +35,7 @@ class OwnVotesQuery(Struct, frozen=True, kw_only=True):
     vote_type: Annotated[
         Literal["all", "proposal", "dispute"], Meta(description="all, proposal or dispute")
     ] = "all"
+    """Which votes: those on proposed markets, those on disputes, or both."""
     limit: Limit = 50
     cursor: NextCursor = None
 

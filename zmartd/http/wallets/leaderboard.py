@@ -26,7 +26,9 @@ from zmartd.store.leaderboard import LeaderboardList, LeaderboardPageKey, Period
 
 class LeaderboardQuery(Struct, frozen=True, kw_only=True):
     period: Annotated[Period, Meta(description="24h, 7d, 30d or all")] = "all"
+    """The period that counts."""
     by: Annotated[Ranking, Meta(description="profit, volume or trades")] = "profit"
+    """What wallets are ranked by."""
     limit: Limit = 20
     cursor: NextCursor = None
 

@@ -113,15 +113,19 @@ class ProfileChanges(Struct, frozen=True, kw_only=True):
     display_name: Annotated[
         DisplayName | None, Meta(description="a text of at most 50 visible characters on one line")
     ] = None
+    """What the wallet is called."""
     avatar_url: Annotated[
         AvatarUrl | None, Meta(description="an https URL of at most 500 characters, or empty")
     ] = None
+    """A picture of the wallet's owner."""
     bio: Annotated[
         Biography | None, Meta(description="a text of at most 500 characters, without control characters")
     ] = None
+    """What the owner says of themselves."""
     twitter_handle: Annotated[
         TwitterHandle | None, Meta(description="1 to 15 letters, digits and underscores, or empty")
     ] = None
+    """The owner's name on Twitter; a leading @ is left out."""
 
 
 class PublicStatistics(Struct, frozen=True, kw_only=True):

@@ -151,9 +151,9 @@ def test_the_details_of_every_error_are_of_the_type_that_its_class_declares() ->
 
 
 def test_what_requests_must_be_is_what_the_schema_says() -> None:
-    """The words of a refusal, "must be ...", are the field's description."""
+    """The words of a refusal, "must be ...", end the field's description."""
     fields = DOCUMENT["components"]["schemas"]["ResolveRequest"]["properties"]
-    assert fields["outcome"]["description"] == "true for YES or false for NO"
+    assert fields["outcome"]["description"] == "The outcome to propose. Send true for YES or false for NO."
 
 
 def test_what_is_only_there_for_earlier_clients_is_deprecated() -> None:

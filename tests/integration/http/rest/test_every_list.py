@@ -85,7 +85,7 @@ def test_every_list_says_what_its_limit_may_be() -> None:
         (schema,) = [schema for name, _, schema in query_fields(operation.query) if name == "limit"]
         most = 200 if "/trades" in operation.path or "/price-history" in operation.path else 100
         assert (schema["minimum"], schema["maximum"]) == (0, most), operation.path
-        assert schema["description"] == f"a whole number from 0 to {most}"
+        assert schema["description"] == f"The most items on a page. Send a whole number from 0 to {most}."
 
 
 @pytest.mark.parametrize("operation", LIMITED, ids=lambda one: one.path)

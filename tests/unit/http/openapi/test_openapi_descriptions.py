@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import Annotated, Any
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from zmartd.chain.idl import default_idl
+from zmartd.http.kit.pagination import Limit
 from zmartd.http.openapi.document import openapi
-from zmartd.http.openapi.schemas import Json, Schemas, field_docs, reference
+from zmartd.http.openapi.schemas import Json, Schemas, field_docs, query_fields, reference
 from zmartd.http.routes import OPERATIONS
 
 
@@ -28,6 +29,24 @@ class Parcel(Struct, rename="camel"):
     remark: str | UnsetType = UNSET
 
 
+class Search(Struct):
+    ALIASES: ClassVar[Mapping[str, str]] = {"q": "words"}
+
+    words: Annotated[str, Meta(description="a text")]
+    """What to look for."""
+    limit: Limit = 20
+    most: Annotated[Limit | None, Meta(description="a whole number")] = None
+    """How many of the best."""
+
+
+SAY_THEMSELVES = {
+    *("cursor", "market_id", "token", "domain", "channels", "since"),
+    *("message", "signature", "signed_message", "transaction", "protection"),
+    *("slippage_bps", "max_cost", "min_shares", "min_proceeds", "decision"),
+}
+"""Fields and parameters whose rule is what they are for."""
+
+
 class Letter(Parcel):
     remark: str | UnsetType = UNSET
     """What the postman wrote on it."""
@@ -45,8 +64,42 @@ def test_inherited_fields_are_described_too() -> None:
     assert field_docs(Letter) == field_docs(Parcel) | {"remark": "What the postman wrote on it."}
 
 
-def test_a_rule_of_a_request_is_not_overwritten() -> None:
-    assert Schemas([Parcel], []).components["Parcel"]["properties"]["netWeight"]["description"] == "grams"
+def test_a_field_of_a_request_has_its_meaning_before_its_rule() -> None:
+    properties = Schemas([Parcel], []).components["Parcel"]["properties"]
+    assert properties["netWeight"]["description"] == "Without what it is packed in. Send grams."
+    assert properties["contents"]["description"] == "in words"
+
+
+def test_a_parameter_has_its_meaning_before_its_rule() -> None:
+    described = {name: about["description"] for name, _, about in query_fields(Search)}
+    assert described == {
+        "words": "What to look for. Send a text; also accepted as q.",
+        "limit": "The most items on a page. Send a whole number from 0 to 100.",
+        "most": "How many of the best. Send a whole number.",
+    }
+
+
+def test_every_field_and_parameter_of_a_request_says_what_it_is_for() -> None:
+    document = openapi(OPERATIONS, default_idl())
+    entries = [entry for methods in document["paths"].values() for entry in methods.values()]
+    told = [
+        (parameter["name"], parameter["description"])
+        for entry in entries
+        for parameter in entry["parameters"]
+        if parameter.get("in") == "query"
+    ]
+    schemas: Json = document["components"]["schemas"]
+    for entry in entries:
+        body: Json = (
+            entry.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
+        )
+        kind = schemas.get(body.get("$ref", "").rpartition("/")[2], {})
+        for form in kind.get("oneOf", [kind]):
+            whole = schemas.get(form.get("$ref", "").rpartition("/")[2], form)
+            told += [(name, about["description"]) for name, about in whole.get("properties", {}).items()]
+    silent = {name for name, text in told if " Send " not in text} - SAY_THEMSELVES
+    assert not silent
+    assert {name for name, _ in told} >= SAY_THEMSELVES
 
 
 def test_every_field_of_the_api_is_described() -> None:
