@@ -102,7 +102,7 @@ class TransactionData(Struct, frozen=True, kw_only=True):
     signature: str
     """The transaction's signature, base58."""
     status: TransactionStatus
-    """`sent`, `confirmed`, `finalized`, `failed` or `expired`."""
+    """`sent` (in answers of the REST API `submitted`), `confirmed`, `finalized`, `failed` or `expired`."""
     slot: int | UnsetType = UNSET
     """The slot of its block, where it is in one."""
     failure: str | UnsetType = UNSET

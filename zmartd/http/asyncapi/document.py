@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from zmartd import __version__
+from zmartd.config import ServerSettings
 from zmartd.errors import ZmartdError
 from zmartd.http.openapi.declared_errors import told_kinds
 from zmartd.http.openapi.schemas import Json, Schemas
@@ -13,6 +14,7 @@ from zmartd.realtime.close_codes import CloseCode
 from zmartd.realtime.frame_kinds import FRAME_KINDS, FrameKind, Presence
 from zmartd.realtime.frames import Envelope
 
+_DEFAULTS = ServerSettings()
 _CHANNEL = "websocket"
 _ADDRESS = "/ws"
 
@@ -23,15 +25,23 @@ What a prediction market on Solana tells as it happens: prices, trades, votes, c
   not know.
 * Amounts are decimal strings: lamports, or shares with nine decimals. Prices are numbers from 0 to 1, in SOL
   a share. Times are ISO 8601, UTC, with milliseconds.
-* Everything that is told of a market is numbered without gaps: `seq`, in an `epoch`. `since` in a
-  subscription resumes.
+* Sign in with the header `Authorization: Bearer <token>`, with `?token=`, or on the open connection with the
+  action `auth`. Then the channel `user` has what is for the wallet alone: `fill`, `claim`, `position` and
+  `transaction`. Anonymous clients see wallets shortened.
+* Everything that is told of a market or a wallet is numbered without gaps: `seq`, in an `epoch`. `since` in a
+  subscription resumes, after a frame or after an answer of the REST API, whose `stream_position` and header
+  `Stream-Position` are the same position as one text.
+* Who is subscribed to something gets a `beat` at least every five seconds. Without one for ten seconds the
+  connection is dead: connect again and resume.
+* A frame with `commitment` `confirmed` may still be taken back by a fork: `retracted` says so, and a frame
+  `commitment` says what no fork can take any more.
 * A message with an unknown action or key does nothing: an `error` frame names it, and the nearest right
   name.
 
 `GET /api/stream` sends the same frames as Server-Sent Events, and takes no messages.
 
-The guide to frames says what a client has to do so that its lists equal those of the REST API. The operations
-of the REST API are in `/api/openapi.json`.
+`docs/frames.md` in the repository says what a client has to do so that its lists equal those of the REST API.
+The operations of the REST API are in `/api/openapi.json`.
 """
 
 
@@ -57,7 +67,7 @@ def asyncapi() -> Json:
                 "host": "{host}",
                 "protocol": "wss",
                 "description": "The host of the REST API.",
-                "variables": {"host": {"default": "127.0.0.1:8080"}},
+                "variables": {"host": {"default": f"{_DEFAULTS.host}:{_DEFAULTS.port}"}},
             }
         },
         "channels": {

@@ -97,7 +97,7 @@ async def with_fresh_quote(
 
 
 _NOT_SENT = "The price has moved beyond the limit of this trade, so it was not sent."
-_MESSAGE = f"{_NOT_SENT} `fresh` is a new quote with its transaction: sign and send that, or leave it."
+_MESSAGE = f"{_NOT_SENT} `details.fresh` is a new quote with its transaction: sign and send it, or leave it."
 _MESSAGE_ALONE = f"{_NOT_SENT} Ask for a quote with another limit or amount, or wait for another price."
 
 

@@ -5,6 +5,7 @@ from typing import Any, get_args
 import pytest
 
 from tests.frame_check import faults_of
+from zmartd.config import ServerSettings
 from zmartd.errors import ZmartdError
 from zmartd.http.asyncapi.document import asyncapi
 from zmartd.http.asyncapi.page import page
@@ -48,6 +49,12 @@ def test_every_close_code_and_error_is_described() -> None:
         if isinstance(kind, type) and issubclass(kind, ZmartdError) and kind.__module__ == websocket.__name__
     }
     assert {kind.code for kind in told_kinds(own)} - IN_THE_HANDSHAKE <= described
+
+
+def test_the_host_is_that_of_a_daemon_without_settings() -> None:
+    (server,) = DOCUMENT["servers"].values()
+    settings = ServerSettings()
+    assert server["variables"]["host"]["default"] == f"{settings.host}:{settings.port}"
 
 
 def test_every_field_is_described() -> None:
