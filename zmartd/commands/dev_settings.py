@@ -66,7 +66,7 @@ def defaults(directory: Path) -> config.Settings:
         helius=config.HeliusSettings(authorization=SharedSecret(_secret(directory / "webhook-secret"))),
         auth=config.AuthSettings(
             jwt_secret=SharedSecret(_secret(directory / "jwt-secret")),
-            domains=("localhost:4000", "localhost:3000"),
+            domains=_domains(_DEFAULTS.server.port),
         ),
     )
 
@@ -84,12 +84,28 @@ def settings_file(directory: Path, environ: Mapping[str, str] = os.environ) -> P
 
 def load(directory: Path, file: Path, environ: Mapping[str, str] = os.environ) -> config.Settings:
     """The settings from the environment, `file` and the defaults. Raises ConfigError."""
-    return config_file.load(file, environ, defaults=defaults(directory), fixed=OWN_SETTINGS)
+    settings = config_file.load(file, environ, defaults=defaults(directory), fixed=OWN_SETTINGS)
+    return _following_port(settings, _DEFAULTS.server.port)
 
 
 def with_port(settings: config.Settings, port: int) -> config.Settings:
     """The settings with another port of the API; 0 is any free one."""
-    return msgspec.structs.replace(settings, server=msgspec.structs.replace(settings.server, port=port))
+    server = msgspec.structs.replace(settings.server, port=port)
+    return _following_port(msgspec.structs.replace(settings, server=server), settings.server.port)
+
+
+def _domains(port: int) -> tuple[str, ...]:
+    """The domains to sign in to unless others are chosen: the API's own, and that of a frontend beside it."""
+    return (f"localhost:{port}", "localhost:3000")
+
+
+def _following_port(settings: config.Settings, earlier: int) -> config.Settings:
+    """The settings whose own domain has their port, where it had the port `earlier`."""
+    port = settings.server.port
+    if not port or settings.auth.domains != _domains(earlier):
+        return settings
+    auth = msgspec.structs.replace(settings.auth, domains=_domains(port))
+    return msgspec.structs.replace(settings, auth=auth)
 
 
 def keypair(file: Path) -> Keypair:

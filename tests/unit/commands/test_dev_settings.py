@@ -35,6 +35,16 @@ def test_the_environment_wins_over_the_file_and_the_file_over_the_defaults(tmp_p
     assert dev_settings.with_port(settings, 0).server.port == 0
 
 
+def test_a_message_to_sign_names_the_port_that_the_api_has(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text("[server]\nport = 5000\n")
+    settings = dev_settings.load(tmp_path, file, {})
+    assert settings.auth.domains == ("localhost:5000", "localhost:3000")
+    assert dev_settings.with_port(settings, 6000).auth.domains == ("localhost:6000", "localhost:3000")
+    chosen = dev_settings.load(tmp_path, file, {"ZMARTD_AUTH_DOMAINS": "example.com"})
+    assert dev_settings.with_port(chosen, 6000).auth.domains == ("example.com",)
+
+
 @pytest.mark.parametrize("name", sorted(dev_settings.OWN_SETTINGS))
 def test_what_it_runs_itself_is_not_taken_from_elsewhere_and_not_ignored(tmp_path: Path, name: str) -> None:
     section, _, key = name.rpartition(".")
