@@ -91,15 +91,19 @@ class SubscribeMessage(ChannelMessage, frozen=True, kw_only=True):
         Annotated[tuple[str, ...], Meta(min_length=1, max_length=len(KIND_NAMES))] | None,
         Meta(description=f"a list of one or more of {', '.join(KIND_NAMES)}"),
     ] = None
+    """Only frames of these types."""
     category: Annotated[Category | None, Meta(description=f"one of {', '.join(Category.ALL)}")] = None
+    """Only markets of this category, of all."""
     min_cost: Annotated[
         Annotated[str, Meta(pattern="^(0|[1-9][0-9]{0,19})$")] | None,
         Meta(description="lamports as decimal digits in a text"),
     ] = None
+    """Only trades and fills with at least this `net`, of trades and fills."""
     wallet: Annotated[
         Annotated[str, Meta(pattern="^[1-9A-HJ-NP-Za-km-z]{32,44}$")] | None,
         Meta(description="a wallet's address, base58 of 32 bytes"),
     ] = None
+    """Only trades and comments of this wallet, of trades and comments; for clients who have signed in."""
 
 
 class UnsubscribeMessage(ChannelMessage, frozen=True, kw_only=True):

@@ -72,6 +72,12 @@ def test_every_field_is_described() -> None:
     assert not undescribed
 
 
+def test_every_part_of_a_subscription_says_what_it_limits() -> None:
+    subscription = DOCUMENT["components"]["messages"]["subscribe_message"]["payload"]["properties"]
+    limits = {name: subscription[name]["description"] for name in ("kinds", "category", "min_cost", "wallet")}
+    assert [name for name, text in limits.items() if not text.startswith("Only ")] == []
+
+
 def test_the_check_of_frames_finds_what_is_not_described() -> None:
     assert not faults_of(PONG)
     wrong: list[dict[str, Any]] = [
