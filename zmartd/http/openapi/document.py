@@ -26,11 +26,18 @@ _DESCRIPTION = """\
 The off-chain half of a prediction market on Solana: its markets and their history, what wallets hold in them,
 and the transactions that wallets sign to take part.
 
+* Sign in: `GET /api/auth/nonce?wallet=ADDRESS` has a `message`; the wallet signs its UTF-8 bytes;
+  `POST /api/auth/login` gives the `token` for `Authorization: Bearer <token>`.
+* What changes the chain takes three steps. An operation answers with an unsigned `transaction`, which has
+  been simulated; the wallet signs it; `POST /api/transactions` sends it, a trade with the `protection` of its
+  quote.
+* [/llms.txt](/llms.txt) says on one page what there is, and [/docs/websocket](/docs/websocket) what the
+  WebSocket tells as it happens.
 * Amounts are decimal strings: lamports, or shares with nine decimals. Prices are numbers from 0 to 1, in SOL
   a share. Times are ISO 8601, UTC, with milliseconds.
 * Name a market by its id, 64 hexadecimal digits, or by its address on the chain.
 * A transaction that was sent is `submitted`, and in no list yet. It is `confirmed` when a supermajority of
-  the stake has voted for its block, and `finalized` when no fork can remove it any more.
+  the stake has voted for its block, and its `commitment` is `finalized` when no fork can remove it any more.
   `GET /api/transactions/{signature}` returns its state.
 * Each field of a request also goes by its name in camelCase. The names in this document take precedence.
 * Every error has the form of `ErrorBody` and a stable `code`. Each code belongs to one schema, which says
