@@ -84,7 +84,8 @@ class StepDetails(Struct, frozen=True, kw_only=True):
     state: StateName
     """The state that the market is in."""
     expected_states: tuple[StateName, ...]
-    """The states in which it can be done."""
+    """The states in which it can be done. The market may be in one of them, where it is the time or its votes
+    that are in the way: the message says so, and `next` until when."""
     next: tuple[NextStep, ...]
     """What can happen next with the market, and when."""
     program_error_name: str | UnsetType = UNSET

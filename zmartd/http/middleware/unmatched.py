@@ -12,6 +12,7 @@ from aiohttp.typedefs import Handler
 
 from zmartd.http.errors.requests import MethodNotAllowed, RouteNotFound
 from zmartd.http.kit.expectations import send_continue
+from zmartd.http.kit.nearest_path import nearest_path
 
 PATH = "/{unmatched}"
 """The canonical path of the route that takes these requests."""
@@ -36,11 +37,16 @@ def install(
 
 async def _refuse(request: web.Request) -> web.StreamResponse:
     methods: set[str] = set()
-    for resource in request.app.router.resources():
-        if resource.canonical != PATH:
-            methods |= (await resource.resolve(request))[1]
+    resources = [one for one in request.app.router.resources() if one.canonical != PATH]
+    for resource in resources:
+        methods |= (await resource.resolve(request))[1]
     if methods:
         raise MethodNotAllowed(methods)
     if request.path.endswith("/"):
         raise RouteNotFound("There is no such path; write it without the slash at its end.")
+    meant = nearest_path(request.path, tuple(one.canonical for one in resources))
+    if meant is not None:
+        raise RouteNotFound(
+            f"There is no such path; did you mean {meant}? GET /api/openapi.json lists all paths."
+        )
     raise RouteNotFound

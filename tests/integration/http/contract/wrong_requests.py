@@ -113,7 +113,7 @@ LINES: tuple[Wrong, ...] = (
     ),
     refused("anybody", "GET /api/markets/", 404, "route_not_found", "without the slash at its end"),
     invalid("GET /api/documents/Qm", "cid", "Qm and 44 base58 characters"),
-    refused("anybody", "GET /api/market", 404, "route_not_found", "lists all paths"),
+    refused("anybody", "GET /api/market", 404, "route_not_found", "did you mean /api/markets?"),
     refused("anybody", "GET /api/markets/rain", 404, "market_not_found", "64 hexadecimal digits"),
     refused("anybody", "GET /api/markets/{unknown}", 404, "market_not_found", "GET /api/markets lists"),
     invalid("GET /api/users/nobody", "wallet", "base58 of 32 bytes"),
