@@ -29,6 +29,7 @@ from zmartd.store.postgres.database import Database
 from zmartd.tasks.admin_decisions import AdminDecisions
 from zmartd.tasks.announcements import Announcements
 from zmartd.tasks.context import TaskContext
+from zmartd.tasks.due_watch import JUMPY_LOOK_SECONDS, LOOK_SECONDS, DueWatch
 from zmartd.tasks.ledger import TaskLedger
 from zmartd.tasks.plugins import BrokenPlugin, discover
 from zmartd.tasks.scheduler import Scheduler
@@ -57,6 +58,7 @@ class Core:
     outbox: DatabaseOutbox
     sender: Sender
     scheduler: Scheduler
+    due_watch: DueWatch
     broken_tasks: tuple[BrokenPlugin, ...]
 
 
@@ -109,13 +111,22 @@ async def open_core(settings: Settings, clock: Clock) -> AsyncIterator[Core]:
         )
         daemon = f"{socket.gethostname()}:{os.getpid()}"
         discovered = discover(context, tables=settings.plugins)
+        turns = Turns(redis, daemon, clock)
         scheduler = Scheduler(
-            discovered.tasks,
-            TaskLedger(database, daemon, clock),
-            Turns(redis, daemon, clock),
-            clock,
-            broken=discovered.broken,
+            discovered.tasks, TaskLedger(database, daemon, clock), turns, clock, broken=discovered.broken
         )
+        due_watch = DueWatch(
+            () if authority is None else scheduler.enabled,
+            database=database,
+            scheduler=scheduler,
+            turns=turns,
+            chain=plausibility,
+            clock=clock,
+            monitor=settings.tasks.market_monitor,
+            voting=settings.voting,
+            look_seconds=JUMPY_LOOK_SECONDS if jumps else LOOK_SECONDS,
+        )
+        bus.add_observer(due_watch.heard)
         yield Core(
             settings=settings,
             clock=clock,
@@ -133,6 +144,7 @@ async def open_core(settings: Settings, clock: Clock) -> AsyncIterator[Core]:
             outbox=outbox,
             sender=sender,
             scheduler=scheduler,
+            due_watch=due_watch,
             broken_tasks=discovered.broken,
         )
 

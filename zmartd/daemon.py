@@ -176,7 +176,8 @@ def application(core: Core) -> web.Application:
 
 async def _background(core: Core, app: web.Application) -> AsyncIterator[None]:
     """Run the background work: the hub and its beats, the pulse, the inbox, transactions that were sent and
-    have not ended, WebSockets whose session ends, the check of file descriptors, and the periodic tasks.
+    have not ended, WebSockets whose session ends, the check of file descriptors, and the periodic tasks with
+    what prompts them.
     Clients of all daemons are told that they may have missed something.
     """
     loops: dict[str, Callable[[], Awaitable[object]]] = {
@@ -188,6 +189,7 @@ async def _background(core: Core, app: web.Application) -> AsyncIterator[None]:
         "resume": core.sender.resume,
         "sockets": app[WEBSOCKET].watch_sessions,
         "places": app[WEBSOCKET].keep_places,
+        "due": core.due_watch.run,
         "descriptors": partial(file_descriptors.watch, core.clock),
     }
     tasks = [

@@ -11,6 +11,7 @@ from datetime import datetime
 from msgspec import Struct
 
 from zmartd.market.lifecycle import MarketState
+from zmartd.market.votes import petition_passes
 from zmartd.store.electorates import NOT_KNOWN
 from zmartd.store.postgres.reader import Reads
 
@@ -29,7 +30,7 @@ with voted as (
            from proposal_votes as vote where vote.market_id = market.id
      ) as votes
      where market.state = 'PROPOSED' and market.chain_confirmed and votes.yes + votes.no >= $2::int
-       and not {_WAITS}
+       and ($4::text[] is null or market.id = any($4::text[])) and not {_WAITS}
 ), certain as (
     select id, created_at, yes, no as every_no,
            case when yes * 10000 / greatest(yes + no, 1) >= $3::int then no else (
@@ -89,7 +90,7 @@ select market.id, market.resolution_proposed_at, petition.*, not {NOT_KNOWN} as 
        left join dispute_requests as asked using (market_id, user_wallet)
       where held.market_id = market.id
  ) as petition
- where market.state = 'RESOLVING'
+ where market.state = 'RESOLVING' and ($2::text[] is null or market.id = any($2::text[]))
    and exists (select from dispute_requests as asked where asked.market_id = market.id)
  order by market.resolution_proposed_at, market.id
 """  # noqa: S608 - constants
@@ -132,6 +133,14 @@ class PetitionedMarket(Struct, frozen=True):
     is_known: bool
     """Whether all stakes are known."""
 
+    def passes(self, threshold_bps: int) -> bool:
+        """Whether so much of the stake or of the holders asks for a dispute; where not known, any."""
+        return (
+            not self.is_known
+            or petition_passes(self.requests, self.holders, threshold_bps)
+            or petition_passes(self.requests_stake, self.holders_stake, threshold_bps)
+        )
+
 
 class StuckDeadlines(Struct, frozen=True):
     """A market is stuck if it came to its state, or in ACTIVE ended, before the time given here."""
@@ -155,14 +164,18 @@ class StuckMarkets(Struct, frozen=True):
 
 
 async def voted_proposals(
-    connection: Reads, minimum_votes: int, threshold_bps: int, now: datetime
+    connection: Reads,
+    minimum_votes: int,
+    threshold_bps: int,
+    now: datetime,
+    among: Sequence[str] | None = None,
 ) -> tuple[str, ...]:
     """Ids of proposals that pass if all likes count, and of the dislikes of wallets that have never traded
     only so many as it takes to come to `minimum_votes`.
 
-    Leaves out those that wait for another attempt after a failure.
+    Leaves out those that wait for another attempt after a failure. `among`: only of these markets.
     """
-    rows = await connection.fetch(_VOTED_PROPOSALS, now, minimum_votes, threshold_bps)
+    rows = await connection.fetch(_VOTED_PROPOSALS, now, minimum_votes, threshold_bps, among)
     return tuple(row["id"] for row in rows)
 
 
@@ -193,9 +206,11 @@ async def strangers_resolutions(connection: Reads, trusted: Sequence[str]) -> tu
     return tuple(row["id"] for row in rows)
 
 
-async def petitions(connection: Reads, min_stake_lamports: int) -> tuple[PetitionedMarket, ...]:
-    """Resolved markets for which at least one holder has requested a dispute."""
-    rows = await connection.fetch(_PETITIONS, min_stake_lamports)
+async def petitions(
+    connection: Reads, min_stake_lamports: int, among: Sequence[str] | None = None
+) -> tuple[PetitionedMarket, ...]:
+    """Resolved markets for which at least one holder has requested a dispute. `among`: only of these."""
+    rows = await connection.fetch(_PETITIONS, min_stake_lamports, among)
     return tuple(PetitionedMarket(**dict(row)) for row in rows)
 
 

@@ -31,6 +31,7 @@ _NOW = "select clock_timestamp()"
 _STATES = """
 select schedule.task, schedule.schedule, schedule.next_due_at,
        schedule.paused_until, schedule.paused_because, schedule.paused_by,
+       schedule.prompted_at, schedule.prompted_because,
        run.id as run_id, run.fencing_token, run.daemon, run.due_at, run.started_at, run.lease_until,
        run.attempt, run.deaths,
        newest.id as newest_id, newest.status as newest_status, newest.reason as newest_reason,
@@ -40,7 +41,7 @@ select schedule.task, schedule.schedule, schedule.next_due_at,
   left join task_runs as run on run.task = schedule.task and run.status = 'running'
   left join lateral (
        select id, status, reason, explanation from task_runs as latest
-        where latest.task = schedule.task and latest.due_at is not null
+        where latest.task = schedule.task and latest.due_at is not null and latest.prompted_because is null
         order by latest.due_at desc limit 1) as newest on true
  where schedule.task = any($1::text[])
 """
@@ -51,17 +52,22 @@ on conflict (task) do update
        next_due_at = case when known.next_due_at > clock_timestamp() then $4 else known.next_due_at end
  where $5 and known.schedule <> excluded.schedule
 """
-# Nothing of it happens unless the first part finds the instant and the pause that the caller has seen.
+# Nothing of it happens unless the first part finds the instant, the pause and the prompt that the caller has
+# seen.
 _ADVANCE = """
 with advanced as (
-    update task_schedules set next_due_at = $3
+    update task_schedules
+       set next_due_at = $3,
+           prompted_at = case when $17 then null else prompted_at end,
+           prompted_because = case when $17 then null else prompted_because end
      where task = $1 and next_due_at = $2 and paused_until is not distinct from $4
+       and prompted_at is not distinct from $16
     returning task
 ), covered as (
     select advanced.task, one.*
       from advanced, unnest($5::text[], $6::timestamptz[], $7::timestamptz[], $8::int[], $9::text[],
-                            $10::text[], $11::bigint[])
-           as one(status, due_at, last_due_at, instants, reason, explanation, continues)
+                            $10::text[], $11::bigint[], $12::text[])
+           as one(status, due_at, last_due_at, instants, reason, explanation, continues, prompted_because)
 ), continued as (
     update task_runs as run
        set last_due_at = covered.last_due_at, instants = run.instants + covered.instants,
@@ -69,17 +75,17 @@ with advanced as (
       from covered where run.id = covered.continues
     returning run.id
 ), added as (
-    insert into task_runs (task, status, due_at, last_due_at, instants, reason, explanation, finished_at,
-                           eventful)
-    select task, status, due_at, last_due_at, instants, reason, explanation, clock_timestamp(),
-           reason is distinct from 'overlap'
+    insert into task_runs (task, status, due_at, last_due_at, instants, reason, explanation, prompted_because,
+                           finished_at, eventful)
+    select task, status, due_at, last_due_at, instants, reason, explanation, prompted_because,
+           clock_timestamp(), reason is distinct from 'overlap'
       from covered where continues is null or not exists (select from continued)
 ), begun as (
     insert into task_runs (task, status, due_at, last_due_at, instants, daemon, fencing_token, lease_until,
-                           started_at)
-    select task, 'running', $12, $12, 1, $13, nextval('task_fencing_tokens'),
-           clock_timestamp() + make_interval(secs => $14), clock_timestamp()
-      from advanced where $12::timestamptz is not null
+                           started_at, prompted_because)
+    select task, 'running', $13, $13, 1, $14, nextval('task_fencing_tokens'),
+           clock_timestamp() + make_interval(secs => $15), clock_timestamp(), $18
+      from advanced where $13::timestamptz is not null
     returning id, fencing_token, started_at
 )
 select begun.id, begun.fencing_token, begun.started_at from advanced left join begun on true
@@ -152,16 +158,16 @@ update task_schedules set paused_until = clock_timestamp()
 returning true
 """
 _ENTRIES = """
-select task, status, due_at, last_due_at, instants, reason, explanation, daemon, fencing_token, attempt,
-       started_at, finished_at, outcome, report
+select task, status, due_at, last_due_at, instants, reason, explanation, prompted_because, daemon,
+       fencing_token, attempt, started_at, finished_at, outcome, report
   from task_runs where task = $1 order by coalesce(due_at, started_at) desc, id desc limit $2
 """
 _LATEST = """
 select latest.*
   from unnest($1::text[]) as named(task)
  cross join lateral (
-       select task, status, due_at, last_due_at, instants, reason, explanation, daemon, fencing_token,
-              attempt, started_at, finished_at, outcome, report
+       select task, status, due_at, last_due_at, instants, reason, explanation, prompted_because, daemon,
+              fencing_token, attempt, started_at, finished_at, outcome, report
          from task_runs
         where task_runs.task = named.task and (status = 'ran' or (status = 'running' and not $2))
         order by id desc limit 1) as latest
@@ -189,12 +195,19 @@ class Running(Struct, frozen=True):
 
 
 class Newest(Struct, frozen=True):
-    """The row with the newest instant of a task."""
+    """The row with the newest instant of a task's schedule."""
 
     id: int
     status: Status
     reason: Reason | None
     explanation: str | None
+
+
+class Prompt(Struct, frozen=True):
+    """A wish for a run beside the schedule, which the next run that begins answers."""
+
+    at: datetime
+    because: str
 
 
 class TaskState(Struct, frozen=True):
@@ -208,6 +221,7 @@ class TaskState(Struct, frozen=True):
     """Instants up to then are skipped; FOREVER: until somebody resumes the task."""
     paused_because: str | None
     paused_by: str | None
+    prompt: Prompt | None
     run: Running | None
     newest: Newest | None
     now: datetime
@@ -228,6 +242,8 @@ class Cover(Struct, frozen=True):
     explanation: str
     continues: int | None = None
     """The row of the instants before, where it says the same: it then covers these, too."""
+    prompted_because: str | None = None
+    """Of a prompt, which is one instant."""
 
 
 class Held(Struct, frozen=True):
@@ -256,6 +272,8 @@ class Entry(Struct, frozen=True):
     outcome: Outcome | None
     report: Any
     """Of a run that has ended: the task's own report."""
+    prompted_because: str | None = None
+    """What prompted it; None for instants of the schedule, and for a run by hand."""
 
 
 async def now(connection: Reads) -> datetime:
@@ -294,10 +312,13 @@ async def advance(
     run_at: datetime | None,
     daemon: str,
     lease_seconds: float,
+    answers_prompt: bool = False,
+    prompted_because: str | None = None,
 ) -> tuple[bool, Held | None]:
     """Move the task's next instant to `next_due_at` from that of `state`, and cover those in between.
 
-    `run_at` is the one of them that is run now. Gives whether this call has moved it, and the run's row.
+    `run_at` is the one of them that is run now, or that of the prompt, with what it says. `answers_prompt`:
+    the prompt of `state` is done with. Gives whether this call has moved it, and the run's row.
     Raises UniqueViolationError where a run has begun since.
     """
     row = await connection.fetchrow(
@@ -313,9 +334,13 @@ async def advance(
         [one.reason for one in covers],
         [one.explanation for one in covers],
         [one.continues for one in covers],
+        [one.prompted_because for one in covers],
         run_at,
         daemon,
         lease_seconds,
+        None if state.prompt is None else state.prompt.at,
+        answers_prompt,
+        prompted_because,
     )
     if row is None:
         return False, None
@@ -411,6 +436,7 @@ def _state(row: Record) -> TaskState:
         paused_until=_aware(row["paused_until"]),
         paused_because=row["paused_because"],
         paused_by=row["paused_by"],
+        prompt=None if row["prompted_at"] is None else Prompt(row["prompted_at"], row["prompted_because"]),
         run=None if row["run_id"] is None else _running(row),
         newest=None
         if row["newest_id"] is None

@@ -47,12 +47,7 @@ class DisputePetitions:
     def _is_enough(self, market: PetitionedMarket, protocol: ProtocolState) -> bool:
         if market.resolution_proposed_at <= protocol.before(protocol.config.dispute_period):
             return False
-        least_bps = self._voting.dispute_petition_bps
-        return (
-            not market.is_known
-            or votes.petition_passes(market.requests, market.holders, least_bps)
-            or votes.petition_passes(market.requests_stake, market.holders_stake, least_bps)
-        )
+        return market.passes(self._voting.dispute_petition_bps)
 
     async def _open(
         self, market: ChainMarket, petition: PetitionedMarket, protocol: ProtocolState

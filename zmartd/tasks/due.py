@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 from msgspec import Struct
 
 from zmartd.market.iso_time import iso_time
 from zmartd.schedule import CatchUp, Stretch, Timing
-from zmartd.store.task_ledger import Cover, Reason, Running, TaskState
+from zmartd.store.task_ledger import Cover, Prompt, Reason, Running, TaskState
 
 LATE_AFTER: Final = timedelta(seconds=15)
 """An instant is late when no daemon has taken it within this time: they look at the ledger every ten seconds
@@ -18,6 +18,8 @@ at least, and a run that a daemon lost goes on within three.
 """
 DISABLED_AFTER: Final = timedelta(seconds=60)
 """A daemon on which a task is disabled leaves its instants to others for this long."""
+_NOWHERE_ENABLED: Final = "no daemon that runs has this task enabled"
+_MICROSECOND: Final = timedelta(microseconds=1)
 
 
 class Plan(Struct, frozen=True):
@@ -26,13 +28,59 @@ class Plan(Struct, frozen=True):
     next_due_at: datetime
     covers: tuple[Cover, ...] = ()
     run_at: datetime | None = None
-    """The instant that is run now."""
+    """The instant, or the prompt's time, that is run now."""
+    answers_prompt: bool = False
+    """Whether the task's prompt is done with."""
+    prompted_because: str | None = None
+    """Of a run that is for the prompt alone."""
 
 
 def plan(state: TaskState, timing: Timing, catch_up: CatchUp, *, enabled: bool) -> Plan | None:
-    """What a daemon does about the instants that have come by `state.now`; None where there is nothing to do.
+    """What a daemon does about the instants that have come by `state.now`, and about the task's prompt; None
+    where there is nothing to do.
 
-    Instants are taken in order, so each ends in one row. Those in a pause are skipped. Those that come while
+    A prompt waits while a run goes on, which may have begun too early for it. The next run answers it, also
+    where that is for an instant: then both have come.
+    """
+    step = _plan_instants(state, timing, catch_up, enabled=enabled)
+    prompt = state.prompt
+    if prompt is None or (step is not None and step.run_at is None):
+        return step
+    if step is not None:
+        assert step.run_at is not None, "said just now"
+        done_by = f"the run of {iso_time(step.run_at)} does it"
+        return msgspec.structs.replace(
+            step, covers=(*step.covers, _of_prompt(timing, prompt, None, done_by)), answers_prompt=True
+        )
+    if state.is_paused:
+        cover = _of_prompt(timing, prompt, "paused", _why_paused(state))
+    elif not enabled:
+        if prompt.at > state.now - DISABLED_AFTER:
+            return None
+        cover = _of_prompt(timing, prompt, "disabled", _NOWHERE_ENABLED)
+    elif state.run is not None:
+        return None
+    else:
+        at = _beside_instants(prompt.at, timing)
+        return Plan(state.next_due_at, (), at, answers_prompt=True, prompted_because=prompt.because)
+    return Plan(state.next_due_at, (cover,), answers_prompt=True)
+
+
+def _of_prompt(timing: Timing, prompt: Prompt, reason: Reason | None, explanation: str) -> Cover:
+    at = _beside_instants(prompt.at, timing)
+    status: Literal["skipped", "caught_up"] = "caught_up" if reason is None else "skipped"
+    return Cover(status, at, at, 1, reason, explanation, prompted_because=prompt.because)
+
+
+def _beside_instants(at: datetime, timing: Timing) -> datetime:
+    """The time of a prompt in the ledger, which has one row for one time."""
+    return at if timing.next_after(at - _MICROSECOND) != at else at + _MICROSECOND
+
+
+def _plan_instants(state: TaskState, timing: Timing, catch_up: CatchUp, *, enabled: bool) -> Plan | None:
+    """What becomes of the instants.
+
+    They are taken in order, so each ends in one row. Those in a pause are skipped. Those that come while
     a run goes on are skipped, unless some from before that run still wait: these come first. Of the others
     `catch_up` says which are run.
     """
@@ -45,7 +93,7 @@ def plan(state: TaskState, timing: Timing, catch_up: CatchUp, *, enabled: bool) 
         if state.next_due_at > state.now - DISABLED_AFTER:
             return None
         stretch = _due(state, timing, state.now - DISABLED_AFTER)
-        return _skipping(state, timing, stretch, "disabled", "no daemon that runs has this task enabled")
+        return _skipping(state, timing, stretch, "disabled", _NOWHERE_ENABLED)
     if state.run is not None:
         if _waits(state, state.run, catch_up):
             return None
@@ -114,7 +162,7 @@ def _due(state: TaskState, timing: Timing, until: datetime) -> Stretch:
 
 def _before_last(state: TaskState, timing: Timing, stretch: Stretch) -> Stretch:
     """All of a stretch but its last instant."""
-    shorter = _due(state, timing, stretch.last - timedelta(microseconds=1))
+    shorter = _due(state, timing, stretch.last - _MICROSECOND)
     return Stretch(shorter.first, shorter.last, shorter.instants)
 
 

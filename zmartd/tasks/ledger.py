@@ -24,7 +24,8 @@ from zmartd.log import get_logger
 from zmartd.market.iso_time import iso_time
 from zmartd.metrics import Counter
 from zmartd.schedule import Schedule, Timing, read_timing
-from zmartd.store import task_ledger
+from zmartd.store import due_moments, task_ledger
+from zmartd.store.due_moments import DueMoment
 from zmartd.store.postgres.database import Database
 from zmartd.store.task_ledger import Held, Running, TaskState
 from zmartd.tasks.base import RunReport
@@ -141,6 +142,8 @@ class TaskLedger:
                         run_at=step.run_at,
                         daemon=self._daemon,
                         lease_seconds=self.lease_seconds,
+                        answers_prompt=step.answers_prompt,
+                        prompted_because=step.prompted_because,
                     )
             except asyncpg.UniqueViolationError:
                 continue  # a run by hand has begun since
@@ -148,11 +151,21 @@ class TaskLedger:
                 for cover in step.covers:
                     COVERED.labels(task.name, cover.reason or cover.status).inc(cover.instants)
             if held is not None:
-                state = msgspec.structs.replace(state, next_due_at=step.next_due_at, run=None)
+                state = msgspec.structs.replace(
+                    state,
+                    next_due_at=step.next_due_at,
+                    prompt=None if step.answers_prompt else state.prompt,
+                    run=None,
+                )
                 return Advance(state, held, step.run_at, asked_at)
             if not moved:
                 log.debug("task.instant_taken", task=task.name, due_at=iso_time(state.next_due_at))
         return None if state is None else Advance(state)
+
+    async def prompt(self, moments: Sequence[DueMoment]) -> bool:
+        """Let markets that are due prompt runs of their tasks. Whether any task has a prompt now."""
+        async with self._database.service_reader() as connection:
+            return bool(await due_moments.prompt(connection, [(one, in_words(one)) for one in moments]))
 
     async def take_over(self, task: str, run: Running) -> Held | None:
         """Go on with a run whose daemon is gone; None where nobody is to go on with it.
@@ -214,6 +227,14 @@ class TaskLedger:
         """Delete a bounded number of rows that nobody needs any more; how many."""
         async with self._database.service_reader() as connection:
             return await task_ledger.purge(connection)
+
+
+def in_words(moment: DueMoment) -> str:
+    """What operators read of a moment that has prompted a run."""
+    what = moment.kind.replace("_", " ")
+    if moment.kind in ("approval", "petition"):
+        return f"due: {what} of market {moment.market_id}"
+    return f"due: {what} of market {moment.market_id} at {iso_time(moment.due_at)} by the chain's clock"
 
 
 def timing_of(state: TaskState, schedule: Schedule) -> Timing:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -25,6 +25,7 @@ import msgspec
 from zmartd.clock import Clock
 from zmartd.errors import ZmartdError
 from zmartd.log import get_logger
+from zmartd.store.due_moments import DueMoment
 from zmartd.store.task_ledger import Held, Running, TaskState
 from zmartd.tasks.base import PeriodicTask, RunReport
 from zmartd.tasks.due import DISABLED_AFTER
@@ -99,6 +100,7 @@ class Scheduler:
         self._watching: asyncio.Task[None] | None = None
         self._attending: dict[str, asyncio.Task[None]] = {}
         self._runs: dict[str, asyncio.Task[RunReport]] = {}
+        self._prompting: dict[str, Callable[[], None]] = {}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -147,6 +149,20 @@ class Scheduler:
         self._reports[name] = report
         return report
 
+    def watch(self, names: Sequence[str], ended: Callable[[], None]) -> None:
+        """`prompt` is used for these tasks: look for prompts of other daemons whenever a run of one of them
+        has ended here, and call `ended`, which must neither raise nor block.
+        """
+        self._prompting.update(dict.fromkeys(names, ended))
+
+    async def prompt(self, moments: Sequence[DueMoment]) -> None:
+        """Run the tasks of markets that are due, on one daemon: at once, or after the run that goes on.
+
+        Raises DatabaseUnavailable, DatabaseTimeout, DatabaseNotReady.
+        """
+        if await self._ledger.prompt(moments):
+            self._look_now()
+
     async def start(self) -> None:
         if self._tasks:
             self._watching = asyncio.create_task(self._watch(), name="schedule of tasks")
@@ -174,8 +190,8 @@ class Scheduler:
                     await self._ledger.enter(self._entered.values())
                     entered = True
                 if self._clock.monotonic() >= self._look_at:
+                    self._look_at = self._clock.monotonic() + LOOK_SECONDS  # a prompt may bring it forward
                     self._states = await self._ledger.look(self.names)
-                    self._look_at = self._clock.monotonic() + LOOK_SECONDS
                     entered = len(self._states) == len(self._tasks)  # not after a restored backup
                 if self._clock.monotonic() >= self._purge_at:
                     await self._purge()
@@ -202,6 +218,10 @@ class Scheduler:
         self._look_at = min(self._look_at, self._clock.monotonic() + RETRY_SECONDS)
         self._look_at = max(self._look_at, self._clock.monotonic() + _SOON_SECONDS)
 
+    def _look_now(self) -> None:
+        self._look_at = float("-inf")
+        self._wake.set()
+
     def _pause_seconds(self) -> float:
         """Until the next look, instant or end of a lease elsewhere."""
         now, monotonic = self._ledger.time(), self._clock.monotonic()
@@ -224,8 +244,13 @@ class Scheduler:
             moments.append(run.lease_until or state.now)
         if not self._tasks[state.task].enabled:
             moments.append(state.next_due_at + DISABLED_AFTER)
-        elif state.run is None or state.next_due_at > state.run.started_at:
+            if state.prompt is not None:
+                moments.append(state.prompt.at + DISABLED_AFTER)
+            return moments
+        if state.run is None or state.next_due_at > state.run.started_at:
             moments.append(state.next_due_at)
+        if state.prompt is not None and state.run is None:
+            moments.append(state.prompt.at)
         return moments
 
     def _elsewhere(self, state: TaskState) -> Running | None:
@@ -282,7 +307,10 @@ class Scheduler:
             await self._begin(name, held, asked_at, None)
 
     async def _advance(self, name: str, state: TaskState) -> None:
-        if not await self._turns.take(name, state.next_due_at.isoformat()):
+        prompt, occasion = state.prompt, state.next_due_at
+        if prompt is not None and occasion > self._ledger.time():
+            occasion = prompt.at
+        if not await self._turns.take(name, occasion.isoformat()):
             self._later(name)
             return
         step = await self._ledger.advance(self._entered[name])
@@ -293,7 +321,7 @@ class Scheduler:
         self._states[name] = step.state
         if step.held is not None:
             await self._begin(name, step.held, step.asked_at, step.run_at)
-        elif step.state.next_due_at <= self._ledger.time():
+        elif step.state.next_due_at <= self._ledger.time() or (step.state.prompt and not step.state.run):
             self._later(name)
 
     def _later(self, name: str) -> None:
@@ -322,6 +350,9 @@ class Scheduler:
                 log.error("task.run_broken", task=name, exc_info=error)
         if name in self._states:
             self._states[name] = msgspec.structs.replace(self._states[name], run=None)
+        if name in self._prompting:
+            self._look_now()
+            self._prompting[name]()
         self._wake.set()
 
 

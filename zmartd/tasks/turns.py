@@ -36,12 +36,12 @@ class Turns:
         self._patience_seconds = patience_seconds
         self._unavailable_until = float("-inf")
 
-    async def take(self, task: str, occasion: str) -> bool:
-        """Whether this daemon is to ask. True also where Redis does not say."""
+    async def take(self, task: str, occasion: str, milliseconds: int = TURN_MILLISECONDS) -> bool:
+        """Whether this daemon is to ask, and no other for so long. True also where Redis does not say."""
         if self._clock.monotonic() < self._unavailable_until:
             return True
         key = f"zmartd:task:{task}:{occasion}"
-        asking = asyncio.ensure_future(self._redis.set(key, self._daemon, nx=True, px=TURN_MILLISECONDS))
+        asking = asyncio.ensure_future(self._redis.set(key, self._daemon, nx=True, px=milliseconds))
         try:
             # `asyncio.timeout` would wait for the client to end, which can swallow its cancellation.
             await asyncio.wait({asking}, timeout=self._patience_seconds)

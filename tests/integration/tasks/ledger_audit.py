@@ -19,7 +19,11 @@ async def whole_ledger(database: Database, task: str, timing: Timing, first: dat
     They begin with `first` and end before the next instant that is due.
     """
     async with database.service_reader() as connection:
-        rows = [row for row in reversed(await entries(connection, task, ALL)) if row.due_at is not None]
+        rows = [
+            row
+            for row in reversed(await entries(connection, task, ALL))
+            if row.due_at is not None and row.prompted_because is None
+        ]
         state = (await states(connection, [task]))[task]
     require_each_once(rows, timing, first, state.next_due_at)
     return rows

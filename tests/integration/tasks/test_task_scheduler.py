@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 
 import pytest
 from redis.asyncio import Redis
@@ -11,6 +12,8 @@ from redis.asyncio import Redis
 from tests.integration.tasks.manual_clock import eventually
 from zmartd.clock import SystemClock
 from zmartd.schedule import Every, Schedule
+from zmartd.store import task_ledger
+from zmartd.store.due_moments import DueMoment
 from zmartd.store.postgres.database import Database
 from zmartd.tasks.base import TaskAction, TaskSkipped
 from zmartd.tasks.ledger import TaskLedger
@@ -292,3 +295,127 @@ async def test_runs_are_kept_for_every_daemon_to_read(redis: Redis, database: Da
         ("broken", "failed", True, None),
     ]
     assert json.loads(str(rows[0]["report"]))["actions"][0]["action"] == "sweep"
+
+
+def moment(number: int, task: str = "sweep") -> DueMoment:
+    """That of a market that is due for the task."""
+    return DueMoment(datetime(2026, 6, 1, tzinfo=UTC), f"{number:064x}", task, "finalization")
+
+
+def reason(number: int) -> str:
+    return f"due: finalization of market {number:064x} at 2026-06-01T00:00:00.000Z by the chain's clock"
+
+
+async def prompts(database: Database) -> list[tuple[object, ...]]:
+    """The rows of what prompted the task, oldest first."""
+    return [
+        (row["status"], row["reason"], row["prompted_because"])
+        for row in await kept(database)
+        if row["prompted_because"] is not None
+    ]
+
+
+async def test_a_moment_prompts_one_run_at_once_which_its_row_explains(
+    redis: Redis, database: Database
+) -> None:
+    sweep = Sweep(nothing)
+    async with running(redis, database, sweep) as scheduler:
+        await wait_for(lambda: sweep.ended == 1)
+        await scheduler.prompt([moment(1), moment(2), moment(3)])
+        await scheduler.prompt([moment(1), moment(2), moment(3)])
+        await wait_for(lambda: sweep.ended == 2)
+        await scheduler.prompt([moment(3), moment(2)])
+    assert sweep.begun == 2
+    assert await prompts(database) == [("ran", None, f"{reason(1)} and 2 more")]
+
+
+async def test_what_is_prompted_while_a_run_goes_on_is_run_once_more_after_it(
+    redis: Redis, database: Database
+) -> None:
+    let_go = asyncio.Event()
+
+    async def slow() -> Sequence[TaskAction]:
+        await let_go.wait()
+        return ()
+
+    sweep = Sweep(slow)
+    async with running(redis, database, sweep) as scheduler:
+        scheduler.watch(["sweep"], lambda: None)
+        await wait_for(lambda: sweep.begun == 1)
+        await scheduler.prompt([moment(1)])
+        await scheduler.prompt([moment(2)])
+        assert sweep.begun == 1
+        let_go.set()
+        await wait_for(lambda: sweep.ended == 2)
+    assert sweep.begun == 2
+    assert await prompts(database) == [("ran", None, reason(1))]
+
+
+async def test_a_prompt_of_a_daemon_that_is_gone_is_answered_by_another(
+    redis: Redis, database: Database
+) -> None:
+    sweep = Sweep(nothing)
+    async with running(redis, database, sweep):
+        await wait_for(lambda: sweep.ended == 1)
+    await scheduler_of(redis, database, daemon="gone").prompt([moment(1)])
+    async with running(redis, database, sweep):
+        await wait_for(lambda: sweep.ended == 2)
+    assert await prompts(database) == [("ran", None, reason(1))]
+
+
+async def test_a_moment_that_a_run_did_not_move_prompts_another_one_later_each_time(
+    redis: Redis, database: Database
+) -> None:
+    sweep = Sweep(nothing)
+
+    async def again_after() -> list[object]:
+        async with database.service_reader() as connection:
+            rows = await connection.fetch(
+                """
+                select prompts, round(extract(epoch from again_at - schedule.prompted_at))::int as after
+                  from prompted_moments join task_schedules as schedule using (task)
+                """
+            )
+        return [tuple(row) for row in rows]
+
+    scheduler = scheduler_of(redis, database, sweep)
+    await scheduler.start()
+    await wait_for(lambda: sweep.ended == 1)
+    await scheduler.stop()
+    seen = []
+    for _ in range(10):
+        await scheduler.prompt([moment(1)])
+        seen += await again_after()
+        async with database.service() as connection:
+            await connection.execute("update prompted_moments set again_at = clock_timestamp()")
+            await connection.execute("update task_schedules set prompted_at = null, prompted_because = null")
+    assert seen == list(enumerate((2, 4, 8, 16, 32, 64, 128, 256, 300, 300), start=1))
+
+
+async def test_a_paused_task_is_not_prompted(redis: Redis, database: Database) -> None:
+    sweep = Sweep(nothing)
+    async with running(redis, database, sweep) as scheduler:
+        await wait_for(lambda: sweep.ended == 1)
+        async with database.service_reader() as connection:
+            await task_ledger.pause(connection, "sweep", None, "the node moves", "ann")
+        await scheduler.prompt([moment(1)])
+        async with database.service_reader() as connection:
+            assert (await task_ledger.states(connection, ["sweep"]))["sweep"].prompt is None
+            await task_ledger.resume(connection, "sweep")
+        await scheduler.prompt([moment(1)])
+        await wait_for(lambda: sweep.ended == 2)
+    assert await prompts(database) == [("ran", None, reason(1))]
+
+
+async def test_a_pause_after_a_prompt_skips_it_with_the_reason(redis: Redis, database: Database) -> None:
+    sweep = Sweep(nothing)
+    async with running(redis, database, sweep) as scheduler:
+        await wait_for(lambda: sweep.ended == 1)
+    await scheduler.prompt([moment(1)])
+    async with database.service_reader() as connection:
+        await task_ledger.pause(connection, "sweep", None, "the node moves", "ann")
+    async with running(redis, database, sweep), asyncio.timeout(PATIENCE_SECONDS):
+        while not await prompts(database):  # noqa: ASYNC110 - a row of the database is no event
+            await asyncio.sleep(0.02)
+    assert sweep.begun == 1
+    assert await prompts(database) == [("skipped", "paused", reason(1))]

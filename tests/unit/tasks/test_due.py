@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from zmartd.schedule import CatchUp, Cron, Every, Timing
-from zmartd.store.task_ledger import Cover, Newest, Running, TaskState
-from zmartd.tasks.due import Plan, plan
+from zmartd.store.task_ledger import Cover, Newest, Prompt, Running, TaskState
+from zmartd.tasks.due import DISABLED_AFTER, Plan, plan
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 TEN = Every(10)
@@ -30,6 +30,7 @@ def state(now: float, next_due: float = 0, **changed: Any) -> TaskState:
         "paused_until": None,
         "paused_because": None,
         "paused_by": None,
+        "prompt": None,
         "run": None,
         "newest": None,
         "now": at(now),
@@ -170,3 +171,61 @@ def test_every_instant_ends_in_one_row_whatever_happens(
                 expected = timing.next_after(step.run_at)
             assert next_due < step.next_due_at == expected
             next_due = expected
+
+
+def prompted(now: float, at_seconds: float, next_due: float = 300, **changed: Any) -> TaskState:
+    return state(now, next_due, prompt=Prompt(at(at_seconds), "a market is due"), **changed)
+
+
+@pytest.mark.parametrize("catch_up", ["none", "last", "all"])
+def test_a_prompt_is_run_between_instants_and_moves_none_of_them(catch_up: CatchUp) -> None:
+    assert planned(prompted(5, 4.5), catch_up) == Plan(
+        at(300), run_at=at(4.5), answers_prompt=True, prompted_because="a market is due"
+    )
+
+
+def test_a_prompt_waits_for_the_run_that_goes_on() -> None:
+    assert planned(prompted(5, 4.5, run=run(1))) is None
+    assert planned(prompted(5, 4.5, run=run(1, due=None))) is None
+
+
+def test_instants_are_skipped_as_before_while_a_prompt_waits() -> None:
+    step = planned(prompted(11, 4.5, next_due=10, run=run(1)))
+    assert step is not None
+    assert (only_cover(step).reason, step.answers_prompt) == ("overlap", False)
+
+
+@pytest.mark.parametrize("catch_up", ["none", "last", "all"])
+def test_the_run_of_an_instant_answers_a_prompt_that_has_come_by_then(catch_up: CatchUp) -> None:
+    step = planned(prompted(10.5, 4.5, next_due=10), catch_up)
+    assert step is not None
+    assert (step.run_at, step.answers_prompt, step.prompted_because) == (at(10), True, None)
+    (cover,) = step.covers
+    assert (cover.status, cover.first, cover.last, cover.instants) == ("caught_up", at(4.5), at(4.5), 1)
+    assert cover.explanation == "the run of 2026-06-01T12:00:10.000Z does it"
+    assert cover.prompted_because == "a market is due"
+
+
+def test_a_prompt_to_a_paused_task_is_skipped_with_the_reason() -> None:
+    pause: dict[str, Any] = {"paused_until": at(60), "paused_because": "the node moves", "paused_by": "ann"}
+    step = planned(prompted(5, 4.5, **pause))
+    assert (only_cover(step).reason, only_cover(step).first) == ("paused", at(4.5))
+    assert step is not None
+    assert step.answers_prompt
+    assert planned(prompted(61, 4.5, **pause)) == Plan(
+        at(300), run_at=at(4.5), answers_prompt=True, prompted_because="a market is due"
+    )
+
+
+def test_a_prompt_is_left_to_daemons_with_the_task_enabled_until_there_are_none() -> None:
+    seconds = DISABLED_AFTER.total_seconds()
+    assert planned(prompted(seconds, 4.5), enabled=False) is None
+    step = planned(prompted(seconds + 4.5, 4.5), enabled=False)
+    assert only_cover(step).reason == "disabled"
+
+
+def test_a_prompt_at_the_very_time_of_an_instant_has_another_row() -> None:
+    step = planned(prompted(10.5, 10, next_due=10))
+    assert step is not None
+    assert step.run_at == at(10)
+    assert [cover.first - at(10) for cover in step.covers] == [timedelta(microseconds=1)]

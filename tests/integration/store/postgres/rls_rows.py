@@ -240,6 +240,11 @@ def tables(of: str) -> dict[str, Table]:
             f"task = '{of}'",
             "schedule = 'every 30 s'",
         ),
+        "prompted_moments": Table(
+            {"market_id": disputed, "task": of, "kind": "decision", "due_at": NOON, "again_at": NOON},
+            f"task = '{of}'",
+            "prompts = 2",
+        ),
         "orphaned_events": Table(
             {
                 "source": "trade_events",

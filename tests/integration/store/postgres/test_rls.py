@@ -58,6 +58,7 @@ market_finalization_errors  ----  ----  ----   SIUD
 idempotency_keys            ----  ----  ----   SIUD
 task_runs                   ----  ----  ----   SIUD
 task_schedules              ----  ----  ----   SIUD
+prompted_moments            ----  ----  ----   SIUD
 orphaned_events             ----  ----  ----   SIUD
 truncated_transactions      ----  ----  ----   SIUD
 market_corrections          ----  ----  ----   SIUD

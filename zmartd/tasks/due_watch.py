@@ -1,0 +1,262 @@
+"""Prompts a run of a task as soon as a market is due for it, by the chain's clock.
+
+Postgres says when markets are due, from what all daemons have committed, and lets a moment prompt one run.
+What a daemon keeps of it is a copy of the next minute. Daemons look there in turn: at once when a message
+tells that a market has changed, and every few seconds for what no message tells: that the chain's clock has
+jumped, that the program's configuration moves every deadline, or what a daemon committed before it died.
+Before it acts, a daemon looks again and reads the chain's clock.
+
+Where Redis is away, each daemon looks by itself. A look is one statement, and a second one where votes or
+requests for disputes have come in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from zmartd.clock import Clock
+from zmartd.config import VotingSettings
+from zmartd.errors import ZmartdError
+from zmartd.indexer.plausibility import Plausibility
+from zmartd.log import get_logger
+from zmartd.market.lifecycle import MarketState, VoteKind
+from zmartd.metrics import Histogram
+from zmartd.realtime.messages import Gap, MarketUpdate, Message, VoteCast
+from zmartd.store import due_markets, due_moments
+from zmartd.store.due_moments import AGGREGATOR, MONITOR, DueMoment, MomentLook, MomentRules
+from zmartd.store.postgres.database import Database
+from zmartd.store.postgres.reader import Reads
+from zmartd.task_settings import MarketMonitorSettings
+from zmartd.tasks.scheduler import Scheduler
+from zmartd.tasks.turns import TURN_MILLISECONDS, Turns
+
+log = get_logger(__name__)
+
+PROMPT_DELAY = Histogram(
+    "zmartd_task_prompt_delay_seconds",
+    "How long after a market was due, by the chain's clock, it prompted a run.",
+    ["kind"],
+    buckets=(0.5, 1, 2, 3, 5, 7.5, 10, 30, 60, 600, 86_400),
+)
+
+LOOK_SECONDS: Final = 4.0
+JUMPY_LOOK_SECONDS: Final = 1.0
+"""The same where the chain's clock can be moved, as that of a development chain can."""
+SOON_SECONDS: Final = 0.1
+"""How long messages are gathered before a look."""
+RETRY_SECONDS: Final = 1.0
+"""After another daemon had the turn, after an error, and before what has not come is tried again."""
+AHEAD: Final = timedelta(seconds=60)
+"""The moments that a look asks for: up to so long from now."""
+HORIZON_SECONDS: Final = 60.0
+"""A daemon that has not looked for longer looks at the votes of every proposal."""
+MAX_MOMENTS: Final = 100
+"""The most moments of a task that are known, and that prompt a run together."""
+PURGE_SECONDS: Final = 600.0
+_SHORTEST_PAUSE_SECONDS: Final = 0.02
+_AT_ONCE: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_TIMED: Final = frozenset({"finalization", "end_of_vote", "settlement", "automatic_dispute"})
+_CHANGING_STATES: Final = frozenset({MarketState.RESOLVING, MarketState.DISPUTED})
+
+
+class DueWatch:
+    """The due moments of the tasks that this daemon runs. `run` has to be running."""
+
+    def __init__(
+        self,
+        tasks: Sequence[str],
+        *,
+        database: Database,
+        scheduler: Scheduler,
+        turns: Turns,
+        chain: Plausibility,
+        clock: Clock,
+        monitor: MarketMonitorSettings,
+        voting: VotingSettings,
+        look_seconds: float = LOOK_SECONDS,
+    ) -> None:
+        """`tasks`: those of them that are enabled, none where this daemon has no authority."""
+        self._tasks = [task for task in (MONITOR, AGGREGATOR) if task in tasks]
+        self._database = database
+        self._scheduler = scheduler
+        self._turns = turns
+        self._chain = chain
+        self._clock = clock
+        self._voting = voting
+        self._look_seconds = look_seconds
+        self._rules = MomentRules(
+            finalization_delay_seconds=monitor.finalization_delay_seconds,
+            safety_margin_seconds=monitor.safety_margin_seconds,
+            trusted=voting.trusted_resolvers,
+        )
+        self._together = {MONITOR: monitor.batch_size, AGGREGATOR: MAX_MOMENTS}
+        self._ahead: list[DueMoment] = []
+        """By their times."""
+        self._seen = (0, clock.monotonic())
+        """The chain's time, and when that was known."""
+        self._horizon: str | None = None
+        self._looked_at = float("-inf")
+        self._look_at = float("-inf")
+        self._occasion: str | None = "look"
+        """What the next look is for, of which one daemon is to have it; None: this one is, in any case."""
+        self._ask_at = float("-inf")
+        self._purge_at = clock.monotonic() + PURGE_SECONDS
+        self._wake = asyncio.Event()
+
+    def heard(self, item: Message | Gap) -> None:
+        """What the bus tells of a market: an observer of it."""
+        if isinstance(item, Gap):
+            self._look_soon("gap")
+        elif _may_be_due(item):
+            self._look_soon(f"{item.market_id}:{item.position}")
+
+    def _look_soon(self, occasion: str | None) -> None:
+        at = self._clock.monotonic() + SOON_SECONDS
+        if self._look_at <= at and self._occasion is None:
+            return
+        self._occasion = occasion
+        if at < self._look_at:
+            self._look_at = at
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Prompt runs until cancelled, or return where this daemon has none to prompt."""
+        if not self._tasks:
+            return
+        self._scheduler.watch(self._tasks, lambda: self._look_soon(None))
+        works, task = True, asyncio.current_task()
+        assert task is not None
+        while not task.cancelling():  # redis-py can take a cancellation for its own time-out
+            self._wake.clear()
+            try:
+                await self._take_turn()
+            except ZmartdError as error:
+                if works:
+                    log.warning("task.due_not_known", reason=error.message)
+                works = False
+                self._ask_at = self._clock.monotonic() + RETRY_SECONDS
+            else:
+                works = True
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), self._pause_seconds())
+
+    async def _take_turn(self) -> None:
+        if self._clock.monotonic() >= self._look_at:
+            await self._look_in_turn()
+        if self._ahead and self._clock.monotonic() >= self._ask_at:
+            await self._prompt()
+
+    async def _look_in_turn(self) -> None:
+        occasion, self._occasion = self._occasion, "look"
+        self._look_at = self._clock.monotonic() + RETRY_SECONDS
+        if occasion is not None:
+            regular_milliseconds = int((self._look_seconds - RETRY_SECONDS / 2) * 1_000)
+            milliseconds = regular_milliseconds if occasion == "look" else TURN_MILLISECONDS
+            if not await self._turns.take("due", occasion, milliseconds):
+                return
+        await self._look()
+        # Unless something was told meanwhile.
+        if self._occasion == "look":
+            self._look_at = self._clock.monotonic() + self._look_seconds
+
+    async def _look(self) -> None:
+        began_at = self._clock.monotonic()
+        horizon = self._horizon if began_at - self._looked_at < HORIZON_SECONDS else None
+        now = await self._present()
+        async with self._database.service_reader() as connection:
+            found = await due_moments.look(
+                connection,
+                self._tasks,
+                self._rules,
+                now=now,
+                until=now + AHEAD,
+                horizon=horizon,
+                limit=MAX_MOMENTS,
+            )
+            is_continued = horizon is not None and int(horizon) <= int(found.horizon)  # not another database
+            among = found.changed if is_continued else None
+            counted = await self._counted(connection, found, among, now)
+            if began_at >= self._purge_at:
+                self._purge_at = began_at + PURGE_SECONDS
+                await due_moments.purge(connection)
+        self._horizon, self._looked_at = found.horizon, began_at
+        self._ahead = sorted([*counted, *found.moments], key=lambda one: one.due_at)
+
+    async def _counted(
+        self, connection: Reads, found: MomentLook, among: Sequence[str] | None, now: datetime
+    ) -> list[DueMoment]:
+        """Proposals with enough votes and petitions with enough requests, `among` these markets if given."""
+        if AGGREGATOR not in self._tasks or (among is not None and not among):
+            return []
+        proposals = await due_markets.voted_proposals(
+            connection, self._voting.min_proposal_votes, found.approval_threshold_bps, now, among
+        )
+        petitions = await due_markets.petitions(connection, self._voting.min_stake_lamports, among)
+        opened_since = now - timedelta(seconds=found.dispute_period_seconds)
+        return [
+            *(DueMoment(_AT_ONCE, market_id, AGGREGATOR, "approval") for market_id in proposals),
+            *(
+                # The program refuses a dispute in the second of the resolution.
+                DueMoment(one.resolution_proposed_at + timedelta(seconds=1), one.id, AGGREGATOR, "petition")
+                for one in petitions
+                if one.resolution_proposed_at > opened_since and one.passes(self._voting.dispute_petition_bps)
+            ),
+        ]
+
+    async def _present(self) -> datetime:
+        """The chain's time by what is known of it."""
+        seconds = await self._chain.present()
+        self._seen = seconds, self._clock.monotonic()
+        return datetime.fromtimestamp(seconds, UTC)
+
+    async def _prompt(self) -> None:
+        """Let what is due prompt runs, once the chain's clock says so. Raises RpcUnavailable, RpcRejected."""
+        now = await self._present()
+        first = self._ahead[0]
+        if first.due_at > now:
+            return
+        self._ask_at = self._clock.monotonic() + RETRY_SECONDS
+        if not await self._turns.take("due", f"{first.market_id}:{first.kind}:{first.due_at.isoformat()}"):
+            self._ahead = [one for one in self._ahead if one.due_at > now]  # another daemon is on it
+            return
+        if self._clock.monotonic() - self._looked_at > RETRY_SECONDS:
+            await self._look()
+        await self._chain.refresh()
+        now = await self._present()
+        due = [one for one in self._ahead if one.due_at <= now]
+        if not due:
+            return
+        first_of_each = [
+            one
+            for task in self._tasks
+            for one in [other for other in due if other.task == task][: self._together[task]]
+        ]
+        await self._scheduler.prompt(first_of_each)
+        # The next look shows what was too much for one run.
+        self._ahead = self._ahead[len(due) :]
+        for one in first_of_each:
+            if one.kind in _TIMED:
+                PROMPT_DELAY.labels(one.kind).observe((now - one.due_at).total_seconds())
+
+    def _pause_seconds(self) -> float:
+        now = self._clock.monotonic()
+        pause = self._look_at - now
+        if self._ahead:
+            seconds, known_at = self._seen
+            until = self._ahead[0].due_at.timestamp() - seconds - (now - known_at)
+            pause = min(pause, max(until, self._ask_at - now))
+        return max(pause, _SHORTEST_PAUSE_SECONDS)
+
+
+def _may_be_due(message: Message) -> bool:
+    """Whether a market may be due at another time than before."""
+    match message.data:
+        case MarketUpdate(state=state):
+            return state in _CHANGING_STATES
+        case VoteCast(vote_type=kind):
+            return kind is VoteKind.PROPOSAL
+    return False
