@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import click
 from msgspec import Struct
 
+from zmartd.commands.due_moments import Due, Upcoming, upcoming
 from zmartd.commands.groups import Group
 from zmartd.commands.options import config_option, json_option, operator_settings
 from zmartd.commands.output import print_result, table
@@ -58,6 +59,15 @@ class Run(Struct, frozen=True):
     explanation: str | None
 
 
+class Clocks(Struct, frozen=True):
+    """What time it is by the clocks that decide what is due."""
+
+    postgres: datetime
+    """For instants of schedules."""
+    chain: datetime
+    """For markets."""
+
+
 class Pause(Struct, frozen=True):
     until: datetime | None
     """None: until it is resumed."""
@@ -73,6 +83,9 @@ class Task(Struct, frozen=True):
     schedule: str | None
     """None before a daemon has run with it."""
     next_due_at: datetime | None
+    """The next instant of its schedule."""
+    due: Due | None
+    """The next market that is due for it, before which no instant is waited for."""
     last: Run | None
     paused: Pause | None
 
@@ -82,6 +95,8 @@ class Explanation(Struct, frozen=True):
 
     task: Task
     next: list[datetime]
+    due: list[Due]
+    """The next markets that are due for it."""
     rows: list[Entry]
     """The newest first."""
 
@@ -92,13 +107,14 @@ class Explanation(Struct, frozen=True):
 def list_tasks(config_path: Path | None, as_json: bool) -> None:
     """Print each task with its schedule, its last run, when it runs next, and whether it is paused."""
 
-    async def read(connection: Connection) -> tuple[list[Task], datetime]:
-        from zmartd.store import task_ledger
+    settings = operator_settings(config_path)
 
-        return await _tasks(connection), await task_ledger.now(connection)
+    async def read(connection: Connection) -> tuple[list[Task], Clocks]:
+        ahead = await upcoming(connection, settings)
+        return await _tasks(connection, ahead), await _clocks(connection, ahead)
 
-    found, now = run_with_database(operator_settings(config_path), read)
-    print_result(as_json, found, list_for_people(found, now))
+    found, clocks = run_with_database(settings, read)
+    print_result(as_json, found, list_for_people(found, clocks))
 
 
 @tasks.command("explain")
@@ -106,17 +122,22 @@ def list_tasks(config_path: Path | None, as_json: bool) -> None:
 @config_option
 @json_option
 def explain(name: str, config_path: Path | None, as_json: bool) -> None:
-    """Print the next ten instants of the task NAME, and what became of the last ones, with the reason."""
+    """Print the next ten instants of the task NAME, the next markets that are due for it, and what became of
+    the last ones, with the reason.
+    """
+    settings = operator_settings(config_path)
 
-    async def read(connection: Connection) -> tuple[Explanation, datetime]:
+    async def read(connection: Connection) -> tuple[Explanation, Clocks]:
         from zmartd.store import task_ledger
 
-        task = await _named(connection, name)
+        ahead = await upcoming(connection, settings)
+        task = await _named(connection, name, ahead)
         rows = await task_ledger.entries(connection, name, _SHOWN)
-        return Explanation(task, _instants(task), rows), await task_ledger.now(connection)
+        found = Explanation(task, _instants(task), ahead.by_task.get(name, []), rows)
+        return found, await _clocks(connection, ahead)
 
-    found, now = run_with_database(operator_settings(config_path), read)
-    print_result(as_json, found, explanation_for_people(found, now))
+    found, clocks = run_with_database(settings, read)
+    print_result(as_json, found, explanation_for_people(found, clocks))
 
 
 @tasks.command("pause")
@@ -139,15 +160,16 @@ def pause(name: str, because: str, seconds: int | None, config_path: Path | None
     """
     reason = _reason(because)
     by = f"{getpass.getuser()}@{socket.gethostname()}"
+    settings = operator_settings(config_path)
 
     async def write(connection: Connection) -> Task:
         from zmartd.store import task_ledger
 
         await _named(connection, name, scheduled=True)
         await task_ledger.pause(connection, name, seconds, reason, by)
-        return await _named(connection, name)
+        return await _named(connection, name, await upcoming(connection, settings))
 
-    paused = run_with_database(operator_settings(config_path), write)
+    paused = run_with_database(settings, write)
     print_result(as_json, paused, f"{name} is {_paused(paused.paused)}")
 
 
@@ -157,20 +179,27 @@ def pause(name: str, because: str, seconds: int | None, config_path: Path | None
 @json_option
 def resume(name: str, config_path: Path | None, as_json: bool) -> None:
     """Run the task NAME again when it is due. Instants of the pause stay skipped."""
+    settings = operator_settings(config_path)
 
     async def write(connection: Connection) -> tuple[bool, Task]:
         from zmartd.store import task_ledger
 
         await _named(connection, name, scheduled=True)
         ended = await task_ledger.resume(connection, name)
-        return ended, await _named(connection, name)
+        return ended, await _named(connection, name, await upcoming(connection, settings))
 
-    ended, task = run_with_database(operator_settings(config_path), write)
+    ended, task = run_with_database(settings, write)
     text = "runs again when it is due" if ended else "is not paused"
     print_result(as_json, task, f"{name} {text}")
 
 
-async def _tasks(connection: Connection) -> list[Task]:
+async def _clocks(connection: Connection, ahead: Upcoming) -> Clocks:
+    from zmartd.store import task_ledger
+
+    return Clocks(await task_ledger.now(connection), ahead.now)
+
+
+async def _tasks(connection: Connection, ahead: Upcoming | None = None) -> list[Task]:
     """All installed tasks, and those of the ledger."""
     from zmartd.store import task_ledger
     from zmartd.tasks.plugins import task_names
@@ -179,14 +208,20 @@ async def _tasks(connection: Connection) -> list[Task]:
     names = sorted({*installed, *await task_ledger.registered(connection)})
     states = await task_ledger.states(connection, names)
     latest = await task_ledger.latest_runs(connection, names)
-    return [_task(name, name in installed, states.get(name), latest.get(name)) for name in names]
+    due = {} if ahead is None else ahead.by_task
+    return [
+        _task(name, name in installed, states.get(name), latest.get(name), due.get(name, []))
+        for name in names
+    ]
 
 
-async def _named(connection: Connection, name: str, *, scheduled: bool = False) -> Task:
+async def _named(
+    connection: Connection, name: str, ahead: Upcoming | None = None, *, scheduled: bool = False
+) -> Task:
     """Raises UnknownTask where there is none, or none that a daemon has entered where it has to be."""
     from zmartd.tasks.scheduler import UnknownTask, unknown_task
 
-    found = {task.task: task for task in await _tasks(connection)}
+    found = {task.task: task for task in await _tasks(connection, ahead)}
     if name not in found:
         raise unknown_task(name, list(found))
     if scheduled and found[name].schedule is None:
@@ -194,7 +229,9 @@ async def _named(connection: Connection, name: str, *, scheduled: bool = False) 
     return found[name]
 
 
-def _task(name: str, installed: bool, state: TaskState | None, last: Entry | None) -> Task:
+def _task(
+    name: str, installed: bool, state: TaskState | None, last: Entry | None, due: Sequence[Due]
+) -> Task:
     from zmartd.store.task_ledger import FOREVER
 
     paused = None
@@ -206,6 +243,7 @@ def _task(name: str, installed: bool, state: TaskState | None, last: Entry | Non
         installed=installed,
         schedule=None if state is None else state.schedule,
         next_due_at=None if state is None else state.next_due_at,
+        due=due[0] if due else None,
         last=None
         if last is None
         else Run(
@@ -238,9 +276,10 @@ def _instants(task: Task) -> list[datetime]:
     return list(islice(following(), _SHOWN))
 
 
-def list_for_people(found: Sequence[Task], now: datetime) -> str:
+def list_for_people(found: Sequence[Task], clocks: Clocks) -> str:
     """A line for each task."""
-    header = ("TASK", "SCHEDULE", "LAST", "RESULT", "DAEMON", "NEXT", "")
+    now = clocks.postgres
+    header = ("TASK", "SCHEDULE", "LAST", "RESULT", "DAEMON", "NEXT", "DUE", "")
     rows = []
     for task in found:
         last = task.last
@@ -252,6 +291,7 @@ def list_for_people(found: Sequence[Task], now: datetime) -> str:
                 "-" if last is None else last.outcome or "running",
                 "-" if last is None else last.daemon or "-",
                 "-" if task.next_due_at is None else _until(task.next_due_at - now),
+                "-" if task.due is None else f"{task.due.what} {_until(task.due.at - clocks.chain)}",
                 _note(task),
             )
         )
@@ -266,9 +306,9 @@ def _note(task: Task) -> str:
     return "no daemon has run with it yet" if task.schedule is None else ""
 
 
-def explanation_for_people(found: Explanation, now: datetime) -> str:
-    """The next instants, and a line for each row of the ledger, newest first."""
-    task = found.task
+def explanation_for_people(found: Explanation, clocks: Clocks) -> str:
+    """The next instants and due markets, and a line for each row of the ledger, newest first."""
+    task, now = found.task, clocks.postgres
     lines = [f"{task.task}: {task.schedule or 'no daemon has run with it yet'}"]
     if task.paused is not None:
         lines.append(_paused(task.paused))
@@ -278,6 +318,14 @@ def explanation_for_people(found: Explanation, now: datetime) -> str:
             table(
                 (f"  {_time(instant)}", _until(instant - now), _what_comes(task.paused, instant))
                 for instant in found.next
+            )
+        )
+    if found.due:
+        lines += ["", "due, by the chain's clock"]
+        lines.append(
+            table(
+                (f"  {_time(one.at)}", _until(one.at - clocks.chain), f"{one.what} of {one.market_id}")
+                for one in found.due
             )
         )
     if found.rows:
@@ -295,7 +343,8 @@ def _row(row: Entry) -> tuple[str, ...]:
     when = _time(row.due_at or row.started_at)
     if row.instants > 1:
         when = f"{when} to {_time(row.last_due_at)} ({row.instants} instants)"
-    return when, _what(row), row.daemon or "", row.explanation or _did(row)
+    said = [text for text in (row.prompted_because, row.explanation or _did(row)) if text]
+    return when, _what(row), row.daemon or "", "; ".join(said)
 
 
 def _did(row: Entry) -> str:

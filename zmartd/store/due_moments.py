@@ -175,6 +175,11 @@ class DueMoment(Struct, frozen=True):
     task: str
     kind: Kind
 
+    @property
+    def what(self) -> str:
+        """The kind, in words."""
+        return self.kind.replace("_", " ")
+
 
 class MomentRules(Struct, frozen=True, kw_only=True):
     """What the daemon's settings say of when markets are due."""

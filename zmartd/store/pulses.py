@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Final
 
 from asyncpg import Connection, Record
@@ -46,6 +47,11 @@ extract(epoch from pulse.committed_at - pulse.newest_at)::float8 as newest_secon
 """The fields of a Pulse, of a row of pulses that is called `pulse`."""
 
 
+_CHAIN_NOW = """
+select to_timestamp(chain_time) + (clock_timestamp() - raised_at) from pulses where chain_time > 0
+"""
+
+
 class Pulse(Struct, frozen=True):
     """A commit that shows that others can be made."""
 
@@ -75,6 +81,12 @@ async def due(connection: Reads, interval_seconds: float) -> float | None:
     """
     newest_seconds: float | None = await connection.fetchval(_DUE, interval_seconds)
     return newest_seconds
+
+
+async def chain_now(connection: Reads) -> datetime | None:
+    """About what time it is by the chain's clock: that of the pulse's slot, and what has passed since."""
+    found: datetime | None = await connection.fetchval(_CHAIN_NOW)
+    return found
 
 
 async def beat(

@@ -88,11 +88,7 @@ class DueWatch:
         self._clock = clock
         self._voting = voting
         self._look_seconds = look_seconds
-        self._rules = MomentRules(
-            finalization_delay_seconds=monitor.finalization_delay_seconds,
-            safety_margin_seconds=monitor.safety_margin_seconds,
-            trusted=voting.trusted_resolvers,
-        )
+        self._rules = rules_of(monitor, voting)
         self._together = {MONITOR: monitor.batch_size, AGGREGATOR: MAX_MOMENTS}
         self._ahead: list[DueMoment] = []
         """By their times."""
@@ -250,6 +246,15 @@ class DueWatch:
             until = self._ahead[0].due_at.timestamp() - seconds - (now - known_at)
             pause = min(pause, max(until, self._ask_at - now))
         return max(pause, _SHORTEST_PAUSE_SECONDS)
+
+
+def rules_of(monitor: MarketMonitorSettings, voting: VotingSettings) -> MomentRules:
+    """What the settings say of when markets are due."""
+    return MomentRules(
+        finalization_delay_seconds=monitor.finalization_delay_seconds,
+        safety_margin_seconds=monitor.safety_margin_seconds,
+        trusted=voting.trusted_resolvers,
+    )
 
 
 def _may_be_due(message: Message) -> bool:

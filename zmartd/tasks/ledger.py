@@ -231,7 +231,7 @@ class TaskLedger:
 
 def in_words(moment: DueMoment) -> str:
     """What operators read of a moment that has prompted a run."""
-    what = moment.kind.replace("_", " ")
+    what = moment.what
     if moment.kind in ("approval", "petition"):
         return f"due: {what} of market {moment.market_id}"
     return f"due: {what} of market {moment.market_id} at {iso_time(moment.due_at)} by the chain's clock"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -17,10 +17,12 @@ from zmartd.cli import main
 from zmartd.clock import SystemClock
 from zmartd.config_values import PostgresUrl
 from zmartd.schedule import Every, Schedule
+from zmartd.store.due_moments import DueMoment
 from zmartd.store.postgres.database import Database
 from zmartd.tasks.base import RunReport, TaskAction
 from zmartd.tasks.ledger import Entered, TaskLedger
 
+MARKET = "ab" * 32
 MONITOR = Entered("market_monitor", Schedule(timing=Every(300)), enabled=True)
 
 
@@ -67,7 +69,7 @@ def test_tasks_are_listed_with_their_last_run_and_the_next(
 
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
-    assert lines[0].split() == ["TASK", "SCHEDULE", "LAST", "RESULT", "DAEMON", "NEXT"]
+    assert lines[0].split() == ["TASK", "SCHEDULE", "LAST", "RESULT", "DAEMON", "NEXT", "DUE"]
     (monitor,) = [line for line in lines if line.startswith("market_monitor")]
     assert "every 300 s" in monitor
     assert " ago  ok " in monitor
@@ -98,6 +100,59 @@ def test_a_task_is_explained_by_its_next_instants_and_what_became_of_the_last(
     assert len(found["next"]) == 10
     assert [row["status"] for row in found["rows"]] == ["ran", "caught_up"]
     assert found["rows"][0]["report"]["actions"][0]["action"] == "finalize_market"
+
+
+async def a_market_that_is_due_in_an_hour(ledger: TaskLedger, database: Database) -> None:
+    await ledger.enter([MONITOR])
+    async with database.service() as connection:
+        await connection.execute(
+            """
+            insert into pulses (number, committed_at, slot, chain_time, raised_at, newest_slot, newest_at)
+            values (1, now(), 1, 1800000000, now(), 1, now())
+            """
+        )
+        await connection.execute(
+            """
+            insert into markets (id, on_chain_address, state, chain_confirmed, creator_wallet,
+                                 resolver_wallet, resolution_proposed_at)
+            values ($1, $2, 'RESOLVING', true, $2, $2, to_timestamp(1800000000 + 3630 - 259200 - 60))
+            """,
+            MARKET,
+            "7h3gXfBfYFueFVLYyfL5Qo1QGsf4GQUfW96FKVgnUsJS",
+        )
+
+
+def test_the_next_market_that_is_due_is_shown_by_the_chains_clock(
+    tasks: Callable[..., Result], database_url: str
+) -> None:
+    on_ledger(database_url, a_market_that_is_due_in_an_hour)
+
+    (line,) = [line for line in tasks().stdout.splitlines() if line.startswith("market_monitor")]
+    assert "finalization in 1 h" in line
+    text = tasks("explain", "market_monitor").stdout
+    assert f"due, by the chain's clock\n  2027-01-15 09:00:30  in 1 h  finalization of {MARKET}" in text
+    listed = {one["task"]: one for one in json.loads(tasks("--json").stdout)}
+    due = {"at": "2027-01-15T09:00:30Z", "what": "finalization", "market_id": MARKET}
+    assert listed["market_monitor"]["due"] == due
+    assert listed["vote_aggregator"]["due"] is None
+    assert json.loads(tasks("explain", "market_monitor", "--json").stdout)["due"] == [due]
+
+
+def test_a_run_that_a_market_prompted_says_so(tasks: Callable[..., Result], database_url: str) -> None:
+    async def prompt(ledger: TaskLedger, database: Database) -> None:
+        await a_day_without_daemons_and_a_run(ledger, database)
+        moment = DueMoment(datetime(2027, 1, 15, tzinfo=UTC), MARKET, "market_monitor", "finalization")
+        assert await ledger.prompt([moment])
+        assert await ledger.advance(MONITOR)
+
+    on_ledger(database_url, prompt)
+
+    (line,) = [
+        line for line in tasks("explain", "market_monitor").stdout.splitlines() if "is running" in line
+    ]
+    assert line.endswith(
+        f"due: finalization of market {MARKET} at 2027-01-15T00:00:00.000Z by the chain's clock"
+    )
 
 
 def test_a_task_is_paused_with_a_reason_and_resumed(tasks: Callable[..., Result], database_url: str) -> None:
