@@ -52,7 +52,7 @@ def test_it_is_ready_with_one_line_and_healthy_and_takes_the_settings_that_it_is
     used = tomllib.loads(Path(dev.doors["configuration"]).read_text())
     assert used["voting"]["min_proposal_votes"] == 4
     assert used["markets"]["keep_pending_days"] == 7
-    assert used["tasks"]["vote_aggregator"]["every_seconds"] == 1.5
+    assert used["tasks"]["leaderboard"]["every_seconds"] == 2
     assert settings.read_text() == kept
     assert dev.get("api", "/api/auth/nonce")["domain"] == "localhost:4000"
     assert dev.get("api", "/health") == {"status": "ok"}

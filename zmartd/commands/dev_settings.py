@@ -21,7 +21,6 @@ from zmartd.task_settings import (
     MarketMonitorSettings,
     ReconcilerSettings,
     TaskSettings,
-    VoteAggregatorSettings,
 )
 
 AUTHORITY_FILE: Final = "authority.json"
@@ -122,10 +121,7 @@ _DEFAULTS: Final = config.Settings(
     realtime=config.RealtimeSettings(max_connections_per_ip=1_000, max_messages_per_minute=100_000),
     voting=config.VotingSettings(min_proposal_votes=3, proposal_min_balance_lamports=0, veto_seconds=0),
     tasks=TaskSettings(
-        vote_aggregator=VoteAggregatorSettings(every_seconds=1.5),
-        market_monitor=MarketMonitorSettings(
-            every_seconds=1.5, stuck_after_seconds=31_536_000, overdue_for_seconds=60
-        ),
+        market_monitor=MarketMonitorSettings(stuck_after_seconds=31_536_000, overdue_for_seconds=60),
         reconciler=ReconcilerSettings(every_seconds=10.0),
         leaderboard=LeaderboardSettings(every_seconds=2.0),
     ),

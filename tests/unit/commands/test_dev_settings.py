@@ -76,3 +76,8 @@ def test_a_reset_keeps_the_developer_s_file_and_nothing_else(tmp_path: Path) -> 
         dev_stack.reset(claim)
         assert {one.name for one in tmp_path.iterdir()} == {"dev.toml", "running.json", "zmartd-data"}
     assert (tmp_path / "dev.toml").read_text() == kept
+
+
+def test_markets_move_without_a_sweep(tmp_path: Path) -> None:
+    tasks = dev_settings.defaults(tmp_path).tasks
+    assert tasks.market_monitor.every_seconds == tasks.vote_aggregator.every_seconds == 300

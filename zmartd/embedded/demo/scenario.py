@@ -19,7 +19,6 @@ from zmartd.embedded.demo.localnet_client import LocalnetClient
 from zmartd.embedded.demo.participants import DemoMarket, Participants, PlannedVotes
 from zmartd.embedded.demo.polling import WAIT_SECONDS, gather_all
 from zmartd.embedded.demo.report import Audit, DemoResult, Report
-from zmartd.embedded.demo.task_runs import TaskRuns
 from zmartd.embedded.demo.wallet_client import WalletClient
 from zmartd.embedded.demo.websocket_recorder import WebSocketRecorder
 from zmartd.embedded.stack import Stack
@@ -63,15 +62,14 @@ class Demo(Struct, frozen=True):
     participants: Participants
     chain: LocalnetClient
     rpc: Rpc
-    tasks: TaskRuns
     recorder: WebSocketRecorder
     report: Report
     config: GlobalConfig
 
 
 async def run_demo(stack: Stack, report: Report) -> DemoResult:
-    """Run all four markets on a fresh system through its public API; the operator's listener only shows when
-    tasks have run. Raises nothing: what goes wrong is a failed step of the result.
+    """Run all four markets on a fresh system through its public API. Raises nothing: what goes wrong is a
+    failed step of the result.
     """
     recorder = WebSocketRecorder()
     audit: Audit | None = None
@@ -111,7 +109,7 @@ async def _set_up(
     config = await read_config(rpc, PROGRAM_ID)
     rng = random.Random(7)  # noqa: S311 - the same demonstration each time
     participants = Participants(creator, traders, admin, report, rng)
-    return Demo(participants, chain, rpc, TaskRuns(session, stack.operator), recorder, report, config)
+    return Demo(participants, chain, rpc, recorder, report, config)
 
 
 async def _propose(demo: Demo, markets: list[DemoMarket]) -> None:
@@ -127,9 +125,12 @@ async def _run_markets(demo: Demo, a: DemoMarket, b: DemoMarket, c: DemoMarket, 
     await gather_all(
         _run_to_resolution(demo, a),
         _run_to_dispute(demo, b),
-        _vote_down(demo, c),
+        participants.vote(c, "proposal", DISLIKED),
         participants.act(participants.admin, d, "cancel"),
     )
+    await participants.require_state(a, MarketState.RESOLVING, "left open by the monitor")
+    await participants.require_state(b, MarketState.DISPUTED, "left open by the aggregator")
+    await participants.require_state(c, MarketState.PROPOSED, "left by the aggregator")
     await _let_deadlines_pass(demo)
     await gather_all(
         _check_end(demo, a, "finalized by the monitor", proposed=True),
@@ -160,8 +161,6 @@ async def _resolve(demo: Demo, market: DemoMarket, *, outcome: bool) -> None:
 async def _run_to_resolution(demo: Demo, market: DemoMarket) -> None:
     await _run_to_trading(demo, market)
     await _resolve(demo, market, outcome=True)
-    await demo.tasks.wait_for_whole_run_of("market_monitor")
-    await demo.participants.require_state(market, MarketState.RESOLVING, "left open by the monitor")
 
 
 async def _run_to_dispute(demo: Demo, market: DemoMarket) -> None:
@@ -169,14 +168,6 @@ async def _run_to_dispute(demo: Demo, market: DemoMarket) -> None:
     await _resolve(demo, market, outcome=False)
     await demo.participants.dispute(demo.participants.traders[0], market)
     await demo.participants.vote(market, "dispute", UPHELD)
-    await demo.tasks.wait_for_whole_run_of("vote_aggregator")
-    await demo.participants.require_state(market, MarketState.DISPUTED, "left open by the aggregator")
-
-
-async def _vote_down(demo: Demo, market: DemoMarket) -> None:
-    await demo.participants.vote(market, "proposal", DISLIKED)
-    await demo.tasks.wait_for_whole_run_of("vote_aggregator")
-    await demo.participants.require_state(market, MarketState.PROPOSED, "left by the aggregator")
 
 
 async def _let_deadlines_pass(demo: Demo) -> None:
