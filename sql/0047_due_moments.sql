@@ -23,7 +23,9 @@ create table public.prompted_moments (
     primary key (market_id, task, kind)
 );
 comment on table public.prompted_moments is 'Due moments of markets that have prompted a run of a task, and how often.';
-create index prompted_moments_again on public.prompted_moments (again_at);
+-- No time of the chain brings these, so that they are looked for by when they may prompt another run.
+create index prompted_moments_of_counts on public.prompted_moments (again_at)
+    where kind in ('approval', 'petition');
 create index dispute_requests_newest on public.dispute_requests (requested_at);
 create index market_finalization_errors_next on public.market_finalization_errors (next_attempt_at)
     where resolved_at is null;

@@ -1,6 +1,6 @@
 """Decisions of an admin about markets: which are possible, and how they are recorded.
 
-The vote aggregator carries a decision out in its next run.
+A decision prompts a run of the vote aggregator, which carries it out.
 """
 
 from __future__ import annotations

@@ -6,8 +6,9 @@ tells that a market has changed, and every few seconds for what no message tells
 jumped, that the program's configuration moves every deadline, or what a daemon committed before it died.
 Before it acts, a daemon looks again and reads the chain's clock.
 
-Where Redis is away, each daemon looks by itself. A look is one statement, and a second one where votes or
-requests for disputes have come in.
+Where Redis is away, each daemon looks by itself. A look is one statement, and two more where votes or
+requests for disputes have come in. Idle, five daemons look 17 times a minute together, and 75 times without
+Redis.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ RETRY_SECONDS: Final = 1.0
 """After another daemon had the turn, after an error, and before what has not come is tried again."""
 AHEAD: Final = timedelta(seconds=60)
 """The moments that a look asks for: up to so long from now."""
-HORIZON_SECONDS: Final = 60.0
+HORIZON_SECONDS: Final = 300.0
 """A daemon that has not looked for longer looks at the votes of every proposal."""
 MAX_MOMENTS: Final = 100
 """The most moments of a task that are known, and that prompt a run together."""

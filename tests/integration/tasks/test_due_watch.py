@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 from redis.asyncio import Redis
@@ -11,6 +13,7 @@ from tests import patience
 from tests.integration.tasks.due_daemons import (
     AGGREGATOR,
     MONITOR,
+    DueDaemon,
     due_daemon,
     prompted,
     reasons,
@@ -27,9 +30,11 @@ from tests.integration.tasks.world import (
     World,
 )
 from zmartd.chain.answers import ChainTime
+from zmartd.clock import SystemClock
 from zmartd.market.decisions import Decision
 from zmartd.market.lifecycle import MarketState, VoteKind
-from zmartd.realtime.messages import Message, VoteCast
+from zmartd.realtime.bus import Bus
+from zmartd.realtime.messages import Gap, Message, VoteCast
 
 APPROVED, RESOLVING, DISPUTED, FINALIZED = (
     MarketState.APPROVED,
@@ -54,12 +59,12 @@ async def comes_to_wait(world: World, market_id: str, *, awaiting: bool, settles
     await world.until(waits, patience.SECONDS)
 
 
-async def votes_through_api(world: World, market_id: str, yes: int) -> None:
-    """Votes with the messages that the API commits with them; nobody publishes these."""
+async def votes_through_api(world: World, market_id: str, yes: int) -> list[Message]:
+    """Votes with a message as the API commits one with each, which is to be published."""
     await world.vote_on_proposal(market_id, yes)
     vote = VoteCast(vote_type=VoteKind.PROPOSAL, vote_id="1")
     async with world.database.service() as connection:
-        await world.publisher.append(connection, [Message(market_id, vote, datetime.now(UTC))])
+        return await world.publisher.append(connection, [Message(market_id, vote, datetime.now(UTC))])
 
 
 async def rest(world: World, task: str) -> None:
@@ -295,3 +300,60 @@ async def test_a_chain_whose_clock_stands_still_is_asked_now_and_then_and_prompt
         assert 0 < asked - before <= 6 * 4
         told = ChainTime(2, told.unix_timestamp + 1)
         await comes_to(world, market_id, FINALIZED)
+
+
+@asynccontextmanager
+async def listening(world: World, daemon: DueDaemon) -> AsyncIterator[None]:
+    """Let a daemon hear what others publish over Redis."""
+    bus = Bus(world.redis, SystemClock())
+    bus.add_observer(daemon.watch.heard)
+    subscribed = asyncio.Event()
+
+    async def listen() -> None:
+        async for _ in bus.listen():
+            subscribed.set()
+
+    listener = asyncio.create_task(listen())
+    await subscribed.wait()
+    yield
+    listener.cancel()
+    await asyncio.gather(listener, return_exceptions=True)
+
+
+async def test_what_another_daemon_publishes_is_acted_on_though_no_look_is_near(world: World) -> None:
+    async with due_daemon(world, look_seconds=3_600.0) as daemon, listening(world, daemon):
+        stranger = await world.resolving(SOL, resolver=RESOLVER)
+        await comes_to_wait(world, stranger, awaiting=True, settles=False)
+        await rest(world, AGGREGATOR)
+        await admin_decisions(world).decide(stranger, Decision.OVERTURN, "it was NO, not YES", None)
+        await comes_to(world, stranger, FINALIZED)
+        proposed = await world.proposal()
+        await world.publisher.publish(await votes_through_api(world, proposed, MIN_PROPOSAL_VOTES))
+        await comes_to(world, proposed, APPROVED)
+        await require_no_sweep(world)
+
+
+async def test_a_moment_that_has_become_another_one_prompts_nothing(world: World) -> None:
+    """It was looked up when it was a minute away, and nothing told the daemon of the change."""
+    told = ChainTime(1, 0)
+
+    async def ask() -> ChainTime:
+        return told
+
+    async with due_daemon(world, ask=ask, look_seconds=3_600.0) as daemon:
+        market_id = await world.resolving(SOL)
+        ((proposed_at,),) = await world.fetch(
+            "select extract(epoch from resolution_proposed_at)::bigint from markets where id = $1", market_id
+        )
+        told = ChainTime(1, proposed_at + DISPUTE_PERIOD_SECONDS + 50)
+        daemon.watch.heard(Gap())
+        async with asyncio.timeout(patience.SECONDS):
+            while not daemon.watch._ahead:  # noqa: ASYNC110 - it tells nobody
+                await asyncio.sleep(0.02)
+        await world.travel(60)
+        await world.dispute(market_id)
+        told = ChainTime(2, told.unix_timestamp + 20)
+        async with asyncio.timeout(patience.SECONDS):
+            while daemon.watch._ahead:  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.02)
+        assert await world.fetch("select kind from prompted_moments where task = $1", MONITOR) == []
