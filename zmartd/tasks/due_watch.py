@@ -96,6 +96,7 @@ class DueWatch:
         self._seen = (0, clock.monotonic())
         """The chain's time, and when that was known."""
         self._horizon: str | None = None
+        self._threshold_bps = 0
         self._looked_at = float("-inf")
         self._look_at = float("-inf")
         self._occasion: str | None = "look"
@@ -174,14 +175,24 @@ class DueWatch:
                 horizon=horizon,
                 limit=MAX_MOMENTS,
             )
-            is_continued = horizon is not None and int(horizon) <= int(found.horizon)  # not another database
-            among = found.changed if is_continued else None
+            among = found.changed if self._continues(horizon, found) else None
             counted = await self._counted(connection, found, among, now)
             if began_at >= self._purge_at:
                 self._purge_at = began_at + PURGE_SECONDS
                 await due_moments.purge(connection)
         self._horizon, self._looked_at = found.horizon, began_at
+        self._threshold_bps = found.approval_threshold_bps
         self._ahead = sorted([*counted, *found.moments], key=lambda one: one.due_at)
+
+    def _continues(self, horizon: str | None, found: MomentLook) -> bool:
+        """Whether only markets that have changed since may have enough votes now: it is the same database,
+        and as many votes are needed as before.
+        """
+        return (
+            horizon is not None
+            and int(horizon) <= int(found.horizon)
+            and found.approval_threshold_bps == self._threshold_bps
+        )
 
     async def _counted(
         self, connection: Reads, found: MomentLook, among: Sequence[str] | None, now: datetime

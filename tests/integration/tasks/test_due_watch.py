@@ -62,9 +62,12 @@ async def comes_to_wait(world: World, market_id: str, *, awaiting: bool, settles
 async def votes_through_api(world: World, market_id: str, yes: int) -> list[Message]:
     """Votes with a message as the API commits one with each, which is to be published."""
     await world.vote_on_proposal(market_id, yes)
-    vote = VoteCast(vote_type=VoteKind.PROPOSAL, vote_id="1")
     async with world.database.service() as connection:
-        return await world.publisher.append(connection, [Message(market_id, vote, datetime.now(UTC))])
+        return await world.publisher.append(connection, [vote_message(market_id)])
+
+
+def vote_message(market_id: str) -> Message:
+    return Message(market_id, VoteCast(vote_type=VoteKind.PROPOSAL), datetime.now(UTC))
 
 
 async def rest(world: World, task: str) -> None:
@@ -203,13 +206,13 @@ async def test_what_was_due_while_no_daemon_ran_is_done_when_one_is_back(world: 
         await require_no_sweep(world)
 
 
-async def set_dispute_period(world: World, seconds: int) -> None:
+async def configure(world: World, seconds: int = DISPUTE_PERIOD_SECONDS, approval_bps: int = 7_000) -> None:
     update = world.program.update_global_config(
         admin=AUTHORITY.pubkey(),
         protocol_fee_bps=300,
         resolver_reward_bps=200,
         liquidity_provider_fee_bps=500,
-        proposal_approval_threshold=7_000,
+        proposal_approval_threshold=approval_bps,
         dispute_success_threshold=6_000,
         dispute_period=seconds,
     )
@@ -222,7 +225,7 @@ async def test_a_changed_configuration_moves_every_deadline(world: World) -> Non
         disputed = await world.disputed(SOL, SOL)
         await world.vote_on_dispute(disputed, False, False)
         await world.travel(3_600)
-        await set_dispute_period(world, 1_800)
+        await configure(world, 1_800)
         for market_id in [*markets, disputed]:
             await comes_to(world, market_id, FINALIZED)
         await require_no_sweep(world)
@@ -231,10 +234,23 @@ async def test_a_changed_configuration_moves_every_deadline(world: World) -> Non
     assert max(len(actions) for actions in runs) == 2
 
 
+async def test_a_proposal_is_approved_when_fewer_votes_suffice_than_before(world: World) -> None:
+    async with due_daemon(world):
+        market_id = await world.proposal()
+        await world.vote_on_proposal(market_id, yes=MIN_PROPOSAL_VOTES - 1, no=1)
+        async with world.database.service() as connection:  # it is looked at, and forgotten
+            await world.publisher.append(connection, [vote_message(market_id)])
+        await asyncio.sleep(3)
+        assert await prompted(world, AGGREGATOR) == []
+        await configure(world, approval_bps=5_000)
+        await comes_to(world, market_id, APPROVED)
+        await require_no_sweep(world)
+
+
 async def test_a_longer_period_is_waited_for(world: World) -> None:
     async with due_daemon(world, finalization_delay_seconds=0):
         market_id = await world.resolving()
-        await set_dispute_period(world, 2 * DISPUTE_PERIOD_SECONDS)
+        await configure(world, 2 * DISPUTE_PERIOD_SECONDS)
         await world.travel(DISPUTE_PERIOD_SECONDS + 61)
         await asyncio.sleep(3)
         assert await prompted(world, MONITOR) == []
