@@ -53,7 +53,18 @@ def signature_lamports(message: Message | MessageV0) -> int:
 
 
 def priority_lamports(message: Message | MessageV0) -> int:
-    """The priority fee: the price per compute unit times the requested units (not those used), rounded up.
+    """The priority fee: the price per compute unit times the requested units (not those used), rounded up."""
+    units, price_micro_lamports = compute_request(message)
+    return -(-price_micro_lamports * units // _MICRO)
+
+
+def highest_price(lamports: int, units: int) -> int:
+    """The highest price, in micro-lamports per unit, at which so many units cost at most so many lamports."""
+    return lamports * _MICRO // units
+
+
+def compute_request(message: Message | MessageV0) -> tuple[int, int]:
+    """The compute units that a transaction requests, and its price in micro-lamports per unit.
 
     Without a limit a transaction requests 200,000 units per instruction, 3,000 for a built-in program
     (SIMD-0170), and at most 1,400,000.
@@ -68,7 +79,7 @@ def priority_lamports(message: Message | MessageV0) -> int:
         if data[:1] == bytes([_SET_PRICE]) and len(data) >= 1 + _PRICE_BYTES:
             price_micro_lamports = int.from_bytes(data[1 : 1 + _PRICE_BYTES], "little")
     units = min(default_limit if limit is None else limit, MAX_COMPUTE_UNITS)
-    return -(-price_micro_lamports * units // _MICRO)
+    return units, price_micro_lamports
 
 
 def _instructions(message: Message | MessageV0) -> Iterator[tuple[Pubkey | None, bytes]]:

@@ -367,6 +367,38 @@ async def test_the_fee_of_a_message_is_what_sending_it_costs(
     assert await chain.balance(wallet.pubkey()) == 9 * SOL - fee
 
 
+async def test_recent_prioritization_fees_are_the_lowest_that_landed_in_each_of_the_last_150_slots(
+    chain: Chain,
+) -> None:
+    def priced(price: int, to: Pubkey) -> list[Instruction]:
+        return [set_compute_unit_price(price), set_compute_unit_limit(10_000), pay(wallet, to, SOL)]
+
+    async def fees(*addresses: Pubkey) -> list[int]:
+        found = await chain.call("getRecentPrioritizationFees", [str(address) for address in addresses])
+        slots = [one["slot"] for one in found]
+        assert slots == sorted(slots)
+        return [one["prioritizationFee"] for one in found]
+
+    wallet, hot, cold = await chain.wallet(100 * SOL), Keypair().pubkey(), Keypair().pubkey()
+    await chain.advance()
+    await chain.send(await chain.signed(wallet, priced(70, hot)))
+    await chain.send(await chain.signed(wallet, priced(90, hot)))
+    await chain.send(await chain.signed(wallet, priced(5, cold)))
+    await chain.advance()
+    await chain.send(await chain.signed(wallet, priced(8, hot)))
+    unpaid = [set_compute_unit_limit(0), pay(wallet, hot, SOL)]
+    await chain.send(await chain.signed(wallet, unpaid), skipPreflight=True)
+    await chain.advance()
+
+    assert (await fees())[-2:] == [5, 8]
+    assert (await fees(hot))[-2:] == [70, 8]
+    assert (await fees(hot, cold))[-2:] == [70, 8]
+    assert (await fees(cold))[-2:] == [5, 8]
+    assert (await fees(Keypair().pubkey()))[-2:] == [5, 8]
+    await chain.advance(150)
+    assert await fees(hot) == [0] * 150
+
+
 async def test_a_failed_transaction_pays_its_priority_too(chain: Chain) -> None:
     wallet = await chain.wallet(SOL)
     budget = [set_compute_unit_price(1_000_000), set_compute_unit_limit(50_000)]

@@ -255,9 +255,13 @@ class Ledger:
 
     def transactions_in(self, slot: int) -> list[LandedTransaction]:
         """In the order of execution."""
+        return self.transactions_between(slot, slot)
+
+    def transactions_between(self, first_slot: int, last_slot: int) -> list[LandedTransaction]:
+        """Those of both slots and of all between them, in the order of execution."""
         rows = self._connection.execute(
             f"SELECT {_COLUMNS} FROM transactions WHERE position BETWEEN ? AND ? ORDER BY position",  # noqa: S608
-            (_position(slot, 0), _position(slot + 1, 0) - 1),
+            (_position(first_slot, 0), _position(last_slot + 1, 0) - 1),
         )
         return [_landed(row) for row in rows]
 

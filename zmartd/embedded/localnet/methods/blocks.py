@@ -12,7 +12,7 @@ from solders.pubkey import Pubkey
 from zmartd.chain.network_fees import fee_lamports
 from zmartd.embedded.localnet.block_encoding import BlockConfig, block_json
 from zmartd.embedded.localnet.chain.bank import Bank
-from zmartd.embedded.localnet.chain.blocks import MAX_BLOCKHASH_AGE
+from zmartd.embedded.localnet.chain.prioritization import lowest_prices
 from zmartd.embedded.localnet.errors import BlockNotAvailable, InvalidParams, SlotSkipped
 from zmartd.embedded.localnet.params import U64, CommitmentConfig, Slot, TransactionEncoding
 from zmartd.embedded.localnet.response_context import require_confirmed, require_slot, with_context
@@ -20,6 +20,7 @@ from zmartd.embedded.localnet.wire import read_message
 
 MAX_BLOCK_RANGE = 500_000
 MAX_SAMPLES = 720
+PRIORITIZATION_FEE_BLOCKS = 150
 SAMPLE_SECONDS = 60
 _AS_JSON = BlockConfig()
 
@@ -134,6 +135,11 @@ class BlockMethods:
     def recent_prioritization_fees(
         self, addresses: Annotated[list[Pubkey], Meta(max_length=128)] | None = None
     ) -> Any:
-        """Always 0: these blocks have room."""
-        slots = [slot for slot, _ in self._bank.blocks.slot_hashes()[:MAX_BLOCKHASH_AGE]]
-        return [{"slot": slot, "prioritizationFee": 0} for slot in reversed(slots)]
+        """The lowest price in each of the last 150 blocks, in micro-lamports per compute unit."""
+        blocks = self._bank.blocks.slot_hashes()[:PRIORITIZATION_FEE_BLOCKS]
+        if not blocks:
+            return []
+        slots = [slot for slot, _ in reversed(blocks)]
+        landed = self._bank.ledger.transactions_between(slots[0], slots[-1])
+        fees = lowest_prices(landed, addresses or ())
+        return [{"slot": slot, "prioritizationFee": fees.get(slot, 0)} for slot in slots]
