@@ -408,6 +408,35 @@ class TransactionSettings(Struct, frozen=True, kw_only=True):
     ] = 50_000_000
 
 
+class NetworkFeeSettings(Struct, frozen=True, kw_only=True):
+    """What the transactions that the daemon signs itself pay the network."""
+
+    compute_margin_percent: Annotated[
+        int,
+        Meta(ge=0, le=1_000),
+        described("how many more compute units they ask for than their simulation took"),
+    ] = 20
+    priority_fee_percentile: Annotated[
+        int,
+        Meta(ge=0, le=100),
+        described(
+            "which of the prices per compute unit they offer that landed in recent blocks for the accounts "
+            "that they write: 0 the lowest, 100 the highest"
+        ),
+    ] = 75
+    max_priority_fee_lamports: Annotated[
+        Lamports,
+        described(
+            "the most that one of them offers beside the base fee, also after others have expired; 0: nothing"
+        ),
+    ] = 100_000
+    max_markets_per_transaction: Annotated[
+        int,
+        Meta(ge=1, le=64),
+        described("the most markets that share one of them, if they fit; 1: each market has its own"),
+    ] = 64
+
+
 class LogSettings(Struct, frozen=True, kw_only=True):
     level: Annotated[
         Literal["debug", "info", "warning", "error"], described("the least severe lines that are written")
@@ -430,6 +459,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     voting: VotingSettings = VotingSettings()
     markets: MarketSettings = MarketSettings()
     transactions: TransactionSettings = TransactionSettings()
+    network_fees: NetworkFeeSettings = NetworkFeeSettings()
     tasks: TaskSettings = TaskSettings()
     log: LogSettings = LogSettings()
     plugins: dict[str, dict[str, Any]] = {}

@@ -108,6 +108,7 @@ async def open_core(settings: Settings, clock: Clock) -> AsyncIterator[Core]:
             submitter=Submitter(database, sender, fetcher),
             clock=clock,
             authority=authority,
+            network_fees=settings.network_fees,
         )
         daemon = f"{socket.gethostname()}:{os.getpid()}"
         discovered = discover(context, tables=settings.plugins)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import asyncpg
 from msgspec import Struct
@@ -26,7 +26,7 @@ _TRADES = "select tx_signature, event_index from trades"
 _PRICED = """
 select tx_signature, event_index from trade_events where event_type in ('SharesBought', 'SharesSold')
 """
-_MEANT = "select signature, market_id, purpose from outbox_transactions where market_id is not null"
+_MEANT = "select signature, market_id, purpose from transaction_intents"
 
 Place = tuple[str, int]
 """Where an event stands: the transaction's signature, and its place among the transaction's events."""
@@ -81,10 +81,9 @@ class Ledger:
                 indexed = await _places(connection, _EVENTS)
                 trades = await _places(connection, _TRADES)
                 priced = await _places(connection, _PRICED)
-                meant = {
-                    row["signature"]: (row["market_id"], row["purpose"])
-                    for row in await connection.fetch(_MEANT)
-                }
+                meant: dict[str, list[Meaning]] = {}
+                for row in await connection.fetch(_MEANT):
+                    meant.setdefault(row["signature"], []).append((row["market_id"], row["purpose"]))
             report = await audit(database, self._rpc, self._program_id, patience_seconds=0.0)
         finally:
             await database.close()
@@ -141,7 +140,7 @@ class Ledger:
                     self._known[key] = parse_transaction(raw, self._program_id, self._codec)
         return [self._known[key] for key in keys if key in self._known]
 
-    async def _sent_twice(self, meant: Mapping[str, Meaning]) -> list[str]:
+    async def _sent_twice(self, meant: Mapping[str, Sequence[Meaning]]) -> list[str]:
         """Transactions of the authority that were executed after another one had done what they were for.
 
         One that failed because its market was gone for a while is none of these.
@@ -149,13 +148,12 @@ class Ledger:
         done: set[Meaning] = set()
         again: list[str] = []
         for info in reversed(await self._signatures(self._authority)):
-            meaning = meant.get(info.signature)
-            if meaning is None:
-                continue
-            if meaning in done:
-                again.append(f"{meaning} in slot {info.slot}: {info.signature}, {info.err or 'done again'}")
-            elif info.err is None:
-                done.add(meaning)
+            for meaning in meant.get(info.signature, ()):
+                if meaning in done:
+                    how = info.err or "done again"
+                    again.append(f"{meaning} in slot {info.slot}: {info.signature}, {how}")
+                elif info.err is None:
+                    done.add(meaning)
         return again
 
     async def _signatures(self, address: Pubkey) -> list[SignatureInfo]:

@@ -98,6 +98,12 @@ class SimulationResult(Struct, frozen=True, rename="camel"):
         return self.pre_balances[0] - self.post_balances[0] - self.fee
 
 
+class PrioritizationFee(Struct, frozen=True, rename="camel"):
+    """The lowest price that landed in a block, in micro-lamports per compute unit."""
+
+    prioritization_fee: int
+
+
 class Context(Struct, frozen=True):
     slot: int
 

@@ -54,7 +54,11 @@ def signature_lamports(message: Message | MessageV0) -> int:
 
 def priority_lamports(message: Message | MessageV0) -> int:
     """The priority fee: the price per compute unit times the requested units (not those used), rounded up."""
-    units, price_micro_lamports = compute_request(message)
+    return lamports_for(*compute_request(message))
+
+
+def lamports_for(units: int, price_micro_lamports: int) -> int:
+    """What so many compute units cost at that price, rounded up."""
     return -(-price_micro_lamports * units // _MICRO)
 
 

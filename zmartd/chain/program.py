@@ -29,6 +29,7 @@ class Program:
 
     def __init__(self, idl: Idl, program_id: Pubkey) -> None:
         check_interface(idl)
+        self.idl = idl
         self.program_id = program_id
         self.pdas = Pdas(program_id)
         self._forms = {instruction.name: instruction for instruction in idl.instructions}

@@ -32,6 +32,7 @@ from zmartd.chain.answers import (
     ChainTime,
     KeyedAccountAnswer,
     LatestBlockhash,
+    PrioritizationFee,
     SignatureInfo,
     SignatureStatus,
     SignatureStatuses,
@@ -40,6 +41,7 @@ from zmartd.chain.answers import (
     WithContext,
 )
 from zmartd.chain.raw import NEWEST_VERSION
+from zmartd.chain.requests import GetRecentPrioritizationFees
 from zmartd.chain.transport import INVALID_PARAMS, RpcRejected, RpcUnavailable, Share, Transport
 from zmartd.clock import Clock
 from zmartd.market import ids
@@ -50,6 +52,8 @@ STATUSES_PER_REQUEST = 256
 MAX_SIGNATURES_PER_REQUEST = 1_000
 PREFLIGHT_FAILED = -32002
 BLOCKHASH_MAX_AGE_SECONDS = 1.0
+
+MAX_PRIORITIZED_ACCOUNTS = 128
 
 CLOCK_SYSVAR = Pubkey.from_string("SysvarC1ock11111111111111111111111111111111")
 _CLOCK = struct.Struct("<QqQQq")
@@ -153,6 +157,16 @@ class Rpc:
             latest = LatestBlockhash(Hash.from_string(answer.blockhash), answer.last_valid_block_height)
             self._blockhash = now, latest
             return latest
+
+    async def prioritization_fees(self, addresses: Sequence[Pubkey]) -> list[int]:
+        """What a transaction that writes these accounts had to offer in each recent block, unsorted.
+
+        In micro-lamports per compute unit: the lowest price that landed. Of more than
+        MAX_PRIORITIZED_ACCOUNTS the first are asked about.
+        """
+        body = GetRecentPrioritizationFees(addresses[:MAX_PRIORITIZED_ACCOUNTS])
+        fees = await self._transport.call(body, list[PrioritizationFee])
+        return [one.prioritization_fee for one in fees]
 
     async def account(self, address: Pubkey) -> ChainAccount | None:
         """None where nothing exists at `address`."""

@@ -138,7 +138,11 @@ class Sender:
         return sending
 
     async def begin_recorded(self, transaction: SignedTransaction) -> Sending:
-        """As `begin`, for a transaction that the caller has found in the outbox or has recorded itself."""
+        """As `begin`, for a transaction that the caller has found in the outbox, or has recorded itself.
+
+        Another process may have sent it: a node that refuses it proves nothing, so none simulates it. It ends
+        in a block, or when it has expired.
+        """
         sending = self._pending.get(transaction.signature)
         if sending is None:
             sending = self._take_place(transaction)
@@ -149,6 +153,15 @@ class Sender:
             self.recheck(transaction)
         await sending.until_recorded()
         return sending
+
+    def follow(self, transaction: SignedTransaction) -> None:
+        """Follow a transaction of the outbox to its end, and do not send it. Raises SenderUnavailable."""
+        if transaction.signature not in self._pending:
+            sending = self._take_place(transaction)
+            sending.recorded.set_result(None)
+            sending.send_at = None
+            self._followed[transaction.signature] = sending
+            self._work.set()
 
     def recheck(self, transaction: SignedTransaction) -> None:
         """Send a transaction after all if the outbox turns out to have it, and nobody else sends it.
@@ -221,12 +234,13 @@ class Sender:
                 del self._unconfirmed[signature]
 
     async def _send_first(self, sending: Sending, *, is_new: bool = False) -> None:
-        """Send a recorded transaction for the first time, and follow it unless the node refuses it.
+        """Send a recorded transaction for the first time here, and follow it.
 
-        One that `is_new` has just been found to bring enough.
+        One that `is_new` was sent by nobody yet: where the node refuses it, it has ended. A relayed one has
+        just been simulated and found to bring enough.
         """
         await reached(Point.SENDER_RECORDED)
-        is_simulated = sending.transaction.relayed_for is not None
+        is_simulated = not is_new or sending.transaction.relayed_for is not None
         try:
             if is_new or await self._may_be_sent(sending):
                 await self._transmit(sending, self._rpc.broadcast if is_simulated else self._rpc.send)
@@ -234,8 +248,11 @@ class Sender:
         except RpcUnavailable as error:
             log.warning("sender.not_sent_yet", signature=sending.signature, reason=error.message)
         except RpcRejected as error:
-            sending.end = self._end_of_rejected(error)
-            await self._record_fate(sending)
+            if is_new:
+                sending.end = self._end_of_rejected(error)
+                await self._record_fate(sending)
+            else:
+                log.info("sender.rebroadcast_refused", signature=sending.signature, reason=error.message)
         if not sending.ended.done():
             sending.polled_at = self._clock.monotonic()
             self._followed[sending.signature] = sending

@@ -54,8 +54,9 @@ class TransactionFailed(ZmartdError):
 
     code = "transaction_failed"
 
-    def __init__(self, signature: str, failure: ProgramFailure, slot: int | None = None) -> None:
-        """`slot` is None when no validator executed it: a simulation already failed."""
+    def __init__(self, signature: str | None, failure: ProgramFailure, slot: int | None = None) -> None:
+        """`slot` is None when no validator executed it: a simulation already failed. `signature` is None
+        when that was before it was signed."""
         super().__init__(failure.message)
         self.signature = signature
         self.failure = failure

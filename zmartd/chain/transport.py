@@ -19,6 +19,7 @@ from solana.rpc.providers.async_http import AsyncHTTPProvider
 from solders.rpc.requests import Body
 
 from zmartd import endpoint
+from zmartd.chain.requests import GetRecentPrioritizationFees
 from zmartd.clock import Clock
 from zmartd.errors import ZmartdError
 from zmartd.metrics import Counter, Histogram
@@ -51,6 +52,7 @@ _OTHER_METHODS = {
 """Request types of solders that are not named for their method."""
 
 T = TypeVar("T")
+Request = Body | GetRecentPrioritizationFees
 
 _SECONDS = Histogram("zmartd_rpc_seconds", "Duration of one answered RPC request.", ["method"])
 _FAILURES = Counter("zmartd_rpc_failures", "RPC requests that were not answered.", ["method", "reason"])
@@ -148,7 +150,7 @@ class Transport:
     async def close(self) -> None:
         await self._provider.close()
 
-    async def call(self, body: Body, result: type[T], turns: asyncio.Semaphore | None = None) -> T:
+    async def call(self, body: Request, result: type[T], turns: asyncio.Semaphore | None = None) -> T:
         """The answer to `body` as a `result`. Each attempt takes one of `turns` as well, where there are any.
 
         Raises RpcRejected when the node refuses the request, RpcUnavailable when it stays unanswered, and of
@@ -170,7 +172,9 @@ class Transport:
             pass
         raise self._unavailable(method, last.reason, last.ends_as)
 
-    async def _attempt(self, method: str, body: Body, result: type[T], turns: asyncio.Semaphore | None) -> T:
+    async def _attempt(
+        self, method: str, body: Request, result: type[T], turns: asyncio.Semaphore | None
+    ) -> T:
         async with turns or nullcontext(), self._turns:
             with _SECONDS.labels(method).time():
                 text = await self._post(method, body)
@@ -189,10 +193,10 @@ class Transport:
         data = self._secrets.hidden_in(answer.error.data)
         raise RpcRejected(method, answer.error.code, message, data)
 
-    async def _post(self, method: str, body: Body) -> str:
+    async def _post(self, method: str, body: Request) -> str:
         """Exceptions of the HTTP client hold the URL, which may hold a key: none of them is passed on."""
         try:
-            return await self._provider.make_request_unparsed(body)
+            return await self._provider.make_request_unparsed(body)  # type: ignore[arg-type]  # it takes the JSON of any
         except httpx.HTTPStatusError as error:
             response = error.response
         except httpx.TimeoutException:
@@ -228,7 +232,7 @@ class Share:
         self._turns = asyncio.Semaphore(places)
         self.endpoint = transport.endpoint
 
-    async def call(self, body: Body, result: type[T]) -> T:
+    async def call(self, body: Request, result: type[T]) -> T:
         """As `Transport.call`."""
         return await self._transport.call(body, result, self._turns)
 
@@ -242,7 +246,7 @@ def endpoint_name(url: str) -> str:
     return f"{read.scheme}://{','.join(map(str, read.addresses))}"
 
 
-def _method(body: Body) -> str:
+def _method(body: Request) -> str:
     name = type(body).__name__
     return _OTHER_METHODS.get(name, name[0].lower() + name[1:])
 

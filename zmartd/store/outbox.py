@@ -48,8 +48,11 @@ _PURGE = """
 delete from outbox_transactions where signature in (
     select signature from outbox_transactions as old
      where status <> 'pending' and settled_at < now() - make_interval(days => $1)
-       and (status <> 'landed' or market_id is null
-            or exists (select from markets where markets.id = old.market_id and markets.slot >= old.slot))
+       and (status <> 'landed'
+            or not exists (select from transaction_intents as intent
+                             left join markets on markets.id = intent.market_id
+                            where intent.signature = old.signature
+                              and (markets.slot is null or markets.slot < old.slot)))
      order by settled_at limit 100 for update of old skip locked)
 """
 _PENDING = """
@@ -66,19 +69,6 @@ select signature, relayed_for, slot from outbox_transactions
  where signature = any($1::text[]) and relayed_for is not null order by signature
 """
 _PENDING_STATUS = "pending"
-_LOCK_PURPOSE = "select pg_advisory_xact_lock(hashtextextended($1 || ':' || $2, 8))"
-_CLAIMED = """
-select signature, wire, last_valid_block_height, purpose, slot
-  from outbox_transactions
- where market_id = $1 and purpose = $2 and (status = 'pending' or (status = 'landed' and slot > $3))
- order by created_at desc, signature
- limit 1
-"""
-_CLAIM = """
-insert into outbox_transactions (signature, wire, last_valid_block_height, purpose, market_id)
-values ($1, $2, $3, $4, $5)
-on conflict (signature) do update set status = 'pending', slot = null, error = null, settled_at = null
-"""
 
 
 class PendingTransactionsDetails(Struct, frozen=True):
@@ -108,13 +98,6 @@ class OutboxEntry(Struct, frozen=True):
     error: str | None
     created_at: datetime
     ended_at: datetime | None
-
-
-class OutboxClaim(Struct, frozen=True):
-    """The one transaction to send for a purpose; `landed_slot` is the slot in which it landed, if it has."""
-
-    transaction: SignedTransaction
-    landed_slot: int | None
 
 
 class RelayedTransaction(Struct, frozen=True):
@@ -206,35 +189,3 @@ async def reopen(connection: Connection, signature: str) -> str | None:
     """
     wallet: str | None = await connection.fetchval(_REOPEN, signature)
     return wallet
-
-
-async def claim(
-    connection: Connection, market_id: str, proposed: SignedTransaction, read_at_slot: int
-) -> OutboxClaim:
-    """Record `proposed` for its purpose on this market, unless another one is under way; then claim that one.
-
-    So at most one transaction is under way for a purpose on a market, however many daemons decide at once.
-    Under way are pending ones, and those that landed after `read_at_slot`, the slot of the account from which
-    the caller decided, because that account did not show them yet.
-
-    A transaction that failed and is proposed again with the same blockhash has the same bytes. It is sent
-    again, and fails again or does now what it could not do before.
-
-    Takes a service transaction of its own, because the other daemons wait for its end.
-    """
-    await connection.execute(_LOCK_PURPOSE, proposed.purpose, market_id)
-    row = await connection.fetchrow(_CLAIMED, market_id, proposed.purpose, read_at_slot)
-    if row is not None:
-        known = SignedTransaction(
-            row["signature"], row["wire"], row["last_valid_block_height"], row["purpose"]
-        )
-        return OutboxClaim(known, row["slot"])
-    await connection.execute(
-        _CLAIM,
-        proposed.signature,
-        proposed.wire,
-        proposed.last_valid_block_height,
-        proposed.purpose,
-        market_id,
-    )
-    return OutboxClaim(proposed, None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from asyncpg import Connection, Record
@@ -34,31 +34,55 @@ select vote.user_wallet as wallet, vote.source = 'chain' as on_chain, vote.vote,
   left join user_positions as position using (market_id, user_wallet)
  where vote.market_id = $1 order by vote.user_wallet
 """
-_COUNT_PROPOSAL = """
+_PROPOSAL_COUNTS = """(
+    select count(*) filter (where user_wallet = any($2::text[]) and vote) as yes,
+           count(*) filter (where user_wallet = any($2::text[]) and not vote) as no,
+           count(*) filter (where user_wallet <> all($2::text[])) as others
+      from proposal_votes where market_id = $1::text
+) as counted"""
+_DISPUTE_COUNTS = """(
+    select count(*) filter (where held.stake is not null and vote.vote) as yes,
+           count(*) filter (where held.stake is not null and not vote.vote) as no,
+           coalesce(sum(held.stake) filter (where vote.vote), 0) as stake_yes,
+           coalesce(sum(held.stake) filter (where not vote.vote), 0) as stake_no,
+           count(*) filter (where held.stake is null) as others
+      from dispute_votes as vote left join dispute_electorate as held using (market_id, user_wallet)
+     where vote.market_id = $1::text
+) as counted, (
+    select count(*) as wallets, coalesce(sum(stake), 0) as stake
+      from dispute_electorate where market_id = $1::text
+) as electorate"""
+_COUNT_PROPOSAL = f"""
 update vote_tallies as tally
    set yes = counted.yes, no = counted.no, not_counted = counted.others, counted_at = now()
-  from (select count(*) filter (where user_wallet = any($2::text[]) and vote) as yes,
-               count(*) filter (where user_wallet = any($2::text[]) and not vote) as no,
-               count(*) filter (where user_wallet <> all($2::text[])) as others
-          from proposal_votes where market_id = $1::text) as counted
+  from {_PROPOSAL_COUNTS}
  where tally.market_id = $1::text and tally.kind = 'proposal' and tally.counted_at is null
-"""
-_COUNT_DISPUTE = """
+"""  # noqa: S608 - constants
+_COUNT_DISPUTE = f"""
 update vote_tallies as tally
    set yes = counted.yes, no = counted.no, stake_yes = counted.stake_yes, stake_no = counted.stake_no,
        not_counted = counted.others, electorate_wallets = electorate.wallets,
        electorate_stake = electorate.stake, counted_at = now()
-  from (select count(*) filter (where held.stake is not null and vote.vote) as yes,
-               count(*) filter (where held.stake is not null and not vote.vote) as no,
-               coalesce(sum(held.stake) filter (where vote.vote), 0) as stake_yes,
-               coalesce(sum(held.stake) filter (where not vote.vote), 0) as stake_no,
-               count(*) filter (where held.stake is null) as others
-          from dispute_votes as vote left join dispute_electorate as held using (market_id, user_wallet)
-         where vote.market_id = $1::text) as counted,
-       (select count(*) as wallets, coalesce(sum(stake), 0) as stake
-          from dispute_electorate where market_id = $1::text) as electorate
+  from {_DISPUTE_COUNTS}
  where tally.market_id = $1::text and tally.kind = 'dispute' and tally.counted_at is null
+"""  # noqa: S608 - constants
+_PREVIEW = """
+select $1::text as market_id, '{kind}' as kind, counted.yes, counted.no, {stakes},
+       counted.others as not_counted, now() as taken_at, now() as counted_at,
+       null as verdict, null::timestamptz as settles_at, null as signature
+  from {counts}
 """
+_PREVIEW_PROPOSAL = _PREVIEW.format(
+    kind="proposal",
+    stakes="0 as stake_yes, 0 as stake_no, 0 as electorate_wallets, 0 as electorate_stake",
+    counts=_PROPOSAL_COUNTS,
+)
+_PREVIEW_DISPUTE = _PREVIEW.format(
+    kind="dispute",
+    stakes="counted.stake_yes, counted.stake_no, electorate.wallets as electorate_wallets,"
+    " electorate.stake as electorate_stake",
+    counts=_DISPUTE_COUNTS,
+)
 _COLUMNS = """
 select market_id, kind, yes, no, stake_yes, stake_no, electorate_wallets, electorate_stake, not_counted,
        taken_at, counted_at, verdict, settles_at, signature
@@ -67,6 +91,16 @@ select market_id, kind, yes, no, stake_yes, stake_no, electorate_wallets, electo
 _FIND = _COLUMNS + "where market_id = $1 and kind = $2"
 _OPEN = _COLUMNS + "where kind = $1 order by taken_at, market_id"
 _SENT = "update vote_tallies set signature = $3 where market_id = $1 and kind = $2"
+_LOCK_ALL = """
+select zmartd.lock_votes(market_id, $2)
+  from (select market_id from unnest($1::text[]) as asked (market_id) order by market_id) as sorted
+"""
+_OF_MARKETS = _COLUMNS + "where market_id = any($1::text[]) and kind = $2"
+_ALL_SENT = """
+update vote_tallies as tally set signature = sent.signature
+  from unnest($1::text[], $2::text[]) as sent (market_id, signature)
+ where tally.market_id = sent.market_id and tally.kind = $3
+"""
 _ANNOUNCE = """
 update vote_tallies set verdict = $2, settles_at = $3
  where market_id = $1 and kind = 'dispute' and verdict is distinct from $2
@@ -92,6 +126,13 @@ on conflict (market_id) do update
        electorate_wallets = excluded.electorate_wallets, electorate_stake = excluded.electorate_stake,
        not_counted = excluded.not_counted, counted_at = excluded.counted_at
 """  # noqa: S608 - constants
+_REOPEN = """
+delete from vote_tallies as tally
+ where market_id = $1 and kind = $2
+   and not exists (select from outbox_transactions as sent
+                    where sent.signature = tally.signature
+                      and (sent.status = 'pending' or (sent.status = 'landed' and sent.slot > $3)))
+"""
 _RELEASE = "delete from vote_tallies where market_id = $1 and kind = $2"
 
 
@@ -198,6 +239,16 @@ async def count_dispute(connection: Connection, market_id: str) -> Tally | None:
     return await find(connection, VoteKind.DISPUTE, market_id)
 
 
+async def preview_proposal(connection: Reads, market_id: str, eligible: Sequence[str]) -> Tally:
+    """What `count_proposal` would record if the votes were closed now. Takes a service reader."""
+    return _tally(await connection.fetchrow(_PREVIEW_PROPOSAL, market_id, list(eligible)))
+
+
+async def preview_dispute(connection: Reads, market_id: str) -> Tally:
+    """What `count_dispute` would record if the votes were closed now. Takes a service reader."""
+    return _tally(await connection.fetchrow(_PREVIEW_DISPUTE, market_id))
+
+
 async def find(connection: Reads, kind: VoteKind, market_id: str) -> Tally | None:
     """The tally of a market, if it has one. Any caller may read it."""
     row = await connection.fetchrow(_FIND, market_id, kind)
@@ -244,9 +295,31 @@ async def set_signature(
     await connection.execute(_SENT, market_id, kind, signature)
 
 
+async def lock_all(connection: Connection, kind: VoteKind, market_ids: Iterable[str]) -> dict[str, Tally]:
+    """Lock the votes of this kind on all of these markets, as `lock` does; their tallies, by market.
+
+    Takes a service transaction.
+    """
+    asked = list(market_ids)
+    await connection.execute(_LOCK_ALL, asked, kind)
+    return {row["market_id"]: _tally(row) for row in await connection.fetch(_OF_MARKETS, asked, kind)}
+
+
+async def set_signatures(connection: Connection, kind: VoteKind, signatures: Mapping[str, str]) -> None:
+    """Record the transaction of each tally, by market. Takes a service transaction."""
+    await connection.execute(_ALL_SENT, list(signatures), list(signatures.values()), kind)
+
+
 async def release(connection: Connection, kind: VoteKind, market_id: str) -> None:
     """Delete the tally: it is on the chain, or the votes are open again. Takes a service transaction."""
     await connection.execute(_RELEASE, market_id, kind)
+
+
+async def reopen(connection: Connection, kind: VoteKind, market_id: str, read_at_slot: int) -> None:
+    """Delete the tally, so that votes are taken again, unless its transaction may still land, or landed after
+    the market's account was read at `read_at_slot`. Takes a service transaction.
+    """
+    await connection.execute(_REOPEN, market_id, kind, read_at_slot)
 
 
 async def settle(connection: Connection, kind: VoteKind, market_id: str) -> None:
@@ -259,7 +332,8 @@ async def settle(connection: Connection, kind: VoteKind, market_id: str) -> None
     await release(connection, kind, market_id)
 
 
-def _tally(row: Record) -> Tally:
+def _tally(row: Record | None) -> Tally:
+    assert row is not None, "one row is selected"
     return Tally(
         market_id=row["market_id"],
         kind=VoteKind(row["kind"]),

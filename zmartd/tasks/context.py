@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from redis.asyncio import Redis
 from solders.keypair import Keypair
@@ -35,3 +35,5 @@ class TaskContext:
     clock: Clock
     authority: Keypair | None
     """The backend authority's key; None when the daemon has none and can sign nothing."""
+    network_fees: config.NetworkFeeSettings = field(default_factory=config.NetworkFeeSettings)
+    """What its transactions pay."""

@@ -13,6 +13,8 @@ from zmartd.tasks.base import TaskAction
 from zmartd.tasks.catching_up import catch_up, has_same_resolution
 from zmartd.tasks.context import TaskContext
 from zmartd.tasks.fan_out import fan_out
+from zmartd.tasks.meant import ChainIsAhead, Meant
+from zmartd.tasks.plan import Plan, plan_each
 
 ACTION = "initiate_dispute"
 
@@ -32,9 +34,7 @@ class DisputePetitions:
         self._authority = authority
 
     async def run(self, protocol: ProtocolState) -> list[TaskAction]:
-        async with self._database.service_reader() as connection:
-            petitioned = await due_markets.petitions(connection, self._voting.min_stake_lamports)
-        enough = {market.id: market for market in petitioned if self._is_enough(market, protocol)}
+        enough = await self._enough(protocol)
         found = await self._authority.markets(enough)
 
         async def open_dispute(market_id: str) -> TaskAction | None:
@@ -44,31 +44,59 @@ class DisputePetitions:
 
         return await fan_out(enough, ACTION, open_dispute)
 
+    async def plan(self, protocol: ProtocolState) -> Plan:
+        """What `run` would send."""
+        enough = await self._enough(protocol)
+        found = await self._authority.markets(enough)
+
+        async def decide(market_id: str) -> Meant | None:
+            if market_id not in found:
+                raise MarketAccountMissing
+            decided = await self._decide(found[market_id], enough[market_id], protocol)
+            return decided if isinstance(decided, Meant) else None
+
+        return await plan_each(enough, decide)
+
+    async def _enough(self, protocol: ProtocolState) -> dict[str, PetitionedMarket]:
+        async with self._database.service_reader() as connection:
+            petitioned = await due_markets.petitions(connection, self._voting.min_stake_lamports)
+        return {market.id: market for market in petitioned if self._is_enough(market, protocol)}
+
     def _is_enough(self, market: PetitionedMarket, protocol: ProtocolState) -> bool:
         if market.resolution_proposed_at <= protocol.before(protocol.config.dispute_period):
             return False
         return market.passes(self._voting.dispute_petition_bps)
 
-    async def _open(
+    async def _decide(
         self, market: ChainMarket, petition: PetitionedMarket, protocol: ProtocolState
-    ) -> TaskAction | None:
+    ) -> Meant | ChainIsAhead | None:
         if market.account.state is not MarketState.RESOLVING or not await has_same_resolution(
             self._context, market
         ):
-            return await catch_up(self._context, market)
+            return ChainIsAhead(market)
         proposed_at = market.account.resolution_proposed_at
         closes_at = lifecycle.dispute_closes_at(proposed_at, protocol.config.dispute_period)
         if not proposed_at < protocol.now < closes_at:
             return None
         instruction = self._program.initiate_dispute(initiator=self._authority.address, market=market.address)
+        return Meant(market, ACTION, (instruction,), _detail(petition))
+
+    async def _open(
+        self, market: ChainMarket, petition: PetitionedMarket, protocol: ProtocolState
+    ) -> TaskAction | None:
+        meant = await self._decide(market, petition, protocol)
+        if isinstance(meant, ChainIsAhead):
+            return await catch_up(self._context, market)
+        if meant is None:
+            return None
         try:
-            signature = await self._authority.send(market, ACTION, [instruction])
+            signature = await self._authority.send(market, ACTION, meant.instructions)
         except TransactionFailed:
             now = await self._authority.market(market.id)
             if now.account.state is MarketState.RESOLVING:
                 raise
             return await catch_up(self._context, now)
-        return TaskAction(market.id, ACTION, ok=True, detail=_detail(petition), signature=signature)
+        return TaskAction(market.id, ACTION, ok=True, detail=meant.detail, signature=signature)
 
 
 def _detail(petition: PetitionedMarket) -> str:

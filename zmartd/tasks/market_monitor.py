@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
 from typing import Final
 
 from zmartd.chain.program_accounts import ChainMarket
@@ -18,6 +20,8 @@ from zmartd.tasks.base import TaskAction
 from zmartd.tasks.catching_up import NotCaughtUp, catch_up, has_same_resolution
 from zmartd.tasks.context import TaskContext
 from zmartd.tasks.fan_out import fan_out
+from zmartd.tasks.meant import ChainIsAhead, Meant
+from zmartd.tasks.plan import Plan, plan_each
 from zmartd.tasks.stuck_markets import StuckMarketsReport
 
 TASK: Final = "market_monitor"
@@ -48,6 +52,41 @@ class MarketMonitor:
         """Raises NoAuthority, WrongAuthority, ProtocolNotInitialized, RpcUnavailable, DatabaseUnavailable."""
         authority = Authority(self._context)
         protocol = await authority.protocol()
+        kept = await self._due(protocol)
+        found = await authority.markets(kept)
+        done = await self._finalize_together(authority, found, kept, protocol)
+        if len(done) < len(found) > 1:
+            found = await authority.markets(market_id for market_id in kept if market_id not in done)
+
+        async def finalize(market_id: str) -> TaskAction | None:
+            if market_id in done:
+                return _finalized(market_id, done[market_id], kept=kept[market_id])
+            market = found.get(market_id)
+            if market is None:
+                return await self._problem(market_id, MarketAccountMissing(), protocol)
+            return await self._finalize(authority, market, kept[market_id], protocol)
+
+        finalized = await fan_out(kept, ACTION, finalize)
+        await self._clean_errors(protocol)
+        return finalized + await self._stuck.actions(protocol)
+
+    async def plan(self) -> list[Plan]:
+        """See zmartd.tasks.plan."""
+        authority = Authority(self._context)
+        protocol = await authority.protocol()
+        kept = await self._due(protocol)
+        found = await authority.markets(kept)
+
+        async def decide(market_id: str) -> Meant | None:
+            if market_id not in found:
+                raise MarketAccountMissing
+            decided = await self._decide(authority, found[market_id], kept[market_id], protocol)
+            return decided if isinstance(decided, Meant) else None
+
+        return [await plan_each(kept, decide, together=True)]
+
+    async def _due(self, protocol: ProtocolState) -> dict[str, bool]:
+        """The markets whose time has come, and whether an admin decided to keep their outcome."""
         async with self._database.service_reader() as connection:
             markets = await due_markets.undisputed(
                 connection,
@@ -56,18 +95,7 @@ class MarketMonitor:
                 self._settings.batch_size,
                 self._trusted,
             )
-        found = await authority.markets(market.id for market in markets)
-        kept = {market.id for market in markets if market.kept}
-
-        async def finalize(market_id: str) -> TaskAction | None:
-            market = found.get(market_id)
-            if market is None:
-                return await self._problem(market_id, MarketAccountMissing(), protocol)
-            return await self._finalize(authority, market, market_id in kept, protocol)
-
-        finalized = await fan_out([market.id for market in markets], ACTION, finalize)
-        await self._clean_errors(protocol)
-        return finalized + await self._stuck.actions(protocol)
+        return {market.id: market.kept for market in markets}
 
     def _waits_seconds(self, protocol: ProtocolState) -> int:
         return lifecycle.finalizable_at(
@@ -77,31 +105,56 @@ class MarketMonitor:
             self._settings.safety_margin_seconds,
         )
 
-    async def _finalize(
+    async def _finalize_together(
+        self,
+        authority: Authority,
+        found: Mapping[str, ChainMarket],
+        kept: Mapping[str, bool],
+        protocol: ProtocolState,
+    ) -> dict[str, str]:
+        """The signatures, by market, of those that are finalized in transactions for several."""
+        if len(found) < 2:
+            return {}
+        decided = await asyncio.gather(
+            *(self._decide(authority, found[key], kept[key], protocol) for key in found),
+            return_exceptions=True,
+        )
+        return await authority.send_together([one for one in decided if isinstance(one, Meant)])
+
+    async def _decide(
         self, authority: Authority, market: ChainMarket, kept: bool, protocol: ProtocolState
-    ) -> TaskAction | None:
+    ) -> Meant | ChainIsAhead | None:
         account = market.account
         if account.state is not MarketState.RESOLVING:
-            return await self._caught_up(market, protocol)
+            return ChainIsAhead(market)
         if protocol.now < account.resolution_proposed_at + self._waits_seconds(protocol):
             return None
         if kept and not await has_same_resolution(self._context, market):
-            return await self._caught_up(market, protocol)
+            return ChainIsAhead(market)
         # The index may be wrong for a while; the account says who proposed the outcome.
         if not kept and not is_trusted_resolver(str(account.resolver), str(account.creator), self._trusted):
             return None
         instruction = self._program.finalize_market(
             backend_authority=authority.address, market=market.address
         )
+        return Meant(market, ACTION, (instruction,), _reason(kept=kept))
+
+    async def _finalize(
+        self, authority: Authority, market: ChainMarket, kept: bool, protocol: ProtocolState
+    ) -> TaskAction | None:
+        meant = await self._decide(authority, market, kept, protocol)
+        if isinstance(meant, ChainIsAhead):
+            return await self._caught_up(market, protocol)
+        if meant is None:
+            return None
         try:
-            signature = await authority.send(market, ACTION, [instruction])
+            signature = await authority.send(market, meant.purpose, meant.instructions)
         except TransactionFailed as error:
             market = await authority.market(market.id)
             if market.account.state is not MarketState.RESOLVING:
                 return await self._caught_up(market, protocol)
             return await self._problem(market.id, error, protocol)
-        detail = "an admin decided to keep the outcome" if kept else "undisputed"
-        return TaskAction(market.id, ACTION, ok=True, detail=detail, signature=signature)
+        return _finalized(market.id, signature, kept=kept)
 
     async def _caught_up(self, market: ChainMarket, protocol: ProtocolState) -> TaskAction:
         try:
@@ -131,3 +184,11 @@ class MarketMonitor:
         async with self._database.service() as connection:
             await finalization_errors.resolve_finished(connection, protocol.time)
             await finalization_errors.purge(connection, protocol.before(KEEP_RESOLVED_SECONDS))
+
+
+def _finalized(market_id: str, signature: str, *, kept: bool) -> TaskAction:
+    return TaskAction(market_id, ACTION, ok=True, detail=_reason(kept=kept), signature=signature)
+
+
+def _reason(*, kept: bool) -> str:
+    return "an admin decided to keep the outcome" if kept else "undisputed"

@@ -11,9 +11,11 @@ from zmartd.market.lifecycle import VoteKind
 from zmartd.market.votes import VoteCounts
 from zmartd.store import due_markets, tallies
 from zmartd.store.tallies import Tally
-from zmartd.tasks.authority import Authority, ProtocolState
+from zmartd.tasks.authority import Authority, MarketAccountMissing, ProtocolState
 from zmartd.tasks.base import TaskAction
 from zmartd.tasks.context import TaskContext
+from zmartd.tasks.meant import Meant
+from zmartd.tasks.plan import Plan, plan_each
 from zmartd.tasks.vote_counting import PlannedTransaction, VoteCounting
 
 
@@ -36,20 +38,56 @@ class Proposals:
         self._counting = VoteCounting(VoteKind.PROPOSAL, context, authority)
 
     async def run(self, protocol: ProtocolState) -> list[TaskAction]:
-        threshold_bps = protocol.config.proposal_approval_threshold
-        async with self._database.service() as connection:
-            voted = await due_markets.voted_proposals(
-                connection, self._voting.min_proposal_votes, threshold_bps, protocol.time
-            )
-            unfinished = await self._counting.unfinished(connection)
-        market_ids = dict.fromkeys([*unfinished, *voted])
+        market_ids = await self._due(protocol)
 
         async def decide(market: ChainMarket, tally: Tally) -> PlannedTransaction | TaskAction | None:
             return self._decide(market, tally.counts, protocol.config)
 
         return await self._counting.run(market_ids, self._count, decide, protocol)
 
+    async def plan(self, protocol: ProtocolState) -> Plan:
+        """What `run` would send, by the votes as they are."""
+        market_ids = await self._due(protocol)
+        found = await self._authority.markets(market_ids)
+
+        async def decide(market_id: str) -> Meant | None:
+            market = found.get(market_id)
+            if market is None:
+                raise MarketAccountMissing
+            if market.account.state is not VoteKind.PROPOSAL.open_state:
+                return None
+            counts = (await self._would_count(market_id)).counts
+            decided = self._decide(market, counts, protocol.config)
+            return decided.for_market(market) if isinstance(decided, PlannedTransaction) else None
+
+        return await plan_each(market_ids, decide, together=True)
+
+    async def _due(self, protocol: ProtocolState) -> list[str]:
+        """The markets whose votes an earlier run closed, and those that enough wallets like."""
+        threshold_bps = protocol.config.proposal_approval_threshold
+        async with self._database.service() as connection:
+            voted = await due_markets.voted_proposals(
+                connection, self._voting.min_proposal_votes, threshold_bps, protocol.time
+            )
+            unfinished = await self._counting.unfinished(connection)
+        return list(dict.fromkeys([*unfinished, *voted]))
+
+    async def _would_count(self, market_id: str) -> Tally:
+        async with self._database.service_reader() as connection:
+            tally = await tallies.find(connection, VoteKind.PROPOSAL, market_id)
+        if tally is not None and tally.counted_at is not None:
+            return tally
+        eligible = await self._eligible(market_id)
+        async with self._database.service_reader() as connection:
+            return await tallies.preview_proposal(connection, market_id, eligible)
+
     async def _count(self, market_id: str) -> Tally | None:
+        eligible = await self._eligible(market_id)
+        async with self._database.service() as connection:
+            return await tallies.count_proposal(connection, market_id, eligible)
+
+    async def _eligible(self, market_id: str) -> list[str]:
+        """The wallets that voted and whose votes count."""
         async with self._database.service_reader() as connection:
             voters = await tallies.voters(connection, market_id)
         traders = [voter.wallet for voter in voters if voter.has_traded]
@@ -58,8 +96,7 @@ class Proposals:
         if minimum:
             balances = await self._rpc.balances_at_once([Pubkey.from_string(wallet) for wallet in others])
             others = [str(wallet) for wallet, lamports in balances.items() if lamports >= minimum]
-        async with self._database.service() as connection:
-            return await tallies.count_proposal(connection, market_id, traders + others)
+        return traders + others
 
     def _decide(
         self, market: ChainMarket, counts: VoteCounts, config: GlobalConfig

@@ -11,7 +11,6 @@ from functools import partial
 from typing import Final
 
 from prometheus_client import Gauge
-from solders.instruction import Instruction
 
 from zmartd.chain.program_accounts import ChainMarket
 from zmartd.chain.signed_transactions import TransactionFailed
@@ -29,6 +28,8 @@ from zmartd.tasks.context import TaskContext
 from zmartd.tasks.decision_execution import decision_instruction, require_decision
 from zmartd.tasks.disputes import AWAIT_DECISION
 from zmartd.tasks.fan_out import fan_out
+from zmartd.tasks.meant import ChainIsAhead, Meant
+from zmartd.tasks.plan import Plan, plan_each
 
 UNTRUSTED: Final = Gauge(
     "zmartd_resolutions_by_strangers", "Markets whose outcome a stranger proposed and that await a decision."
@@ -47,36 +48,61 @@ class UntrustedResolutions:
         self._announcements = announcements
 
     async def run(self, protocol: ProtocolState) -> list[TaskAction]:
-        async with self._database.service_reader() as connection:
-            market_ids = await due_markets.strangers_resolutions(connection, self._trusted)
-            decided = await decisions.of_markets(connection, market_ids, MarketState.RESOLVING)
+        market_ids, decided = await self._due()
         found = await self._authority.markets(market_ids)
 
         async def handle(market_id: str) -> TaskAction | None:
             if market_id not in found:
                 raise MarketAccountMissing
-            market = found[market_id]
-            if market.account.state is not MarketState.RESOLVING or not await has_same_resolution(
-                self._context, market
-            ):
-                return await catch_up(self._context, market)
-            account = market.account
-            if is_trusted_resolver(str(account.resolver), str(account.creator), self._trusted):
-                return None
-            return await self._handle(market, decided.get(market_id), protocol)
+            return await self._handle(found[market_id], decided.get(market_id), protocol)
 
         actions = await fan_out(market_ids, AWAIT_DECISION, handle)
         UNTRUSTED.set(sum(one.action == AWAIT_DECISION for one in actions))
         return actions
 
+    async def plan(self, protocol: ProtocolState) -> Plan:
+        """What `run` would send."""
+        market_ids, decided = await self._due()
+        found = await self._authority.markets(market_ids)
+
+        async def decide(market_id: str) -> Meant | None:
+            if market_id not in found:
+                raise MarketAccountMissing
+            planned = await self._decide(found[market_id], decided.get(market_id), protocol)
+            return planned if isinstance(planned, Meant) else None
+
+        return await plan_each(market_ids, decide)
+
+    async def _due(self) -> tuple[tuple[str, ...], dict[str, MarketDecision]]:
+        """The markets, and what an admin decided about them."""
+        async with self._database.service_reader() as connection:
+            market_ids = await due_markets.strangers_resolutions(connection, self._trusted)
+            return market_ids, await decisions.of_markets(connection, market_ids, MarketState.RESOLVING)
+
     async def _handle(
         self, market: ChainMarket, decided: MarketDecision | None, protocol: ProtocolState
     ) -> TaskAction | None:
+        planned = await self._decide(market, decided, protocol)
+        if isinstance(planned, ChainIsAhead):
+            return await catch_up(self._context, market)
+        if isinstance(planned, Meant):
+            return await self._send(planned, decided)
+        return None if planned is None else await self._wait(market, planned)
+
+    async def _decide(
+        self, market: ChainMarket, decided: MarketDecision | None, protocol: ProtocolState
+    ) -> Meant | ChainIsAhead | str | None:
+        """What is to be sent, or the reason for which an admin has to decide."""
+        account = market.account
+        if account.state is not MarketState.RESOLVING or not await has_same_resolution(self._context, market):
+            return ChainIsAhead(market)
+        if is_trusted_resolver(str(account.resolver), str(account.creator), self._trusted):
+            return None
         if decided is not None and decided.decision is Decision.KEEP:
             return None  # The market monitor finalizes it when the dispute window has passed.
         proposed_at, period = market.account.resolution_proposed_at, protocol.config.dispute_period
         if protocol.now >= lifecycle.dispute_closes_at(proposed_at, period):
-            return await self._wait(market, _closed(decided))
+            return _closed(decided)
         if decided is not None and protocol.now <= proposed_at:
             return None  # The program refuses a dispute in the second of the resolution: the next run.
         initiate = self._program.initiate_dispute(initiator=self._authority.address, market=market.address)
@@ -85,41 +111,32 @@ class UntrustedResolutions:
                 self._program, self._authority.address, market.address, decided.decision
             )
             detail = f"decided to {decided.decision.value}: {decided.because}"
-            return await self._send(
-                market, f"{decided.decision.value}_resolution", (initiate, carry_out), decided, detail
-            )
+            return Meant(market, f"{decided.decision.value}_resolution", (initiate, carry_out), detail)
         if protocol.now >= lifecycle.automatic_dispute_at(proposed_at, period):
             detail = f"a stranger, {market.account.resolver}, proposed the outcome and nobody disputed it"
-            return await self._send(market, "initiate_dispute", (initiate,), None, detail)
-        return await self._wait(
-            market,
+            return Meant(market, "initiate_dispute", (initiate,), detail)
+        return (
             f"a stranger, {market.account.resolver}, proposed the outcome: `{how_to_decide(market.id)}`, "
-            "or let it be disputed",
+            "or let it be disputed"
         )
 
     async def _wait(self, market: ChainMarket, reason: str) -> TaskAction:
         await self._announcements.announce_awaited_decision(market.id, MarketState.RESOLVING, reason)
         return TaskAction(market.id, AWAIT_DECISION, ok=False, detail=reason, awaits_admin=True)
 
-    async def _send(
-        self,
-        market: ChainMarket,
-        purpose: str,
-        instructions: tuple[Instruction, ...],
-        decided: MarketDecision | None,
-        detail: str,
-    ) -> TaskAction:
+    async def _send(self, meant: Meant, decided: MarketDecision | None) -> TaskAction:
+        market = meant.market
         check = partial(require_decision, market_id=market.id, state=MarketState.RESOLVING, expected=decided)
         try:
             signature = await self._authority.send(
-                market, purpose, instructions, lambda connection, _signature: check(connection)
+                market, meant.purpose, meant.instructions, lambda connection, _signature: check(connection)
             )
         except TransactionFailed:
             now = await self._authority.market(market.id)
             if now.account.state is MarketState.RESOLVING:
                 raise
             return await catch_up(self._context, now)
-        return TaskAction(market.id, purpose, ok=True, detail=detail, signature=signature)
+        return TaskAction(market.id, meant.purpose, ok=True, detail=meant.detail, signature=signature)
 
 
 def _closed(decided: MarketDecision | None) -> str:

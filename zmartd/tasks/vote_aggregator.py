@@ -13,6 +13,7 @@ from zmartd.tasks.base import TaskAction
 from zmartd.tasks.context import TaskContext
 from zmartd.tasks.dispute_petitions import DisputePetitions
 from zmartd.tasks.disputes import Disputes
+from zmartd.tasks.plan import Obstacle, Plan
 from zmartd.tasks.proposals import Proposals
 from zmartd.tasks.untrusted_resolutions import UntrustedResolutions
 from zmartd.tasks.vote_counting import TASK
@@ -47,6 +48,29 @@ class VoteAggregator:
         for part, outcome in zip(parts, outcomes, strict=True):
             actions += outcome if isinstance(outcome, list) else [_failed(part, outcome)]
         return actions
+
+    async def plan(self) -> list[Plan]:
+        """See zmartd.tasks.plan."""
+        authority = Authority(self._context)
+        announcements = Announcements(self._context.database, self._context.publisher)
+        protocol = await authority.protocol()
+        parts = {
+            "proposals": Proposals(self._context, authority).plan(protocol),
+            "disputes": Disputes(self._context, authority, announcements).plan(protocol),
+            "petitions": DisputePetitions(self._context, authority).plan(protocol),
+            "resolutions": UntrustedResolutions(self._context, authority, announcements).plan(protocol),
+        }
+        outcomes = await asyncio.gather(*parts.values(), return_exceptions=True)
+        return [
+            outcome if isinstance(outcome, Plan) else _unplanned(part, outcome)
+            for part, outcome in zip(parts, outcomes, strict=True)
+        ]
+
+
+def _unplanned(part: str, error: BaseException) -> Plan:
+    """A part that failed, as an obstacle beside the plans of the other parts."""
+    failed = _failed(part, error)
+    return Plan((), obstacles=(Obstacle(None, f"{part}: {failed.detail}"),))
 
 
 def _failed(part: str, error: BaseException) -> TaskAction:

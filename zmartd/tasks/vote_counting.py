@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Final
 
 from asyncpg import Connection
@@ -20,6 +20,7 @@ from zmartd.tasks.base import TaskAction
 from zmartd.tasks.catching_up import catch_up, has_same_resolution
 from zmartd.tasks.context import TaskContext
 from zmartd.tasks.fan_out import fan_out
+from zmartd.tasks.meant import Meant
 
 TASK: Final = "vote_aggregator"
 """The name of the task that counts votes: its entry point, and its rows in market_finalization_errors."""
@@ -46,6 +47,9 @@ class PlannedTransaction(Struct, frozen=True):
     instructions: tuple[Instruction, ...]
     detail: str
     check: Callable[[Connection], Awaitable[None]] = no_check
+
+    def for_market(self, market: ChainMarket) -> Meant:
+        return Meant(market, self.purpose, self.instructions, self.detail)
 
 
 Count = Callable[[str], Awaitable[Tally | None]]
@@ -93,12 +97,47 @@ class VoteCounting:
         # Read after the votes were closed, so that the decisions are about the markets' present state.
         found = await self._authority.markets(counted)
 
+        done: dict[str, TaskAction] = {}
+        # What settles a dispute depends on more than its tally: these are sent one by one.
+        if self._kind is VoteKind.PROPOSAL and len(found) > 1:
+            done = await self._send_together(found, counted, decide)
+            found = await self._authority.markets(key for key in counted if key not in done)
+
         async def act(market_id: str) -> TaskAction | None:
+            if market_id in done:
+                await self._finish(market_id, protocol)
+                return done[market_id]
             if market_id not in found:
                 raise MarketAccountMissing
             return await self._act(found[market_id], counted[market_id], decide, protocol)
 
         return failures + await fan_out(counted, "settle", act)
+
+    async def _send_together(
+        self, found: Mapping[str, ChainMarket], counted: Mapping[str, Tally], decide: Decide
+    ) -> dict[str, TaskAction]:
+        """What landed in transactions for several markets, by market."""
+        planned: dict[str, PlannedTransaction] = {}
+        for market_id, market in found.items():
+            if market.account.state is self._kind.open_state:
+                decision = await decide(market, counted[market_id])
+                if isinstance(decision, PlannedTransaction):
+                    planned[market_id] = decision
+        meant = [one.for_market(found[key]) for key, one in planned.items()]
+
+        async def record(connection: Connection, signatures: Mapping[str, str]) -> None:
+            now = await tallies.lock_all(connection, self._kind, signatures)
+            if any(key not in now or not _is_same(now[key], counted[key]) for key in signatures):
+                raise CountOutdated
+            await tallies.set_signatures(connection, self._kind, signatures)
+
+        sent = await self._authority.send_together(meant, record)
+        return {
+            key: TaskAction(
+                key, planned[key].purpose, ok=True, detail=planned[key].detail, signature=signature
+            )
+            for key, signature in sent.items()
+        }
 
     async def _act(
         self, market: ChainMarket, tally: Tally, decide: Decide, protocol: ProtocolState
@@ -109,13 +148,13 @@ class VoteCounting:
             return await self._catch_up(market, protocol)
         decision = await decide(market, tally)
         if decision is None:
-            await self._reopen(market.id)
+            await self._reopen(market)
         if not isinstance(decision, PlannedTransaction):
             return decision
         try:
             return await self._send(market, tally, decision, protocol)
         except TransactionExpired as error:
-            await self._unrecord(market.id)
+            await self._unrecord(market)
             return TaskAction(market.id, decision.purpose, ok=False, detail=error.message)
         except TransactionFailed as error:
             return await self._failed(market.id, decision, error, protocol)
@@ -125,7 +164,7 @@ class VoteCounting:
     ) -> TaskAction:
         async def record(connection: Connection, signature: str) -> None:
             now = await tallies.close(connection, self._kind, market.id)
-            if (now.counts, now.stake, now.counted_at) != (tally.counts, tally.stake, tally.counted_at):
+            if not _is_same(now, tally):
                 raise CountOutdated
             await planned.check(connection)
             await tallies.set_signature(connection, self._kind, market.id, signature)
@@ -146,7 +185,7 @@ class VoteCounting:
         market = await self._authority.market(market_id)
         if market.account.state is not self._kind.open_state:
             return await self._catch_up(market, protocol)
-        await self._unrecord(market_id)
+        await self._unrecord(market)
         async with self._database.service() as connection:
             problem = await finalization_errors.record(
                 connection,
@@ -159,17 +198,18 @@ class VoteCounting:
         detail = f"{error.failure.name}: {error.message} (attempt {problem.attempt_count})"
         return TaskAction(market_id, planned.purpose, ok=False, detail=detail, signature=error.signature)
 
-    async def _unrecord(self, market_id: str) -> None:
+    async def _unrecord(self, market: ChainMarket) -> None:
         """Remove the signature of a transaction that is not on the chain and never will be."""
         if self._kind.has_an_end:
             async with self._database.service() as connection:
-                await tallies.set_signature(connection, self._kind, market_id, None)
+                await tallies.set_signature(connection, self._kind, market.id, None)
         else:
-            await self._reopen(market_id)
+            await self._reopen(market)
 
-    async def _reopen(self, market_id: str) -> None:
+    async def _reopen(self, market: ChainMarket) -> None:
+        """Take votes again, unless the transaction of another daemon with these counts may still land."""
         async with self._database.service() as connection:
-            await tallies.release(connection, self._kind, market_id)
+            await tallies.reopen(connection, self._kind, market.id, market.slot)
 
     async def _finish(self, market_id: str, protocol: ProtocolState) -> None:
         """Release the tally, once the index has the market's new state: until then new votes would be
@@ -180,3 +220,7 @@ class VoteCounting:
             if market.state is not self._kind.open_state:
                 await tallies.settle(connection, self._kind, market_id)
                 await finalization_errors.resolve(connection, market_id, TASK, protocol.time)
+
+
+def _is_same(one: Tally, other: Tally) -> bool:
+    return (one.counts, one.stake, one.counted_at) == (other.counts, other.stake, other.counted_at)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from asyncpg import Connection
 
@@ -10,14 +10,21 @@ from zmartd.chain.sender import Sender
 from zmartd.chain.sending import Sending
 from zmartd.chain.signed_transactions import SignedTransaction
 from zmartd.chain.transactions import ChainTransaction
-from zmartd.errors import OutcomeUnknown
+from zmartd.errors import OutcomeUnknown, ZmartdError
 from zmartd.faults import Point, reached
 from zmartd.indexer.fetch import Fetcher
-from zmartd.store import outbox
+from zmartd.store.intents import Intent, Standing, claim, expired_before
 from zmartd.store.postgres.database import Database
 
-Recording = Callable[[Connection, str], Awaitable[None]]
-"""Writes what else has to be recorded together with a transaction, whose signature it is given."""
+Recording = Callable[[Connection, Mapping[str, str]], Awaitable[None]]
+"""Writes what else has to be recorded together with transactions, whose signatures it is given by market."""
+
+
+class OtherUnderWay(ZmartdError):
+    """An earlier transaction, which does something else to the market, may still land. The next run sees what
+    became of it."""
+
+    code = "other_under_way"
 
 
 class Submission:
@@ -76,29 +83,56 @@ class Submitter:
 
     async def submit_once(
         self,
-        market_id: str,
-        proposed: SignedTransaction,
-        read_at_slot: int,
+        intents: Sequence[Intent],
+        proposed: SignedTransaction | None,
         recording: Recording | None = None,
-    ) -> Submission:
-        """Submit `proposed`, or go on with the transaction that serves its purpose on this market already.
+    ) -> dict[str, Submission | OtherUnderWay]:
+        """Submit `proposed` for all of these intents, or go on with transactions that stand for some of them.
 
-        See `outbox.claim`. The claim and what `recording` writes are one database transaction: when
-        `recording` raises, nothing is recorded and nothing is sent.
+        Then only these are given, by market, and nothing is done about the others: see `intents.claim`. The
+        claim and what `recording` writes are one database transaction: when `recording` raises, nothing is
+        recorded and nothing is sent.
         """
         try:
             async with self._database.service() as connection:
-                claim = await outbox.claim(connection, market_id, proposed, read_at_slot)
-                if recording is not None:
-                    await recording(connection, claim.transaction.signature)
+                standing = await claim(connection, intents, proposed)
+                served = {
+                    market_id: one.transaction.signature for market_id, one in standing.items() if one.serves
+                }
+                if not standing and proposed is not None:
+                    served = dict.fromkeys((intent.market_id for intent in intents), proposed.signature)
+                if served and recording is not None:
+                    await recording(connection, served)
                 await reached(Point.AUTHORITY_CLAIMED)
         except OutcomeUnknown:
-            self._sender.recheck(proposed)
+            if proposed is not None:
+                self._sender.recheck(proposed)
             raise
         await reached(Point.AUTHORITY_RECORDED)
-        if claim.landed_slot is not None:
-            return self._submission(claim.transaction, None)
-        return await self.submit_recorded(claim.transaction)
+        if standing:
+            return await self._going_on_with(standing)
+        if proposed is None:
+            return {}
+        return dict.fromkeys(served, await self.submit_recorded(proposed))
+
+    async def expired_before(self, intents: Sequence[Intent]) -> int:
+        """How many transactions for the same have expired, of the intent with most."""
+        async with self._database.service_reader() as connection:
+            return await expired_before(connection, intents)
+
+    async def _going_on_with(self, standing: Mapping[str, Standing]) -> dict[str, Submission | OtherUnderWay]:
+        """Send again what may still land; what does not serve is only followed, so that its end is known."""
+        found: dict[str, Submission | OtherUnderWay] = {}
+        for market_id, one in standing.items():
+            if not one.serves:
+                if one.landed_slot is None:
+                    self._sender.follow(one.transaction)
+                found[market_id] = OtherUnderWay()
+            elif one.landed_slot is not None:
+                found[market_id] = self._submission(one.transaction, None)
+            else:
+                found[market_id] = await self.submit_recorded(one.transaction)
+        return found
 
     def _submission(self, transaction: SignedTransaction, sending: Sending | None) -> Submission:
         return Submission(transaction, sending, self._fetcher)

@@ -256,6 +256,7 @@ async def test_a_transaction_that_failed_on_the_chain_has_a_reason_and_no_events
         await stage.play(buy(wallet.pubkey(), 9_999), by=wallet)
     assert caught.value.failure.name == "TradeTooSmall"
     assert caught.value.slot is not None
+    assert caught.value.signature is not None
     raw = await stage.rpc.transaction(caught.value.signature)
     assert raw is not None
     transaction = parse_transaction(raw, IDL.program_id, CODEC)
@@ -289,6 +290,7 @@ async def test_half_a_transaction_is_no_transaction(stage: Stage, wallet: Keypai
     stage.node.instead("sendTransaction", LOST)
     with pytest.raises(TransactionFailed) as caught:
         await stage.play(buy(wallet.pubkey(), 5 * SOL), buy(wallet.pubkey(), 9_999), by=wallet)
+    assert caught.value.signature is not None
     raw = await stage.rpc.transaction(caught.value.signature)
     assert raw is not None
     assert any(line.startswith("Program data: ") for line in raw["meta"]["logMessages"])

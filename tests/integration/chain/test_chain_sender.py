@@ -27,7 +27,7 @@ from zmartd.config import TransactionSettings
 from zmartd.embedded.localnet import Endpoints
 from zmartd.errors import ZmartdError
 from zmartd.faults import Point, watching
-from zmartd.store.outbox import claim
+from zmartd.store.intents import Intent, claim
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.errors import DatabaseUnavailable
 from zmartd.transactions.outbox import DatabaseOutbox
@@ -194,8 +194,8 @@ async def test_what_is_claimed_again_while_its_failure_is_recorded_is_sent_again
         if point is Point.SENDER_SETTLED and not failures:
             failures += 1
             async with database.service() as connection:
-                claimed = await claim(connection, MARKET, payment, read_at_slot=0)
-            await sender.begin_recorded(claimed.transaction)
+                assert await claim(connection, [Intent(MARKET, "pay", "", bytes(32), 0)], payment) == {}
+            await sender.begin_recorded(payment)
 
     node.instead("sendTransaction", refused_by_simulation)
     with watching(claim_again), pytest.raises(TransactionFailed):
@@ -218,6 +218,38 @@ async def test_what_is_recorded_already_is_sent_without_being_recorded_again(
     sent = await outbox.find(payment.signature)
     assert sent is not None
     assert (sent.fate, sent.slot) == (Fate.LANDED, landed.slot)
+
+
+async def test_a_node_that_refuses_what_somebody_may_have_sent_before_does_not_end_it(
+    sender: Sender, outbox: DatabaseOutbox, pay: Pay, rpc: Rpc, node: Node
+) -> None:
+    payment = await pay()
+    await outbox.record(payment)
+    node.instead("sendTransaction", refused_by_simulation, refused_by_simulation)
+    sending = await sender.begin_recorded(payment)
+    assert (await sending.landed()).slot > 0
+    assert node.requests["sendTransaction"] >= 3
+    assert await received(rpc) == AMOUNT
+
+
+async def test_what_is_only_followed_is_not_sent_and_ends_as_expired(
+    sender: Sender,
+    outbox: DatabaseOutbox,
+    pay: Pay,
+    rpc: Rpc,
+    node: Node,
+    advance: Callable[[int], Awaitable[None]],
+) -> None:
+    payment = await pay()
+    await outbox.record(payment)
+    sender.follow(payment)
+    await advance(EXPIRY_SLOTS)
+    await eventually(lambda: _settled(outbox, payment.signature))
+    found = await outbox.find(payment.signature)
+    assert found is not None
+    assert found.fate is Fate.EXPIRED
+    assert node.requests["sendTransaction"] == 0
+    assert await received(rpc) == 0
 
 
 async def test_an_outage_of_the_node_only_takes_time(

@@ -8,7 +8,8 @@ import pytest
 from tests.integration.store.rows import insert_market, signature, wallet
 from zmartd.chain.signed_transactions import Fate, SignedTransaction
 from zmartd.config import TransactionSettings
-from zmartd.store.outbox import PendingTransactionsDetails, TooManyPending, claim
+from zmartd.store.intents import Intent, claim
+from zmartd.store.outbox import PendingTransactionsDetails, TooManyPending
 from zmartd.store.postgres.database import Database
 from zmartd.transactions.outbox import DatabaseOutbox
 
@@ -138,7 +139,8 @@ async def test_a_decision_that_the_index_has_not_caught_up_with_is_not_forgotten
     async with database.service() as connection:
         market = await insert_market(connection, "m")
         await connection.execute("update markets set slot = 99")
-        await claim(connection, market, transaction("decided"), read_at_slot=90)
+        meant = Intent(market, "finalize_market", "first", bytes(32), read_at_slot=90)
+        await claim(connection, [meant], transaction("decided"))
     await outbox.record_fate(signature("decided"), Fate.LANDED, 100, None)
     await ended_days_ago(database, 400)
     await outbox.record_fate(signature("decided"), Fate.LANDED, 100, None)

@@ -115,6 +115,7 @@ class Daemon:
             submitter=Submitter(self._world.database, self.sender, self.fetcher),
             clock=SystemClock(),
             authority=authority,
+            network_fees=section(config.NetworkFeeSettings()),
         )
 
 
@@ -402,7 +403,9 @@ class World:
     async def outbox(self, market_id: str) -> list[tuple[str, str]]:
         """Purpose and status of every transaction that tasks recorded for the market, oldest first."""
         return await self.fetch(
-            "select purpose, status from outbox_transactions where market_id = $1 order by created_at",
+            "select intent.purpose, status from transaction_intents as intent"
+            " join outbox_transactions as sent using (signature)"
+            " where market_id = $1 order by sent.created_at",
             market_id,
         )
 

@@ -65,4 +65,10 @@ async def test_an_authority_s_transaction_is_recorded_once(
     assert node.requests.pop("getSignatureStatuses") > 0
     assert node.requests.pop("getTransaction") > 0
     # The configuration, the chain's time, the market, and the chain's time again for what was fetched.
-    assert node.requests == {"getMultipleAccounts": 4, "getLatestBlockhash": 1, "sendTransaction": 1}
+    assert node.requests == {
+        "getMultipleAccounts": 4,
+        "getLatestBlockhash": 1,
+        "simulateTransaction": 1,
+        "getRecentPrioritizationFees": 1,
+        "sendTransaction": 1,
+    }

@@ -210,6 +210,11 @@ def tables(of: str) -> dict[str, Table]:
             f"signature = '{signature(name)}'",
             "slot = 2",
         ),
+        "transaction_intents": Table(
+            {"signature": signature(name), "market_id": proposed, "purpose": "test", "round": ""},
+            f"signature = '{signature(name)}'",
+            "is_current = false",
+        ),
         "webhook_inbox": Table({"body": of.encode()}, f"body = '{of}'::bytea", "attempts = 2"),
         "indexer_cursor": Table(
             {"program_id": of, "signature": signature(name), "slot": 1}, f"program_id = '{of}'", "slot = 2"

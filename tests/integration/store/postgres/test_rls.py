@@ -52,6 +52,7 @@ quarantined_events          ----  ----  ----   SIUD
 protocol_config_history     S---  S---  S---   SIUD
 protocol                    S---  S---  S---   SIUD
 outbox_transactions         ----  ----  ----   SIUD
+transaction_intents         ----  ----  ----   SIUD
 webhook_inbox               ----  ----  ----   SIUD
 indexer_cursor              ----  ----  ----   SIUD
 market_finalization_errors  ----  ----  ----   SIUD
