@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -24,18 +24,28 @@ from zmartd.indexer.apply import Indexer
 from zmartd.indexer.fetch import Fetcher
 from zmartd.indexer.plausibility import Plausibility
 from zmartd.realtime.bus import Bus
-from zmartd.realtime.publisher import Publisher, StreamPublisher
+from zmartd.realtime.publisher import NoPublisher, Publisher, StreamPublisher
 from zmartd.store.postgres.database import Database
 from zmartd.tasks.admin_decisions import AdminDecisions
 from zmartd.tasks.announcements import Announcements
+from zmartd.tasks.base import PeriodicTask
 from zmartd.tasks.context import TaskContext
 from zmartd.tasks.due_watch import JUMPY_LOOK_SECONDS, LOOK_SECONDS, DueWatch
+from zmartd.tasks.dry_run import DryRpc, DrySubmitter
 from zmartd.tasks.ledger import TaskLedger
 from zmartd.tasks.plugins import BrokenPlugin, discover
 from zmartd.tasks.scheduler import Scheduler
 from zmartd.tasks.turns import Turns
 from zmartd.transactions.outbox import DatabaseOutbox
 from zmartd.transactions.submission import Submitter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DryRuns:
+    """The tasks, made with resources that can neither send nor write."""
+
+    tasks: Mapping[str, PeriodicTask]
+    context: TaskContext
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +158,47 @@ async def open_core(settings: Settings, clock: Clock) -> AsyncIterator[Core]:
             due_watch=due_watch,
             broken_tasks=discovered.broken,
         )
+
+
+@asynccontextmanager
+async def open_for_dry_runs(settings: Settings, clock: Clock) -> AsyncIterator[DryRuns]:
+    """Open what it takes to say what the tasks would send, without Redis and without anything that sends.
+
+    Raises what `open_core` raises.
+    """
+    idl = dependencies.idl_of(settings.solana)
+    authority = dependencies.authority_of(settings.solana)
+    dependencies.require_private_tls_keys(settings)
+    program = Program(idl, idl.program_id)
+    parse = partial(parse_transaction, program_id=idl.program_id, codec=Codec(idl))
+    async with AsyncExitStack() as stack:
+        database = await Database.connect(settings.database, read_only=True)
+        stack.push_async_callback(database.close)
+        rpc = await stack.enter_async_context(
+            DryRpc(
+                settings.solana.rpc_url.reveal(), clock=clock, timeout_seconds=settings.solana.timeout_seconds
+            )
+        )
+        await dependencies.require_program(rpc, idl.program_id)
+        publisher = NoPublisher()
+        indexer = Indexer(database, publisher, program.pdas)
+        context = TaskContext(
+            settings=settings.tasks,
+            realtime=settings.realtime,
+            voting=settings.voting,
+            database=database,
+            redis=Redis(unix_socket_path=os.devnull),
+            publisher=publisher,
+            rpc=rpc,
+            program=program,
+            fetcher=Fetcher(rpc, indexer, parse, Plausibility(rpc.chain_time, clock)),
+            submitter=DrySubmitter(),
+            clock=clock,
+            authority=authority,
+            network_fees=settings.network_fees,
+        )
+        discovered = discover(context, tables=settings.plugins)
+        yield DryRuns(tasks={task.name: task for task in discovered.tasks}, context=context)
 
 
 def admin_decisions(core: Core, rpc: Rpc) -> AdminDecisions:

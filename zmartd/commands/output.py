@@ -12,6 +12,7 @@ import click
 import msgspec
 
 _GAP = "  "
+_SHORT = 12
 
 
 def print_result(as_json: bool, result: object, text: str) -> None:
@@ -52,6 +53,13 @@ def table(rows: Iterable[Sequence[str]], *, header: Sequence[str] = (), right: C
         ).rstrip()
         for line in lines
     )
+
+
+def shortened(text: str | None) -> str:
+    """An id or a signature for people, by which they find it."""
+    if text is None:
+        return "-"
+    return text if len(text) <= _SHORT else f"{text[:_SHORT]}…"
 
 
 def shown(file: Path) -> str:

@@ -12,8 +12,9 @@ import click
 import msgspec
 
 from zmartd import config_file
+from zmartd.commands.dry_runs import dry_runs_for_people, dry_runs_for_programs, run_dry
 from zmartd.commands.options import config_option, json_option
-from zmartd.commands.output import print_result, printable, table
+from zmartd.commands.output import print_result, printable, shortened, table
 from zmartd.commands.running import run_with_core
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from zmartd.tasks.base import RunReport, TaskAction
 
 _HEADER: Final = ("", "MARKET", "ACTION", "TRANSACTION", "DETAIL")
-_SHORT: Final = 12
 
 
 class _TickCommand(click.Command):
@@ -36,12 +36,17 @@ class _TickCommand(click.Command):
 
 @click.command(cls=_TickCommand)
 @click.argument("tasks", metavar="[TASK]...", nargs=-1)
+@click.option(
+    "--dry-run", "is_dry", is_flag=True, help="Send and record nothing; print what would be sent, simulated."
+)
 @config_option
 @json_option
-def tick(tasks: tuple[str, ...], config_path: Path | None, as_json: bool) -> None:
+def tick(tasks: tuple[str, ...], is_dry: bool, config_path: Path | None, as_json: bool) -> None:
     """Run periodic tasks once, now, and print what they did. Without TASK: all that are enabled.
     A plugin that cannot be loaded is reported as failed. Also a task that is paused runs; one that runs on a
     daemon is skipped. `zmartd tasks explain TASK` shows the run among those at the task's instants.
+
+    With --dry-run nothing is run: the transactions that the tasks would send now are simulated and printed.
 
     The exit status is 0 when nothing needs an operator's attention, else 1.
     """
@@ -49,6 +54,11 @@ def tick(tasks: tuple[str, ...], config_path: Path | None, as_json: bool) -> Non
 
     settings = config_file.load(config_path)
     log.configure(settings.log.level, "console")
+
+    if is_dry:
+        rehearsals = run_dry(settings, tasks)
+        print_result(as_json, dry_runs_for_programs(rehearsals), dry_runs_for_people(rehearsals))
+        sys.exit(0 if all(one.ok for one in rehearsals) else 1)
 
     async def run_tasks(core: Core) -> list[RunReport]:
         for name in tasks:
@@ -93,14 +103,8 @@ def _summary(report: RunReport) -> str:
 def _row(action: TaskAction) -> tuple[str, ...]:
     return (
         "ok" if action.ok else "FAIL",
-        _shortened(action.market_id),
+        shortened(action.market_id),
         action.action,
-        _shortened(action.signature),
+        shortened(action.signature),
         action.detail,
     )
-
-
-def _shortened(text: str | None) -> str:
-    if text is None:
-        return "-"
-    return text if len(text) <= _SHORT else f"{text[:_SHORT]}…"

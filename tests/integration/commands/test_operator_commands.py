@@ -16,6 +16,7 @@ import pytest
 from tests.integration.indexer.test_quarantine import indexed_by_an_older_version, kind_of
 from tests.integration.indexer.test_reconcile import active, purchase, settled
 from tests.integration.indexer.test_repair import alter
+from tests.integration.tasks.test_finalizing import due_market, ruin
 from tests.integration.tasks.world import (
     AUTHORITY,
     HOLDERS,
@@ -70,6 +71,33 @@ async def test_an_audit_exits_with_1_until_a_repair_has_healed_the_index(
     status, printed = await zmartd("audit", "--replay")
     assert status == 0
     assert "DIFFERS" not in printed
+
+
+async def test_a_dry_run_prints_what_a_task_would_send_and_sends_nothing(
+    world: World, zmartd: Zmartd, environment: dict[str, str]
+) -> None:
+    environment["ZMARTD_SOLANA_AUTHORITY_SECRET_KEY"] = str(AUTHORITY)
+    market_id = await due_market(world)
+    status, printed = await zmartd("tick", "market_monitor", "--dry-run", "--json")
+    (found,) = json.loads(printed)
+    (transaction,) = found["transactions"]
+    assert (status, found["task"], found["ok"]) == (0, "market_monitor", True)
+    assert (transaction["purpose"], transaction["market_ids"]) == ("finalize_market", [market_id])
+    assert transaction["units"] > 0
+    assert transaction["fee_lamports"] == 5_000
+
+    await ruin(world, market_id)
+    status, printed = await zmartd("tick", "market_monitor", "--dry-run")
+    assert status == 1
+    lines = printed.splitlines()
+    assert lines[0] == "market_monitor: would send 1 transaction; nothing was sent"
+    assert lines[1].split() == ["TRANSACTION", "MARKETS", "UNITS", "LIMIT", "LAMPORTS", "DETAIL"]
+    assert "FAIL  finalize_market" in lines[2]
+    assert "BoundedLossExceeded" in lines[2]
+    assert lines[3] == f"  the end of the logs of finalize_market for {market_id[:12]}…"
+    status, printed = await zmartd("tick", "leaderboard", "--dry-run")
+    assert (status, "leaderboard sends no transactions" in printed) == (1, True)
+    assert await world.outbox(market_id) == []
 
 
 async def test_a_backfill_from_genesis_leaves_nothing_to_find(world: World, zmartd: Zmartd) -> None:

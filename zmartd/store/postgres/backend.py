@@ -66,9 +66,11 @@ class Backend(Protocol):
 class OwnBackend:
     """For connections that each have a backend of their own."""
 
-    def __init__(self, statement_timeout_seconds: float) -> None:
+    def __init__(self, statement_timeout_seconds: float, *, read_only: bool = False) -> None:
         self._options = _options(statement_timeout_seconds)
         settings = _settings(statement_timeout_seconds)
+        if read_only:
+            settings = (*settings, ("default_transaction_read_only", "on"))
         self._set_up = "; ".join([*(f"SET {name} = '{value}'" for name, value in settings), _PREPARE_ACTS])
         self.act = _act_as
 
@@ -95,10 +97,12 @@ class OwnBackend:
 class SharedBackend:
     """For connections whose transactions may each run on another backend."""
 
-    def __init__(self, statement_timeout_seconds: float) -> None:
+    def __init__(self, statement_timeout_seconds: float, *, read_only: bool = False) -> None:
         # Without its cache asyncpg gives statements no names, and parses them again whenever they run.
         self._options = _options(statement_timeout_seconds) | {"statement_cache_size": 0}
         self._settings = _settings(statement_timeout_seconds)
+        if read_only:
+            self._settings = (*self._settings, ("transaction_read_only", "on"))
         self._begin = "".join(f"; SET LOCAL {name} = '{value}'" for name, value in self._settings)
         self.act = lru_cache(_CALLERS)(self._act)
 

@@ -47,21 +47,22 @@ class Database:
     statement that Postgres refused.
     """
 
-    def __init__(self, settings: config.DatabaseSettings) -> None:
+    def __init__(self, settings: config.DatabaseSettings, *, read_only: bool = False) -> None:
+        """With `read_only` Postgres refuses every statement that would write, on every connection."""
         self._dsn = settings.url.reveal()
         self._pooled = settings.pooled
-        self._own = OwnBackend(settings.statement_timeout_seconds)
-        self._shared = SharedBackend(settings.statement_timeout_seconds)
+        self._own = OwnBackend(settings.statement_timeout_seconds, read_only=read_only)
+        self._shared = SharedBackend(settings.statement_timeout_seconds, read_only=read_only)
         self._backend: Backend = self._shared if self._pooled == "yes" else self._own
         self._pool = ConnectionPool(self._open, settings.pool_size, settings.acquire_seconds, time.monotonic)
 
     @classmethod
-    async def connect(cls, settings: config.DatabaseSettings) -> Self:
+    async def connect(cls, settings: config.DatabaseSettings, *, read_only: bool = False) -> Self:
         """Open the pool and check that it can be used.
 
         Raises DatabaseUnavailable or DatabaseNotReady, which name the database and say what to do.
         """
-        database = cls(settings)
+        database = cls(settings, read_only=True) if read_only else cls(settings)
         try:
             await database._refuse_shared_backends()
             async with database.service():
