@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import asyncpg
@@ -18,10 +19,12 @@ from tests.integration.store.rows import (
     signature,
     wallet,
 )
+from zmartd.chain.signed_transactions import SignedTransaction
 from zmartd.cli import main
 from zmartd.embedded.postgres import EmbeddedPostgres
 from zmartd.market.lifecycle import MarketState
 from zmartd.store import schema
+from zmartd.store.intents import Intent, Standing, claim
 from zmartd.store.postgres.errors import DatabaseNotReady, DatabaseUnavailable
 from zmartd.store.postgres.migrations import (
     SQL_DIRECTORY,
@@ -359,3 +362,48 @@ async def test_runs_of_tasks_from_before_the_ledger_stay_and_newer_tokens_are_gr
         )
         assert kept["eventful"]
         assert await connection.fetchval("select nextval('task_fencing_tokens')") == 42
+
+
+async def test_a_transaction_from_before_intents_had_rows_is_waited_for(
+    empty_database_url: str, connection: Connection, tmp_path: Path
+) -> None:
+    await migrate_before("transaction_intents", empty_database_url, tmp_path)
+    market, purpose = market_id("m"), "finalize_market"
+    async with connection.transaction():
+        await connection.execute(BEGIN_AS_SERVICE.removeprefix("BEGIN; "))
+        for minute, (name, status, of_market) in enumerate(
+            [("landed", "landed", market), ("pending", "pending", market), ("relayed", "pending", None)]
+        ):
+            await insert(
+                connection,
+                "outbox_transactions",
+                signature=signature(name),
+                wire=name.encode(),
+                last_valid_block_height=7,
+                purpose=purpose,
+                market_id=of_market,
+                status=status,
+                created_at=NOON + timedelta(minutes=minute),
+                settled_at=None if status == "pending" else NOON,
+            )
+
+    await migrate(empty_database_url)
+
+    async with connection.transaction():
+        await connection.execute(BEGIN_AS_SERVICE.removeprefix("BEGIN; "))
+        rows = await connection.fetch(
+            "select signature, market_id, round, is_current from transaction_intents order by created_at"
+        )
+        assert [tuple(row) for row in rows] == [
+            (signature("landed"), market, "", False),
+            (signature("pending"), market, "", True),
+        ]
+        meant = [Intent(market, purpose, "resolving", bytes(32), 1)]
+        proposed = SignedTransaction(signature("new"), b"new", 9, purpose)
+        old = SignedTransaction(signature("pending"), b"pending", 7, purpose)
+        assert await claim(connection, meant, proposed) == {market: Standing(old, None, serves=False)}
+        await connection.execute(
+            "update outbox_transactions set status = 'expired', settled_at = now() where signature = $1",
+            old.signature,
+        )
+        assert await claim(connection, meant, proposed) == {}
