@@ -1,0 +1,64 @@
+"""Measures what periodic tasks cost on a chain with the real program.
+
+    python -m bench.tasks [--approvals N] [--only PART] [--json]
+
+It starts Postgres, Valkey and a localnet, prints a table and one line of JSON, and asserts nothing. A part is
+a module with an `async def measure(...)` that gives figures; PARTS names them.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final
+
+import click
+import uvloop
+from msgspec import Struct
+
+from bench import task_approvals
+from bench.figures import Figure, print_figures
+from zmartd import log
+
+
+class Sizes(Struct, frozen=True):
+    """How much each part does."""
+
+    approvals: int
+
+
+PARTS: Final[dict[str, Callable[[Path, Sizes], Awaitable[list[Figure]]]]] = {
+    "approvals": lambda directory, sizes: task_approvals.measure(directory, sizes.approvals),
+}
+
+
+async def measure(directory: Path, parts: tuple[str, ...], sizes: Sizes) -> list[Figure]:
+    """The figures of these parts, each on servers of its own, one after the other."""
+    figures: list[Figure] = []
+    for part in parts:
+        figures += await PARTS[part](directory / part, sizes)
+    return figures
+
+
+@click.command()
+@click.option(
+    "--approvals", type=click.IntRange(2, 5_000), default=120, show_default=True, help="Markets, each way."
+)
+@click.option("--only", "parts", multiple=True, type=click.Choice(list(PARTS)), help="These parts alone.")
+@click.option("--json", "only_json", is_flag=True, help="Print JSON only.")
+def main(approvals: int, parts: tuple[str, ...], only_json: bool) -> None:
+    """Measure periodic tasks."""
+    with tempfile.TemporaryDirectory(prefix="zmartd-bench-") as directory, open(os.devnull, "w") as nowhere:
+        log.configure("warning", "json", nowhere)
+        chosen = parts or tuple(PARTS)
+        for path in (Path(directory), *(Path(directory) / part for part in chosen)):
+            path.mkdir(exist_ok=True)
+            path.chmod(0o711)  # Postgres may run as another user
+        figures = uvloop.run(measure(Path(directory), chosen, Sizes(approvals)))
+    print_figures(figures, only_json=only_json)
+
+
+if __name__ == "__main__":
+    main()
