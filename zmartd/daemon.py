@@ -186,7 +186,7 @@ async def _background(core: Core, app: web.Application) -> AsyncIterator[None]:
         "pulse": _pulse_writer(core).run,
         "gap": core.bus.report_gap,
         "inbox": app[keys.INBOX].run,
-        "resume": core.sender.resume,
+        "adopt": core.sender.adopt,
         "sockets": app[WEBSOCKET].watch_sessions,
         "places": app[WEBSOCKET].keep_places,
         "due": core.due_watch.run,

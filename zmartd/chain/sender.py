@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, Protocol, Self
+from typing import Any, NoReturn, Protocol, Self
 
 from solders.commitment_config import CommitmentLevel
 
@@ -30,6 +30,8 @@ POLLS_PER_POSITION = 4
 """The finalized block height is read once in so many polls at most, however many transactions may expire."""
 POLLS_PER_RECHECK = 4
 """Whether the outbox has a transaction that is to be rechecked is asked once in so many polls."""
+POLLS_PER_ADOPTION = 120
+"""After so many polls, a minute, most transactions have ended that are followed by anybody."""
 JITTER = 0.25
 """The pause before a rebroadcast varies by up to this part of it, so that rebroadcasts spread."""
 
@@ -53,8 +55,8 @@ class Outbox(Protocol):
     async def record_fate(self, signature: str, fate: Fate, slot: int | None, error: str | None) -> None:
         """Record how a transaction ended. Recording it again changes nothing."""
 
-    async def pending(self) -> Sequence[SignedTransaction]:
-        """The transactions without a recorded fate, oldest first."""
+    async def pending(self, older_than_seconds: float = 0.0) -> Sequence[SignedTransaction]:
+        """The transactions without a recorded fate that were recorded so long ago, oldest first."""
 
 
 class Sender:
@@ -172,9 +174,18 @@ class Sender:
             self._start(self._recheck())
         self._unconfirmed[transaction.signature] = transaction
 
-    async def resume(self) -> int:
-        """Follow the transactions that an earlier process left pending, and return how many there are."""
-        pending = await self._outbox.pending()
+    async def adopt(self) -> NoReturn:
+        """Follow what earlier processes left pending, and from then on what others leave: a daemon that is
+        gone may never come back. What is followed twice is sent more often, and runs once all the same.
+        """
+        await self.resume()
+        while True:
+            await self._clock.sleep(POLLS_PER_ADOPTION * self._poll_seconds)
+            await self.resume(older_than_seconds=POLLS_PER_ADOPTION * self._poll_seconds)
+
+    async def resume(self, older_than_seconds: float = 0.0) -> int:
+        """Follow the transactions that other processes have left pending, and return how many there are."""
+        pending = await self._outbox.pending(older_than_seconds)
         left = [item for item in pending if item.signature not in self._pending]
         for transaction in left:
             sending = Sending(transaction, self._clock.monotonic())

@@ -54,5 +54,5 @@ class _NoOutbox:
     async def record_fate(self, signature: str, fate: Fate, slot: int | None, error: str | None) -> None:
         return
 
-    async def pending(self) -> Sequence[SignedTransaction]:
+    async def pending(self, older_than_seconds: float = 0.0) -> Sequence[SignedTransaction]:
         return ()

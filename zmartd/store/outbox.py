@@ -57,7 +57,8 @@ delete from outbox_transactions where signature in (
 """
 _PENDING = """
 select signature, wire, last_valid_block_height, purpose, relayed_for, min_shares
-  from outbox_transactions where status = 'pending' order by created_at, signature
+  from outbox_transactions
+ where status = 'pending' and created_at <= now() - make_interval(secs => $1) order by created_at, signature
 """
 _FIND = """
 select signature, wire, last_valid_block_height, purpose, relayed_for, min_shares, status, slot, error,
@@ -149,9 +150,10 @@ async def purge(connection: Connection, keep_days: int) -> None:
     await connection.execute(_PURGE, keep_days)
 
 
-async def pending(connection: Reads) -> list[SignedTransaction]:
-    """The transactions whose fate is not known, oldest first."""
-    return [SignedTransaction(**dict(row)) for row in await connection.fetch(_PENDING)]
+async def pending(connection: Reads, older_than_seconds: float = 0.0) -> list[SignedTransaction]:
+    """The transactions whose fate is not known and that were recorded so long ago, oldest first."""
+    rows = await connection.fetch(_PENDING, older_than_seconds)
+    return [SignedTransaction(**dict(row)) for row in rows]
 
 
 async def relayed(connection: Connection, signatures: Sequence[str]) -> list[RelayedTransaction]:

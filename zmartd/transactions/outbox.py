@@ -68,9 +68,9 @@ class DatabaseOutbox:
             told = await self._append(connection, wallet, _sent(signature))
         self._publish(told)
 
-    async def pending(self) -> Sequence[SignedTransaction]:
+    async def pending(self, older_than_seconds: float = 0.0) -> Sequence[SignedTransaction]:
         async with self._database.service_reader() as connection:
-            return await outbox.pending(connection)
+            return await outbox.pending(connection, older_than_seconds)
 
     async def find(self, signature: str) -> OutboxEntry | None:
         """A transaction that this daemon or another one has sent."""

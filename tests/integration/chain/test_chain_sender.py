@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from itertools import pairwise
 
 import aiohttp
@@ -229,6 +229,36 @@ async def test_a_node_that_refuses_what_somebody_may_have_sent_before_does_not_e
     sending = await sender.begin_recorded(payment)
     assert (await sending.landed()).slot > 0
     assert node.requests["sendTransaction"] >= 3
+    assert await received(rpc) == AMOUNT
+
+
+class WatchedOutbox(DatabaseOutbox):
+    """Counts how often somebody has looked for what is pending."""
+
+    looks = 0
+
+    async def pending(self, older_than_seconds: float = 0.0) -> Sequence[SignedTransaction]:
+        found = await super().pending(older_than_seconds)
+        self.looks += 1
+        return found
+
+
+async def test_what_a_daemon_leaves_that_never_comes_back_is_adopted_by_another_one(
+    database: Database, pay: Pay, rpc: Rpc
+) -> None:
+    watched = WatchedOutbox(database, TransactionSettings())
+
+    async def has_looked() -> bool:
+        return watched.looks > 0
+
+    async with new_sender(rpc, watched) as sender:
+        adopting = asyncio.create_task(sender.adopt())
+        await eventually(has_looked)
+        payment = await pay()
+        await watched.record(payment)
+        await eventually(lambda: _settled(watched, payment.signature))
+        adopting.cancel()
+        await asyncio.gather(adopting, return_exceptions=True)
     assert await received(rpc) == AMOUNT
 
 

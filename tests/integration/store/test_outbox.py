@@ -87,6 +87,13 @@ async def test_a_wallet_s_places_are_its_own_and_free_again_once_something_has_e
     assert found.transaction == relayed("second", "alice")
 
 
+async def test_what_was_recorded_just_now_is_left_to_the_one_that_recorded_it(database: Database) -> None:
+    outbox = DatabaseOutbox(database, TransactionSettings())
+    await outbox.record(transaction("new"))
+    assert list(await outbox.pending(older_than_seconds=3_600)) == []
+    assert list(await outbox.pending()) == [transaction("new")]
+
+
 async def ended_days_ago(database: Database, days: int) -> None:
     async with database.service() as connection:
         await connection.execute(

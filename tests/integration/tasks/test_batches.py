@@ -198,9 +198,10 @@ async def test_a_batch_that_is_killed_anywhere_is_neither_lost_nor_done_twice(
     async def all_have_landed() -> bool:
         return {status for _, status, _ in await batches(world)} == {"landed"}
 
-    async with world.daemon() as restarted:
-        await restarted.sender.resume()
+    async with world.daemon() as third:
+        adopting = asyncio.create_task(third.sender.adopt())
         await world.until(all_have_landed)
+        adopting.cancel()
 
 
 async def test_as_many_go_into_one_transaction_as_its_bytes_hold(world: World) -> None:
