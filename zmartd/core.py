@@ -45,6 +45,7 @@ class DryRuns:
     """The tasks, made with resources that can neither send nor write."""
 
     tasks: Mapping[str, PeriodicTask]
+    broken: Mapping[str, BrokenPlugin]
     context: TaskContext
 
 
@@ -198,7 +199,11 @@ async def open_for_dry_runs(settings: Settings, clock: Clock) -> AsyncIterator[D
             network_fees=settings.network_fees,
         )
         discovered = discover(context, tables=settings.plugins)
-        yield DryRuns(tasks={task.name: task for task in discovered.tasks}, context=context)
+        yield DryRuns(
+            tasks={task.name: task for task in discovered.tasks},
+            broken={plugin.name: plugin for plugin in discovered.broken},
+            context=context,
+        )
 
 
 def admin_decisions(core: Core, rpc: Rpc) -> AdminDecisions:

@@ -39,10 +39,14 @@ def run_dry(settings: Settings, names: Sequence[str]) -> list[DryRun]:
 
 
 def _chosen(opened: DryRuns, names: Sequence[str]) -> Sequence[str]:
+    from zmartd.tasks.dry_run import NoDryRun
     from zmartd.tasks.plan import Planner
     from zmartd.tasks.scheduler import unknown_task
 
     for name in names:
+        if name in opened.broken:
+            plugin = opened.broken[name]
+            raise NoDryRun(f"the plugin {plugin.target} cannot be loaded: {plugin.problem}")
         if name not in opened.tasks:
             raise unknown_task(name, list(opened.tasks))
     return names or [

@@ -10,7 +10,7 @@ import pytest
 from tests.integration.tasks.test_approving import popular_proposal
 from tests.integration.tasks.test_finalizing import problems, ruin
 from tests.integration.tasks.world import AUTHORITY, DISPUTE_PERIOD_SECONDS, World, keypair
-from zmartd.chain.assemble import MAX_TRANSACTION_BYTES
+from zmartd.chain.assemble import MAX_COMPUTE_UNITS, MAX_TRANSACTION_BYTES
 from zmartd.faults import Point, watching
 from zmartd.market.lifecycle import MarketState
 from zmartd.tasks.authority import Authority
@@ -202,6 +202,24 @@ async def test_a_batch_that_is_killed_anywhere_is_neither_lost_nor_done_twice(
         adopting = asyncio.create_task(third.sender.adopt())
         await world.until(all_have_landed)
         adopting.cancel()
+
+
+async def test_what_asks_for_too_many_compute_units_goes_into_several_transactions(world: World) -> None:
+    markets = await due_markets(world, 4)
+    authority = Authority(world.own.context())
+    found = await authority.markets(markets)
+    finalize = [
+        world.program.finalize_market(backend_authority=AUTHORITY.pubkey(), market=found[one].address)
+        for one in markets
+    ]
+    units = (await authority.budgets.tried(finalize, AUTHORITY.pubkey())).units
+    # Two and a half of the four fit.
+    margin_percent = 100 * MAX_COMPUTE_UNITS * 4 // (units * 5 // 2) - 100
+
+    actions = await MarketMonitor(world.own.context(compute_margin_percent=margin_percent)).run()
+
+    assert [one.ok for one in actions] == [True] * 4
+    assert await batches(world) == [("finalize_market", "landed", 2)] * 2
 
 
 async def test_as_many_go_into_one_transaction_as_its_bytes_hold(world: World) -> None:
