@@ -16,6 +16,7 @@ from functools import partial
 import msgspec
 from aiohttp import web
 
+from zmartd.chain.admins import Admins
 from zmartd.chain.program import Program
 from zmartd.chain.transport import MAX_IN_FLIGHT
 from zmartd.clock import Clock, SystemClock
@@ -150,6 +151,7 @@ def application(core: Core) -> web.Application:
         patience_seconds=CONFIRMATION_PATIENCE_SECONDS,
         max_fee_lamports=settings.transactions.max_fee_lamports,
     )
+    app[keys.ADMINS] = Admins(rpc, core.program.program_id)
     app[keys.ADMIN_DECISIONS] = admin_decisions(core, rpc)
     app[keys.RETRIEVAL] = Retrieval(
         settings.tasks.ipfs_snapshot,

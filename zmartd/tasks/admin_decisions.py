@@ -26,24 +26,6 @@ from zmartd.store.tallies import Tally
 from zmartd.tasks.announcements import Announcements
 
 
-class AdminDetails(Struct, frozen=True):
-    """Who may do what an error refuses."""
-
-    admin: str
-    """The wallet that is the program's admin, base58."""
-
-
-class NotTheAdmin(DetailedError[AdminDetails]):
-    """Only the program's admin decides about markets, or cancels them; sign in with its wallet."""
-
-    code = "not_the_admin"
-
-    def __init__(self, admin: str, may: str = "decides about markets") -> None:
-        super().__init__(
-            AdminDetails(admin), f"Only the program's admin, {admin}, {may}; sign in with that wallet."
-        )
-
-
 class NothingToDecide(DetailedError[AboutMarket]):
     """Its votes or its dispute window decide about this market, not an admin; wait for them."""
 
@@ -105,15 +87,6 @@ class AdminDecisions:
         self._program = program
         self._announcements = announcements
         self._trusted = trusted
-
-    async def require_admin(self, wallet: str, may: str = "decides about markets") -> None:
-        """Raises NotTheAdmin unless `wallet` is the admin in the program's configuration.
-
-        `may`: what the admin may do.
-        """
-        admin = str((await self._config()).admin)
-        if admin != wallet:
-            raise NotTheAdmin(admin, may)
 
     async def pending(self, reference: str, decision: Decision) -> PendingDecision:
         """The market with this id or address, as `decide` would find it. Raises what `decide` raises."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType, structs
 
+from zmartd.chain.admins import NotTheAdmin
 from zmartd.chain.failures import ProgramRefused
 from zmartd.chain.program_accounts import ProtocolNotInitialized
 from zmartd.chain.sender import SenderUnavailable
@@ -65,7 +66,6 @@ from zmartd.store.metadata import PendingTextsTooLarge, SimilarMarketExists, Too
 from zmartd.store.outbox import TooManyPending
 from zmartd.store.postgres.errors import DatabaseNotReady, DatabaseTimeout, DatabaseUnavailable
 from zmartd.store.votes import AlreadyVoted, NotAHolder
-from zmartd.tasks.admin_decisions import NotTheAdmin
 from zmartd.transactions.admission import TransactionRefused
 from zmartd.transactions.funds import InsufficientFunds
 from zmartd.transactions.lookup_limit import LookupsExhausted

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from zmartd import config
+    from zmartd.chain.admins import Admins
     from zmartd.chain.idl import Idl
     from zmartd.chain.program import Program
     from zmartd.chain.rpc import Rpc
@@ -67,4 +68,5 @@ TRANSACTION_BUILDER: Final[AppKey[TransactionBuilder]] = AppKey("transaction_bui
 ADMISSION: Final[AppKey[Admission]] = AppKey("admission")
 PROTECTIONS: Final[AppKey[Protections]] = AppKey("protections")
 RELAY: Final[AppKey[Relay]] = AppKey("relay")
+ADMINS: Final[AppKey[Admins]] = AppKey("admins")
 ADMIN_DECISIONS: Final[AppKey[AdminDecisions]] = AppKey("admin_decisions")

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from solders.instruction import Instruction
 from solders.pubkey import Pubkey
 
+from zmartd.chain.admins import NotTheAdmin
 from zmartd.chain.failures import ProgramRefused
 from zmartd.chain.program import Program
 from zmartd.chain.program_accounts import ProtocolNotInitialized
@@ -39,7 +40,6 @@ from zmartd.store import evidence, markets
 from zmartd.store.evidence import NotTheDisputer
 from zmartd.store.markets import MarketNotFound, MarketRow
 from zmartd.store.postgres.rls import ACT_AS_SERVICE
-from zmartd.tasks.admin_decisions import NotTheAdmin
 from zmartd.transactions import unsigned
 from zmartd.transactions.live_market import read_live_market
 from zmartd.transactions.unsigned import UnsignedTransaction
@@ -333,7 +333,7 @@ async def _action(
 async def _explain_who_may(call: Call[Any], market: MarketRow, action: Action) -> None:
     """Raises NotTheCreator or NotTheAdmin where only these may take the action."""
     if action is Action.CANCEL:
-        await call.app[keys.ADMIN_DECISIONS].require_admin(call.session.wallet, "may cancel a market")
+        await call.app[keys.ADMINS].require(call.session.wallet, "may cancel a market")
     elif action in _CREATOR_MAY:
         raise NotTheCreator(market.id, market.creator_wallet, _CREATOR_MAY[action])
 

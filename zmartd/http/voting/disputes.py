@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta, Struct
 
+from zmartd.chain.admins import NotTheAdmin
 from zmartd.chain.program_accounts import ProtocolNotInitialized
 from zmartd.chain.transport import RpcRejected, RpcUnavailable
 from zmartd.http.errors.requests import MarketPending, WrongState
@@ -24,7 +25,7 @@ from zmartd.store.decisions import AlreadyDecided, MarketDecision
 from zmartd.store.dispute_requests import DisputeRequestRefused
 from zmartd.store.markets import MarketNotFound, MarketRow
 from zmartd.store.tallies import CountedVotes
-from zmartd.tasks.admin_decisions import DisputeWindowClosed, NothingToDecide, NotTheAdmin, SettlementUnderWay
+from zmartd.tasks.admin_decisions import DisputeWindowClosed, NothingToDecide, SettlementUnderWay
 
 ResolverKind = Literal["creator", "trusted_resolver", "stranger"]
 
@@ -173,7 +174,7 @@ async def decide(call: Call[DecisionRequest]) -> DecisionBody:
     """
     body = call.input
     wallet, admin_decisions = call.session.wallet, call.app[keys.ADMIN_DECISIONS]
-    await admin_decisions.require_admin(wallet)
+    await call.app[keys.ADMINS].require(wallet)
     try:
         made = await admin_decisions.decide(call.path["id"], Decision(body.decision), body.because, wallet)
     except (NothingToDecide, DisputeWindowClosed, SettlementUnderWay) as error:

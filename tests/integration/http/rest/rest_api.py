@@ -21,6 +21,7 @@ from solders.transaction import Transaction
 from tests.integration.http.contract.response_contract import hold_to_contract
 from tests.integration.http.served import Client, Served
 from tests.shared_secrets import shared_secret
+from zmartd.chain.admins import Admins
 from zmartd.chain.codec import Codec
 from zmartd.chain.discriminators import discriminator
 from zmartd.chain.idl import Idl, default_idl
@@ -235,6 +236,7 @@ async def running_api(
         app[keys.AUTH] = auth
         app[keys.RATE_LIMITS] = rate_limits
         app[keys.VOTING] = voting
+        app[keys.ADMINS] = Admins(shared, IDL.program_id)
         app[keys.ADMIN_DECISIONS] = AdminDecisions(
             database, shared, PROGRAM, Announcements(database, publisher), voting.trusted_resolvers
         )

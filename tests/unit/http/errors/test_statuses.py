@@ -8,6 +8,7 @@ import pytest
 from msgspec import to_builtins
 
 import zmartd.http.app  # noqa: F401 - so that every error of the room is known
+from zmartd.chain.admins import NotTheAdmin
 from zmartd.chain.failures import (
     ProgramFailure,
     ProgramRefused,
@@ -26,7 +27,6 @@ from zmartd.store.discussions import CommentDetails, NotTheAuthor
 from zmartd.store.dispute_requests import DisputeRequestRefused
 from zmartd.store.postgres.errors import DatabaseUnavailable
 from zmartd.store.votes import NotAHolder
-from zmartd.tasks.admin_decisions import NotTheAdmin
 from zmartd.transactions.admission import TransactionRefused
 
 MARKET = AboutMarket("m")
