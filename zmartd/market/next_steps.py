@@ -177,10 +177,10 @@ def _proposed(market: Situation, rules: Rules) -> tuple[PossibleStep, ...]:
         _step(
             market,
             Action.APPROVE,
-            Actor.BACKEND,
+            Actor.ADMIN if market.awaiting_admin_approval else Actor.BACKEND,
             leads_to=MarketState.APPROVED,
             votes=votes,
-            possible=votes.missing == 0,
+            possible=market.awaiting_admin_approval or votes.missing == 0,
         ),
         _cancel(market),
     )

@@ -59,6 +59,8 @@ class Situation(Struct, frozen=True, kw_only=True):
     activated_at: int | None = None
     resolution_proposed_at: int | None = None
     dispute_initiated_at: int | None = None
+    awaiting_admin_approval: bool = False
+    """Whether a proposal's votes are on the chain and only the admin can approve it."""
     awaiting_decision: bool = False
     settles_at: int | None = None
     """When an announced settlement is carried out."""

@@ -38,6 +38,9 @@ class MarketSummary(Struct, frozen=True, kw_only=True):
     """The outcome that the resolver proposed: true for YES, false for NO; null before that."""
     final_outcome: bool | None
     """True for YES, false for NO; null before the market is finalized, and where all holders are refunded."""
+    awaiting_admin_approval: bool
+    """Whether the votes on the proposed market are enough and recorded on the chain, and the program's admin
+    still has to approve it."""
     awaiting_decision: bool
     """Whether the outcome becomes final only when an admin decides; see GET /api/markets/{id}/settlement."""
     settles_at: Time | None
@@ -62,6 +65,7 @@ def market_summary(update: MarketUpdate) -> MarketSummary:
         current_liquidity=str(update.current_liquidity_lamports),
         proposed_outcome=update.proposed_outcome,
         final_outcome=update.final_outcome,
+        awaiting_admin_approval=update.awaiting_admin_approval,
         awaiting_decision=update.awaiting_decision,
         settles_at=iso_time_or_none(update.settles_at),
         slot=update.slot,

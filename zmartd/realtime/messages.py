@@ -39,6 +39,7 @@ class MarketUpdate(Struct, frozen=True, kw_only=True, tag="update"):
     current_liquidity_lamports: int
     proposed_outcome: bool | None = None
     final_outcome: bool | None = None
+    awaiting_admin_approval: bool = False
     awaiting_decision: bool = False
     settles_at: datetime | None = None
     slot: int | None = None

@@ -33,6 +33,7 @@ def market_update(market: MarketVersion) -> MarketUpdate:
         current_liquidity_lamports=market.current_liquidity,
         proposed_outcome=market.proposed_outcome,
         final_outcome=market.final_outcome,
+        awaiting_admin_approval=market.awaiting_admin_approval,
         awaiting_decision=market.awaiting_decision,
         settles_at=market.settles_at,
         slot=market.slot,

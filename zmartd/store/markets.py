@@ -27,7 +27,7 @@ select id, on_chain_address, question, description, category, tags, end_date,
        final_outcome, was_disputed, proposal_likes, proposal_dislikes, proposal_total_votes, dispute_agree,
        dispute_disagree, dispute_total_votes, created_at, approved_at, activated_at, resolution_proposed_at,
        dispute_initiated_at, finalized_at, cancelled_at, updated_at, chain_confirmed, commitment, slot,
-       version, discussion_snapshot_cid, awaiting_decision, settles_at,
+       version, discussion_snapshot_cid, awaiting_admin_approval, awaiting_decision, settles_at,
        liquidity_withdrawn is not null as is_withdrawn,
        greatest(current_liquidity - claimed_total
                 - greatest(coalesce(liquidity_withdrawn, 0) - lp_fees_earned, 0), 0) as liquidity_left,
@@ -69,8 +69,11 @@ update markets set awaiting_decision = $3, settles_at = $4, version = version + 
  where id = $1 and state = $2 and (awaiting_decision, settles_at) is distinct from ($3, $4::timestamptz)
 returning id
 """
-
-
+_SET_AWAITING_APPROVAL = """
+update markets set awaiting_admin_approval = $2, version = version + 1
+ where id = $1 and state = 'PROPOSED' and awaiting_admin_approval is distinct from $2
+returning id
+"""
 _LOCK = "select from markets where id = $1 for share"
 
 
@@ -107,6 +110,8 @@ class MarketVersion(Struct, frozen=True, kw_only=True):
     total_volume: int
     proposed_outcome: bool | None
     final_outcome: bool | None
+    awaiting_admin_approval: bool
+    """Whether its votes are recorded on the chain and only the admin can approve it."""
     awaiting_decision: bool
     """Whether its outcome becomes final only when an admin decides."""
     settles_at: datetime | None
@@ -264,6 +269,17 @@ async def set_settlement(
     state. Takes a service transaction.
     """
     changed = await connection.fetchval(_SET_SETTLEMENT, market_id, state.name, awaiting_decision, settles_at)
+    return await get(connection, market_id) if changed else None
+
+
+async def set_awaiting_approval(
+    connection: Connection, market_id: str, *, awaiting: bool
+) -> MarketRow | None:
+    """Record whether a proposed market waits for the admin's approval.
+
+    As `set_settlement`: increments the version, and None where nothing changed. Takes a service transaction.
+    """
+    changed = await connection.fetchval(_SET_AWAITING_APPROVAL, market_id, awaiting)
     return await get(connection, market_id) if changed else None
 
 

@@ -28,6 +28,15 @@ class Announcements:
         self._database = database
         self._publisher = publisher
 
+    async def announce_awaited_approval(self, market_id: str, reason: str) -> None:
+        """Announce that only the admin can approve a proposal."""
+        if await self._set_awaiting_approval(market_id, awaiting=True):
+            log.warning("market.awaits_approval", market_id=market_id, reason=reason)
+
+    async def withdraw_awaited_approval(self, market_id: str) -> None:
+        """Announce that a proposal does not wait for the admin any more; nothing where it did not."""
+        await self._set_awaiting_approval(market_id, awaiting=False)
+
     async def announce_awaited_decision(self, market_id: str, state: MarketState, reason: str) -> None:
         """Announce that an admin has to decide about a market in `state`."""
         async with self._database.service() as connection:
@@ -54,6 +63,14 @@ class Announcements:
             )
         await self.publish(messages)
         return is_first
+
+    async def _set_awaiting_approval(self, market_id: str, *, awaiting: bool) -> bool:
+        """Whether that changed anything."""
+        async with self._database.service() as connection:
+            market = await markets.set_awaiting_approval(connection, market_id, awaiting=awaiting)
+            messages = await self.append(connection, market)
+        await self.publish(messages)
+        return bool(messages)
 
     async def append(self, connection: Connection, market: MarketRow | None) -> list[Message]:
         """Append a market's state to its stream, as the last in a transaction; nothing for None."""

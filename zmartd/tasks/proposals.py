@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+from prometheus_client import Gauge
 from solders.pubkey import Pubkey
 
 from zmartd.chain.accounts import GlobalConfig
@@ -11,12 +14,19 @@ from zmartd.market.lifecycle import VoteKind
 from zmartd.market.votes import VoteCounts
 from zmartd.store import due_markets, tallies
 from zmartd.store.tallies import Tally
+from zmartd.tasks.announcements import Announcements
 from zmartd.tasks.authority import Authority, MarketAccountMissing, ProtocolState
 from zmartd.tasks.base import TaskAction
 from zmartd.tasks.context import TaskContext
 from zmartd.tasks.meant import Meant
 from zmartd.tasks.plan import Plan, plan_each
 from zmartd.tasks.vote_counting import PlannedTransaction, VoteCounting
+
+AWAITING: Final = Gauge(
+    "zmartd_proposals_awaiting_approval",
+    "Proposed markets that enough wallets like, and that only the admin can approve.",
+)
+AWAITING_APPROVAL: Final = "awaiting_admin_approval"
 
 
 class Proposals:
@@ -26,24 +36,32 @@ class Proposals:
     `proposal_min_balance_lamports` when the votes are counted.
 
     Only the admin's key can approve. A daemon whose key is only the backend authority's records the counts,
-    closes the vote, and reports in each run that the admin's approval is missing.
+    closes the vote, announces once that the market awaits the admin, and reports so in each run.
     """
 
-    def __init__(self, context: TaskContext, authority: Authority) -> None:
+    def __init__(self, context: TaskContext, authority: Authority, announcements: Announcements) -> None:
         self._voting = context.voting
         self._database = context.database
         self._rpc = context.rpc
         self._program = context.program
         self._authority = authority
+        self._announcements = announcements
         self._counting = VoteCounting(VoteKind.PROPOSAL, context, authority)
 
     async def run(self, protocol: ProtocolState) -> list[TaskAction]:
         market_ids = await self._due(protocol)
 
         async def decide(market: ChainMarket, tally: Tally) -> PlannedTransaction | TaskAction | None:
-            return self._decide(market, tally.counts, protocol.config)
+            decision = self._decide(market, tally.counts, protocol.config)
+            if isinstance(decision, TaskAction):
+                await self._announcements.announce_awaited_approval(market.id, decision.detail)
+            else:
+                await self._announcements.withdraw_awaited_approval(market.id)
+            return decision
 
-        return await self._counting.run(market_ids, self._count, decide, protocol)
+        actions = await self._counting.run(market_ids, self._count, decide, protocol)
+        AWAITING.set(sum(one.action == AWAITING_APPROVAL for one in actions))
+        return actions
 
     async def plan(self, protocol: ProtocolState) -> Plan:
         """What `run` would send, by the votes as they are."""
@@ -116,5 +134,5 @@ class Proposals:
             return PlannedTransaction("approve_proposal", (record, approve), detail)
         if counts == VoteCounts(market.account.proposal_likes, market.account.proposal_dislikes):
             waiting = f"{detail}; the counts are recorded, the admin {config.admin} must approve it"
-            return TaskAction(market.id, "awaiting_admin_approval", ok=False, detail=waiting)
+            return TaskAction(market.id, AWAITING_APPROVAL, ok=False, detail=waiting, awaits_admin=True)
         return PlannedTransaction("aggregate_proposal_votes", (record,), detail)

@@ -38,7 +38,7 @@ class VoteAggregator:
         announcements = Announcements(self._context.database, self._context.publisher)
         protocol = await authority.protocol()
         parts = {
-            "proposals": Proposals(self._context, authority).run(protocol),
+            "proposals": Proposals(self._context, authority, announcements).run(protocol),
             "disputes": Disputes(self._context, authority, announcements).run(protocol),
             "petitions": DisputePetitions(self._context, authority).run(protocol),
             "resolutions": UntrustedResolutions(self._context, authority, announcements).run(protocol),
@@ -55,7 +55,7 @@ class VoteAggregator:
         announcements = Announcements(self._context.database, self._context.publisher)
         protocol = await authority.protocol()
         parts = {
-            "proposals": Proposals(self._context, authority).plan(protocol),
+            "proposals": Proposals(self._context, authority, announcements).plan(protocol),
             "disputes": Disputes(self._context, authority, announcements).plan(protocol),
             "petitions": DisputePetitions(self._context, authority).plan(protocol),
             "resolutions": UntrustedResolutions(self._context, authority, announcements).plan(protocol),

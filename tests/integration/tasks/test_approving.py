@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
+from prometheus_client import REGISTRY
 from redis.asyncio import Redis
 
 from tests.integration.tasks.world import ADMIN, AUTHORITY, CREATOR, EXPIRY_SLOTS, World, a_world, killed_once
@@ -186,13 +188,25 @@ async def test_without_the_admins_key_the_counts_are_recorded_once_and_the_appro
     tmp_path: Path, database: Database, redis: Redis
 ) -> None:
     async with a_world(tmp_path / "chain", database, redis, admin=ADMIN) as world:
+        awaits = "select awaiting_admin_approval from markets where id = $1"
+        metric = "zmartd_proposals_awaiting_approval"
+        told = "select body from stream_messages join streams on id = stream_id where name = $1"
         market_id = await popular_proposal(world)
         (recorded,) = await VoteAggregator(world.own.context()).run()
         assert (recorded.action, recorded.ok) == ("aggregate_proposal_votes", True)
 
+        assert await world.fetch(awaits, market_id) == [(False,)]
+
         (waiting,) = await VoteAggregator(world.own.context()).run()
 
-        assert (waiting.action, waiting.ok) == ("awaiting_admin_approval", False)
+        assert (waiting.action, waiting.ok, waiting.awaits_admin) == ("awaiting_admin_approval", False, True)
+        assert REGISTRY.get_sample_value(metric) == 1
+        assert await world.fetch(awaits, market_id) == [(True,)]
+        assert await VoteAggregator(world.own.context()).run() == [waiting]
+        messages = await world.fetch(told, f"market:{market_id}")
+        assert [json.loads(body)["data"].get("awaiting_admin_approval") for (body,) in messages].count(
+            True
+        ) == 1
         assert await world.outbox(market_id) == [("aggregate_proposal_votes", "landed")]
         with pytest.raises(VotingClosed):
             await world.vote_on_proposal(market_id, yes=1)
@@ -200,6 +214,8 @@ async def test_without_the_admins_key_the_counts_are_recorded_once_and_the_appro
         await world.act(ADMIN, approve)
         (noticed,) = await VoteAggregator(world.own.context()).run()
         assert noticed.action == "catch_up"
+        assert REGISTRY.get_sample_value(metric) == 0
+        assert await world.fetch(awaits, market_id) == [(False,)]
         assert await world.closed_votes(market_id) == []
 
 

@@ -99,6 +99,16 @@ def told(step: PossibleStep) -> tuple[Any, ...]:
             ],
         ),
         (
+            situation(
+                MarketState.PROPOSED, votes=so_far(6, 1, are_closed=True), awaiting_admin_approval=True
+            ),
+            [
+                ("vote_on_proposal", "voter", False, None, None, None),
+                ("approve", "admin", True, None, None, None),
+                ("cancel", "admin", True, None, None, None),
+            ],
+        ),
+        (
             situation(MarketState.APPROVED),
             [
                 ("activate", "creator+admin", True, None, None, None),

@@ -120,6 +120,7 @@ def test_a_market_frame_has_exact_u64_amounts_and_prices_from_0_to_1() -> None:
             "current_liquidity": "18446744073709551615",
             "proposed_outcome": None,
             "final_outcome": None,
+            "awaiting_admin_approval": False,
             "awaiting_decision": False,
             "settles_at": None,
             "slot": 77,

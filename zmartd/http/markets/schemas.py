@@ -128,6 +128,9 @@ class MarketBody(Struct, frozen=True, kw_only=True):
     """The name of the final outcome; null while there is none."""
     was_disputed: bool = False
     """Whether the market was finalized after a dispute; false before it is finalized."""
+    awaiting_admin_approval: bool = False
+    """Whether the votes on the proposed market are enough and recorded on the chain, and the program's admin
+    still has to approve it. False where the backend approves by itself."""
     awaiting_decision: bool = False
     """Whether the outcome becomes final only when an admin decides; see GET /api/markets/{id}/settlement."""
     settles_at: Time | None = None

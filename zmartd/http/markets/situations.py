@@ -74,6 +74,7 @@ def _indexed(market: MarketRow, votes: VotesSoFar, has_claims: bool, now: int) -
         activated_at=_seconds(market.activated_at),
         resolution_proposed_at=_seconds(market.resolution_proposed_at),
         dispute_initiated_at=_seconds(market.dispute_initiated_at),
+        awaiting_admin_approval=market.awaiting_admin_approval,
         awaiting_decision=market.awaiting_decision,
         settles_at=_seconds(market.settles_at),
         decision=market.decision,
@@ -114,7 +115,13 @@ def live_situation(indexed: Situation, account: MarketAccount, now: int) -> Situ
     if account.state is indexed.state:
         return live
     return replace(
-        live, awaiting_decision=False, settles_at=None, decision=None, votes=NO_VOTES, has_claims=True
+        live,
+        awaiting_admin_approval=False,
+        awaiting_decision=False,
+        settles_at=None,
+        decision=None,
+        votes=NO_VOTES,
+        has_claims=True,
     )
 
 

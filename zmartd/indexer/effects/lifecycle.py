@@ -70,7 +70,7 @@ _CANCELLED = "update markets set cancelled_at = $2 where id = $1"
 _MOVE = """
 update markets
    set state = moved.state, state_slot = moved.slot, state_rank = moved.rank, state_changed_at = moved.at,
-       awaiting_decision = false, settles_at = null
+       awaiting_decision = false, settles_at = null, awaiting_admin_approval = false
   from unnest($1::text[], $2::text[], $3::bigint[], $4::int[], $5::timestamptz[])
        as moved (id, state, slot, rank, at)
  where markets.id = moved.id and (markets.state_slot, markets.state_rank) <= (moved.slot, moved.rank)

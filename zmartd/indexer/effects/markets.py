@@ -54,8 +54,8 @@ update markets
   from unnest($1::text[], $2::bigint[], $3::bigint[]) as advanced (id, price, slot)
  where markets.id = advanced.id
 returning markets.id, on_chain_address, state, shares_yes, shares_no, b_parameter, total_volume,
-          current_liquidity, proposed_outcome, final_outcome, awaiting_decision, settles_at, markets.slot,
-          version, category, commitment, orphaned,
+          current_liquidity, proposed_outcome, final_outcome, awaiting_admin_approval, awaiting_decision,
+          settles_at, markets.slot, version, category, commitment, orphaned,
           (current_price_yes * 1000000000)::bigint as price_yes
 """
 

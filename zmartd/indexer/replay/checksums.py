@@ -43,7 +43,10 @@ select (to_jsonb(kept) - $1::text[]) || jsonb_build_object('resolved_in', (
 CHECKED_TABLES: Final = {
     "markets": (
         _MARKETS,
-        (*_TEXTS, "awaiting_decision", "settles_at", "commitment", "updated_at", "version"),
+        (
+            *(*_TEXTS, "awaiting_admin_approval", "awaiting_decision", "settles_at"),
+            *("commitment", "updated_at", "version"),
+        ),
     ),
     "user_positions": (
         "select to_jsonb(kept) - $1::text[] as fact from user_positions as kept"

@@ -71,6 +71,7 @@ async def test_a_market_is_shown_with_every_field_that_clients_read(api: Api) ->
         "final_outcome_label": None,
         "was_disputed": False,
         "resolver_is_creator": None,
+        "awaiting_admin_approval": False,
         "awaiting_decision": False,
         "settles_at": None,
         "proposal_likes": 3,

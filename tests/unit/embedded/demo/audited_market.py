@@ -193,6 +193,7 @@ _ROW = MarketRow(
     commitment="confirmed",
     slot=9,
     version=12,
+    awaiting_admin_approval=False,
     awaiting_decision=False,
     settles_at=None,
     is_withdrawn=False,
