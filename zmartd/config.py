@@ -219,6 +219,12 @@ class AuthSettings(Struct, frozen=True, kw_only=True):
     legacy_signature_header: Annotated[
         bool, described("accept the frontend's `Authorization: Signature` header, never for moving money")
     ] = False
+    admins: Annotated[
+        tuple[str, ...],
+        described_list(
+            "wallets that may use /api/admin, besides the program's admin", require_wallet, max_length=100
+        ),
+    ] = ()
 
 
 class RateLimitSettings(Struct, frozen=True, kw_only=True):

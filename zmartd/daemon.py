@@ -151,7 +151,7 @@ def application(core: Core) -> web.Application:
         patience_seconds=CONFIRMATION_PATIENCE_SECONDS,
         max_fee_lamports=settings.transactions.max_fee_lamports,
     )
-    app[keys.ADMINS] = Admins(rpc, core.program.program_id)
+    app[keys.ADMINS] = Admins(rpc, core.program.program_id, settings.auth.admins)
     app[keys.ADMIN_DECISIONS] = admin_decisions(core, rpc)
     app[keys.RETRIEVAL] = Retrieval(
         settings.tasks.ipfs_snapshot,

@@ -37,7 +37,7 @@ from zmartd.http.openapi.routes import DOCS, OPENAPI, PageFacts
 from zmartd.http.pages import routes as pages
 from zmartd.http.sse import routes as sse
 from zmartd.http.trading import estimate, payouts, trade_lists, trade_transactions, transactions
-from zmartd.http.voting import disputes, vote_transactions, votes
+from zmartd.http.voting import admin_matters, disputes, vote_transactions, votes
 from zmartd.http.wallets import activity, leaderboard, portfolio, positions, profiles
 from zmartd.http.ws import routes as websocket
 
@@ -63,6 +63,7 @@ CORS_OPERATIONS: tuple[Operation[Any], ...] = by_path(
     + estimate.OPERATIONS
     + transactions.OPERATIONS
     + votes.OPERATIONS
+    + admin_matters.OPERATIONS
     + vote_transactions.OPERATIONS
     + profiles.OPERATIONS
     + positions.OPERATIONS

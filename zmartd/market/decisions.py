@@ -6,6 +6,7 @@ from collections.abc import Collection
 from enum import StrEnum
 
 from zmartd.market.fees import BPS
+from zmartd.market.lifecycle import MarketState, dispute_closes_at
 from zmartd.market.votes import VoteCounts, passes
 
 
@@ -47,6 +48,20 @@ def dispute_verdict(
     if by_wallet is not by_stake:
         return Undecided.TALLIES_DIFFER
     return Decision.OVERTURN if by_wallet else Decision.KEEP
+
+
+def possible_decisions(
+    state: MarketState, resolution_proposed_at: int, dispute_period_seconds: int, now: int
+) -> tuple[Decision, ...]:
+    """What can be decided about a RESOLVING or DISPUTED market at the chain's time `now`.
+
+    Once the dispute window of a RESOLVING market has passed, the program can only make the proposed outcome
+    final.
+    """
+    closes_at = dispute_closes_at(resolution_proposed_at, dispute_period_seconds)
+    if state is MarketState.RESOLVING and now >= closes_at:
+        return (Decision.KEEP,)
+    return tuple(Decision)
 
 
 def is_trusted_resolver(resolver: str | None, creator: str | None, trusted: Collection[str]) -> bool:

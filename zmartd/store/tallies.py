@@ -89,6 +89,7 @@ select market_id, kind, yes, no, stake_yes, stake_no, electorate_wallets, electo
   from vote_tallies
 """
 _FIND = _COLUMNS + "where market_id = $1 and kind = $2"
+_FIND_ALL = _COLUMNS + "where kind = $1 and market_id = any($2::text[])"
 _OPEN = _COLUMNS + "where kind = $1 order by taken_at, market_id"
 _SENT = "update vote_tallies set signature = $3 where market_id = $1 and kind = $2"
 _LOCK_ALL = """
@@ -253,6 +254,12 @@ async def find(connection: Reads, kind: VoteKind, market_id: str) -> Tally | Non
     """The tally of a market, if it has one. Any caller may read it."""
     row = await connection.fetchrow(_FIND, market_id, kind)
     return None if row is None else _tally(row)
+
+
+async def find_all(connection: Reads, kind: VoteKind, market_ids: Sequence[str]) -> dict[str, Tally]:
+    """The tallies of those of these markets that have one, by market. Any caller may read them."""
+    found = await connection.fetch(_FIND_ALL, kind, list(market_ids))
+    return {row["market_id"]: _tally(row) for row in found}
 
 
 async def counted_dispute(connection: Reads, market_id: str, *, is_final: bool) -> CountedVotes | None:

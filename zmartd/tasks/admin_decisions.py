@@ -15,8 +15,7 @@ from zmartd.chain.program import Program
 from zmartd.chain.program_accounts import read_config
 from zmartd.chain.rpc import Rpc
 from zmartd.errors import AboutMarket, DetailedError, ZmartdError
-from zmartd.market import lifecycle
-from zmartd.market.decisions import Decision, is_trusted_resolver
+from zmartd.market.decisions import Decision, is_trusted_resolver, possible_decisions
 from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.store import decisions, electorates, markets, tallies
 from zmartd.store.decisions import AlreadyDecided, MarketDecision
@@ -139,11 +138,10 @@ class AdminDecisions:
     ) -> PendingDecision:
         tally = await tallies.find(connection, VoteKind.DISPUTE, market.id)
         self._require_something_to_decide(market, tally)
-        if market.state is MarketState.RESOLVING and decision is not Decision.KEEP:
-            assert market.resolution_proposed_at is not None, "a resolution has a time"
-            proposed_at = int(market.resolution_proposed_at.timestamp())
-            if now >= lifecycle.dispute_closes_at(proposed_at, period_seconds):
-                raise DisputeWindowClosed(AboutMarket(market.id))
+        assert market.resolution_proposed_at is not None, "a resolution has a time"
+        proposed_at = int(market.resolution_proposed_at.timestamp())
+        if decision not in possible_decisions(market.state, proposed_at, period_seconds, now):
+            raise DisputeWindowClosed(AboutMarket(market.id))
         not_known = await electorates.not_known(connection, [market.id])
         return PendingDecision(
             market.id, market.question, market.state, market.proposed_outcome, tally, not not_known

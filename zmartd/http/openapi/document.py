@@ -65,6 +65,7 @@ _TAGS = {
     "markets": "Read, create and advance markets.",
     "trades": "Quotes, and the transactions to trade with.",
     "transactions": "Relay signed transactions.",
+    "admin": "What awaits an admin.",
     "votes": "Votes on proposed markets and on disputed outcomes.",
     "users": "Positions and profiles of wallets.",
     "discussions": "Comments on markets.",

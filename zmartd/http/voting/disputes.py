@@ -24,7 +24,7 @@ from zmartd.store import decisions, dispute_requests, electorates, tallies
 from zmartd.store.decisions import AlreadyDecided, MarketDecision
 from zmartd.store.dispute_requests import DisputeRequestRefused
 from zmartd.store.markets import MarketNotFound, MarketRow
-from zmartd.store.tallies import CountedVotes
+from zmartd.store.tallies import CountedVotes, Tally
 from zmartd.tasks.admin_decisions import DisputeWindowClosed, NothingToDecide, SettlementUnderWay
 
 ResolverKind = Literal["creator", "trusted_resolver", "stranger"]
@@ -159,11 +159,11 @@ async def get_settlement(call: Call[None]) -> SettlementBody:
         state=market.state.name,
         proposed_outcome=market.proposed_outcome,
         resolver_wallet=market.resolver_wallet,
-        resolver_kind=_resolver_kind(market, call.app[keys.VOTING].trusted_resolvers),
+        resolver_kind=resolver_kind(market, call.app[keys.VOTING].trusted_resolvers),
         awaiting_decision=market.awaiting_decision,
         settles_at=iso_time_or_none(market.settles_at),
         electorate_known=not not_known,
-        tally=None if tally is None else _tally(tally),
+        tally=None if tally is None else tally_body(tally),
         decisions=tuple(_decision(one) for one in decided),
     )
 
@@ -185,7 +185,8 @@ async def decide(call: Call[DecisionRequest]) -> DecisionBody:
     return _decision(made)
 
 
-def _resolver_kind(market: MarketRow, trusted: tuple[str, ...]) -> ResolverKind | None:
+def resolver_kind(market: MarketRow, trusted: tuple[str, ...]) -> ResolverKind | None:
+    """Who proposed the market's outcome, from the market's view; None before that."""
     if market.resolver_wallet is None:
         return None
     if market.resolver_wallet == market.creator_wallet:
@@ -194,7 +195,9 @@ def _resolver_kind(market: MarketRow, trusted: tuple[str, ...]) -> ResolverKind 
     return "trusted_resolver" if is_trusted else "stranger"
 
 
-def _tally(tally: CountedVotes) -> TallyBody:
+def tally_body(tally: CountedVotes | Tally) -> TallyBody:
+    """The JSON of votes that are counted."""
+    assert tally.counted_at is not None, "votes that are counted"
     return TallyBody(
         wallets=_tally_counts(tally.counts, tally.electorate_wallets),
         stake=_tally_counts(tally.stake, tally.electorate_stake),

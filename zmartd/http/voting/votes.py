@@ -328,6 +328,11 @@ def _statistics(counts: VoteCounts) -> VoteStatistics:
     return VoteStatistics(**_sums(counts), in_favour_bps=bps, **earlier)
 
 
+def vote_sums(counts: VoteCounts) -> VoteSums:
+    """The JSON of counts."""
+    return VoteSums(**_sums(counts))
+
+
 def _sums(counts: VoteCounts) -> dict[str, Any]:
     """The fields of VoteSums."""
     return {"in_favour": counts.yes, "against": counts.no, "total": counts.total}

@@ -21,7 +21,7 @@ from zmartd.http.routes import OPERATIONS
 from zmartd.indexer.audit.continuous import AuditLimits, ContinuousAudit
 from zmartd.market.ids import cid_v0
 from zmartd.market.iso_time import iso_time
-from zmartd.store import discussion_snapshots, leaderboard
+from zmartd.store import discussion_snapshots, leaderboard, markets
 
 BY_NAME: dict[str, Operation[Any]] = {one.name: one for one in OPERATIONS}
 NAMED = {kind.code: kind for kind in told_errors()}
@@ -215,10 +215,23 @@ async def _snapshot(stage: Stage, market_id: str) -> str:
     return cid
 
 
+async def _await_approval(stage: Stage, tour: Tour, market_id: str) -> None:
+    """Let an admin see a proposal as it is where no daemon has the admin's key."""
+    market = PROGRAM.pdas.market(bytes.fromhex(market_id))
+    record = PROGRAM.aggregate_proposal_votes(
+        backend_authority=AUTHORITY.pubkey(), market=market, final_likes=7, final_dislikes=3
+    )
+    await stage.as_authority(record)
+    async with stage.api.database.service() as connection:
+        await markets.set_awaiting_approval(connection, market_id, awaiting=True)
+    await tour.get("list_pending_matters", stage.api.as_wallet(AUTHORITY))
+
+
 async def _read_while_active(stage: Stage, tour: Tour) -> None:
     market_id, alice = tour.made_up[MARKET_ID], stage.alice
     other = await stage.propose(question="Will it snow in Zürich on the last Friday of June?")
     assert (await stage.creator.relay_quoted(other.body)).status == 200
+    await _await_approval(stage, tour, other.body["market"]["id"])
     await stage.activate(other.body["market"]["id"])
     chain_time = (await stage.api.rpc.chain_time()).unix_timestamp
     async with stage.api.database.service() as connection:

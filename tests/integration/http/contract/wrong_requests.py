@@ -295,6 +295,7 @@ LINES: tuple[Wrong, ...] = (
         "sign in with that wallet",
         {"decision": "keep", "because": "I say that it stays."},
     ),
+    refused("bob", "GET /api/admin/pending", 403, "not_the_admin", "sign in with one of them"),
     invalid("POST /api/markets/{active}/resolve", "outcome", "true for YES", {"outcome": 1}),
     invalid("PATCH /api/users/me", "display_name", "U+0009, character 2", {"display_name": "a\tb"}),
     invalid("PATCH /api/users/me", "avatar_url", "https URL", {"avatar_url": "http://a.example"}),

@@ -199,6 +199,7 @@ async def running_api(
     transactions: TransactionSettings = TransactionSettings(),  # noqa: B008 - it is frozen
     ipfs: IpfsSnapshotSettings = IpfsSnapshotSettings(),  # noqa: B008 - it is frozen
     *,
+    admins: tuple[str, ...] = (),
     legacy: bool = False,
     on_any_server: bool = False,
 ) -> AsyncIterator[Api]:
@@ -221,6 +222,7 @@ async def running_api(
             jwt_secret=SharedSecret(shared_secret("sessions")),
             domains=("localhost:4000",),
             legacy_signature_header=legacy,
+            admins=admins,
         )
         revocations = Revocations(database, clock)
         sessions = Sessions(Tokens(auth, AUDIENCE, clock, new_id), revocations, clock)
@@ -236,7 +238,7 @@ async def running_api(
         app[keys.AUTH] = auth
         app[keys.RATE_LIMITS] = rate_limits
         app[keys.VOTING] = voting
-        app[keys.ADMINS] = Admins(shared, IDL.program_id)
+        app[keys.ADMINS] = Admins(shared, IDL.program_id, auth.admins)
         app[keys.ADMIN_DECISIONS] = AdminDecisions(
             database, shared, PROGRAM, Announcements(database, publisher), voting.trusted_resolvers
         )

@@ -60,6 +60,7 @@ LISTS = [
     if any(arrays(inspect.type_info(operation.responses[200])))
 ]
 LIMITED = [one for one in LISTS if one.query is not None and "limit" in one.query.__struct_fields__]
+READ_BY_ALICE = [one for one in LIMITED if not one.path.startswith("/api/admin/")]
 
 
 def test_every_list_that_can_grow_has_pages_and_a_limit() -> None:
@@ -88,7 +89,7 @@ def test_every_list_says_what_its_limit_may_be() -> None:
         assert schema["description"] == f"The most items on a page. Send a whole number from 0 to {most}."
 
 
-@pytest.mark.parametrize("operation", LIMITED, ids=lambda one: one.path)
+@pytest.mark.parametrize("operation", READ_BY_ALICE, ids=lambda one: one.path)
 async def test_more_than_the_limit_is_refused_and_nothing_is_nothing(
     api: Api, operation: Operation[Any]
 ) -> None:
