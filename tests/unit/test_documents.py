@@ -94,10 +94,11 @@ def test_the_life_of_a_market_has_every_action_and_no_request_that_is_not_there(
 def test_llms_txt_says_who_may_read_what_it_names() -> None:
     text = (REPOSITORY / "zmartd" / "http" / "pages" / "llms.txt").read_text()
     read = text[text.index("## Read") : text.index("## On a machine")]
-    anybody, wallet = (set(re.findall(r"/api/[\w/{}-]+", line)) for line in read.split("\n- ")[1:])
+    anybody, wallet, admin = (set(re.findall(r"/api/[\w/{}-]+", line)) for line in read.split("\n- ")[1:])
     access = {path_template(one.path): one.access for one in OPERATIONS if one.method == "GET"}
     assert {access[path] for path in anybody} == {Access.PUBLIC}
     assert {access[path] for path in wallet} == {Access.OWNER}
+    assert {access[path] for path in admin} == {Access.SESSION}
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/quickstart.md", "docs/life-of-a-market.md"])
