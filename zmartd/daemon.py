@@ -52,6 +52,7 @@ from zmartd.log import get_logger
 from zmartd.realtime.beats import Beats
 from zmartd.realtime.history import StreamHistory
 from zmartd.realtime.hub import Hub
+from zmartd.realtime.live_votes import LiveVotes
 from zmartd.store import electorates, parked, task_ledger
 from zmartd.tasks.plugins import BrokenPlugin
 from zmartd.transactions.admission import Admission
@@ -135,6 +136,7 @@ def application(core: Core) -> web.Application:
     app[keys.BUS] = core.bus
     app[keys.PUBLISHER] = core.publisher
     app[keys.HUB] = hub
+    app[keys.LIVE_VOTES] = LiveVotes(core.redis, core.database, clock)
     app[keys.BEATS] = Beats(hub, core.bus, clock)
     app[keys.TRANSACTION_BUILDER] = TransactionBuilder(rpc, core.idl, funds)
     app[keys.ADMISSION] = Admission(core.idl.program_id, settings.transactions.companions)

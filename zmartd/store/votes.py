@@ -17,6 +17,7 @@ from zmartd.market.votes import VoteCounts, VotesSoFar
 from zmartd.store import electorates
 from zmartd.store.markets import MarketNotFound, MarketReference
 from zmartd.store.postgres.reader import Reads
+from zmartd.store.streams import StreamPosition
 
 _CAST = {
     VoteKind.PROPOSAL: """
@@ -38,16 +39,26 @@ _FIND = {
          where market_id = $1 and user_wallet = $2
     """,
 }
-_CURRENT = """
-select 'proposal' as kind, count(*) filter (where vote) as yes, count(*) filter (where not vote) as no,
-       0 as not_counted
-  from proposal_votes where market_id = $1
-union all
-select 'dispute', count(*) filter (where held.stake is not null and vote.vote),
-       count(*) filter (where held.stake is not null and not vote.vote),
-       count(*) filter (where held.stake is null)
-  from dispute_votes as vote left join dispute_electorate as held using (market_id, user_wallet)
- where vote.market_id = $1
+_LIVE = """
+with asked as (select unnest($1::text[]) as market_id),
+proposal as (
+    select market_id, count(*) filter (where vote) as yes, count(*) filter (where not vote) as no
+      from proposal_votes where market_id = any($1::text[]) group by market_id
+), dispute as (
+    select vote.market_id, count(*) filter (where held.stake is not null and vote.vote) as yes,
+           count(*) filter (where held.stake is not null and not vote.vote) as no,
+           count(*) filter (where held.stake is null) as not_counted
+      from dispute_votes as vote left join dispute_electorate as held using (market_id, user_wallet)
+     where vote.market_id = any($1::text[]) group by vote.market_id
+)
+select asked.market_id, zmartd.stream_epoch() as epoch, coalesce(stream.seq, 0) as seq,
+       coalesce(proposal.yes, 0) as likes, coalesce(proposal.no, 0) as dislikes,
+       coalesce(dispute.yes, 0) as agree, coalesce(dispute.no, 0) as disagree,
+       coalesce(dispute.not_counted, 0) as not_counted
+  from asked
+  left join streams as stream on stream.name = 'market:' || asked.market_id
+  left join proposal on proposal.market_id = asked.market_id
+  left join dispute on dispute.market_id = asked.market_id
 """
 _CAST_SO_FAR = {
     VoteKind.PROPOSAL: """
@@ -128,14 +139,19 @@ class NotAHolder(DetailedError[AboutMarket]):
     code = "not_a_holder"
 
 
-class CurrentVotes(Struct, frozen=True):
-    """The votes of one kind on a market so far, from the API and from the chain.
+class LiveCounts(Struct, frozen=True):
+    """The votes on a market so far, from the API and from the chain.
 
     `not_counted` are votes on a dispute, cast on the chain, of wallets that held no shares of the market.
     """
 
-    counts: VoteCounts
+    proposal: VoteCounts
+    dispute: VoteCounts
     not_counted: int
+
+    def of(self, kind: VoteKind) -> VoteCounts:
+        """Those of one kind that count."""
+        return self.proposal if kind is VoteKind.PROPOSAL else self.dispute
 
 
 class Vote(Struct, frozen=True):
@@ -184,12 +200,21 @@ async def find(connection: Reads, kind: VoteKind, market_id: str, wallet: str) -
     return None if row is None else Vote(**dict(row))
 
 
-async def current(connection: Reads, market_id: str) -> dict[VoteKind, CurrentVotes]:
-    """The votes on a market so far. Takes a service reader: single votes are private."""
-    rows = await connection.fetch(_CURRENT, market_id)
+async def live(connection: Reads, market_ids: Sequence[str]) -> dict[str, tuple[StreamPosition, LiveCounts]]:
+    """The votes on these markets so far, and how far their streams had come in the same read, by market.
+
+    Every change of the votes moves the stream. Takes a service reader: single votes are private.
+    """
     return {
-        VoteKind(row["kind"]): CurrentVotes(VoteCounts(row["yes"], row["no"]), row["not_counted"])
-        for row in rows
+        row["market_id"]: (
+            StreamPosition(row["epoch"], row["seq"]),
+            LiveCounts(
+                VoteCounts(row["likes"], row["dislikes"]),
+                VoteCounts(row["agree"], row["disagree"]),
+                row["not_counted"],
+            ),
+        )
+        for row in await connection.fetch(_LIVE, list(market_ids))
     }
 
 

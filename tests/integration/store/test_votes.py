@@ -54,8 +54,8 @@ async def take(database: Database, kind: VoteKind, market: str) -> Tally:
 
 async def counts(database: Database, market: str) -> dict[VoteKind, VoteCounts]:
     async with database.service() as connection:
-        standing = await votes.current(connection, market)
-    return {kind: one.counts for kind, one in standing.items()}
+        _, live = (await votes.live(connection, [market]))[market]
+    return {kind: live.of(kind) for kind in VoteKind}
 
 
 @pytest.mark.parametrize("kind", VoteKind)
@@ -221,7 +221,8 @@ async def test_a_disputes_votes_are_counted_by_wallet_and_by_stake_and_others_no
             source="chain",
             tx_signature=signature("stranger"),
         )
-        assert (await votes.current(connection, market))[VoteKind.DISPUTE].not_counted == 1
+        _, live = (await votes.live(connection, [market]))[market]
+        assert live.not_counted == 1
 
     tally = await take(database, VoteKind.DISPUTE, market)
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from zmartd.realtime.beats import Beats
     from zmartd.realtime.bus import Bus
     from zmartd.realtime.hub import Hub
+    from zmartd.realtime.live_votes import LiveVotes
     from zmartd.realtime.publisher import Publisher
     from zmartd.store.postgres.database import Database
     from zmartd.tasks.admin_decisions import AdminDecisions
@@ -55,6 +56,7 @@ REDIS: Final[AppKey[Redis]] = AppKey("redis")
 BUS: Final[AppKey[Bus]] = AppKey("bus")
 PUBLISHER: Final[AppKey[Publisher]] = AppKey("publisher")
 HUB: Final[AppKey[Hub]] = AppKey("hub")
+LIVE_VOTES: Final[AppKey[LiveVotes]] = AppKey("live_votes")
 BEATS: Final[AppKey[Beats]] = AppKey("beats")
 INBOX: Final[AppKey[Inbox]] = AppKey("inbox")
 RETRIEVAL: Final[AppKey[Retrieval]] = AppKey("retrieval")

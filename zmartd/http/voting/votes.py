@@ -14,7 +14,7 @@ from zmartd.http.kit import earlier_answers, earlier_names, keys
 from zmartd.http.kit.earlier_names import DEPRECATED
 from zmartd.http.kit.fields import EitherTime, Field, MarketKey, MarketRef, Time
 from zmartd.http.kit.operation import Access, Call, Operation
-from zmartd.http.markets.lookup import any_market, chain_market, find_market
+from zmartd.http.markets.lookup import chain_market, find_market
 from zmartd.http.markets.schemas import Label, outcome_label
 from zmartd.http.markets.situations import indexed_situation, rules_for
 from zmartd.http.markets.wrong_state import explanation
@@ -30,9 +30,11 @@ from zmartd.market.votes import VoteCounts, share_bps
 from zmartd.realtime.messages import Message, VoteCast
 from zmartd.store import votes
 from zmartd.store.markets import MarketNotFound, MarketRow
+from zmartd.store.metadata import Registration
 from zmartd.store.postgres.rls import ACT_AS_SERVICE
 from zmartd.store.votes import (
     AlreadyVoted,
+    LiveCounts,
     NotAHolder,
     Vote,
     VotedOutcomeReplaced,
@@ -207,19 +209,19 @@ async def get_market_votes(call: Call[VotesQuery]) -> MarketVotes:
     database = call.app[keys.DATABASE]
     own: Vote | None = None
     async with database.reader(caller) as connection:
-        market = await any_market(connection, call.path["id"])
+        found = await find_market(connection, call.path["id"])
+        market_id = _id_of(found)
         if caller.wallet is not None:
-            own = await votes.find(connection, kind, market.id, caller.wallet)
-    async with database.service_reader() as connection:
-        current = (await votes.current(connection, market.id))[kind]
+            own = await votes.find(connection, kind, market_id, caller.wallet)
+    current = await _current(call, found)
     own_body = (
-        None if own is None or caller.wallet is None else vote_body(market.id, kind, caller.wallet, own)
+        None if own is None or caller.wallet is None else vote_body(market_id, kind, caller.wallet, own)
     )
     return MarketVotes(
-        market_id=market.id,
+        market_id=market_id,
         vote_type=query.vote_type,
-        stats=_statistics(current.counts),
-        not_counted=current.not_counted,
+        stats=_statistics(current.of(kind)),
+        not_counted=current.not_counted if kind is VoteKind.DISPUTE else 0,
         own_vote=own_body,
         **earlier_answers.of_market_votes(query.vote_type),
     )
@@ -229,10 +231,9 @@ async def get_vote_overview(call: Call[None]) -> VoteOverview:
     database = call.app[keys.DATABASE]
     async with database.reader(call.caller) as connection:
         found = await find_market(connection, call.path["id"])
-    market_id = found.id if isinstance(found, MarketRow) else found.metadata.market_id
-    async with database.service_reader() as connection:
-        current = await votes.current(connection, market_id)
-    counts = {kind: one.counts for kind, one in current.items()}
+    market_id = _id_of(found)
+    current = await _current(call, found)
+    counts = {kind: current.of(kind) for kind in VoteKind}
     target = None
     if isinstance(found, MarketRow) and (kind := open_votes(found.state)) is not None:
         situation = await indexed_situation(call.app, found)
@@ -244,6 +245,17 @@ async def get_vote_overview(call: Call[None]) -> VoteOverview:
         ProposalVotes(**_sums(proposal), **earlier_answers.of_proposal_votes(proposal.yes, proposal.no)),
         DisputeVotes(**_sums(dispute), **earlier_answers.of_dispute_votes(dispute.yes, dispute.no)),
     )
+
+
+def _id_of(found: MarketRow | Registration) -> str:
+    return found.id if isinstance(found, MarketRow) else found.metadata.market_id
+
+
+async def _current(call: Call[Any], found: MarketRow | Registration) -> LiveCounts:
+    """The votes at the position at which the market was found; a pending market has none."""
+    if not isinstance(found, MarketRow):
+        return LiveCounts(VoteCounts(0, 0), VoteCounts(0, 0), 0)
+    return (await call.app[keys.LIVE_VOTES].at({found.id: found.stream_position}))[found.id]
 
 
 def _target(call: Call[Any], market: MarketRow, kind: VoteKind, situation: Situation) -> VoteTarget:

@@ -64,6 +64,7 @@ from zmartd.ipfs.retrieval import Retrieval
 from zmartd.realtime.bus import Bus
 from zmartd.realtime.history import StreamHistory
 from zmartd.realtime.hub import Hub
+from zmartd.realtime.live_votes import LiveVotes
 from zmartd.realtime.publisher import StreamPublisher
 from zmartd.store.postgres.database import Database
 from zmartd.task_settings import IpfsSnapshotSettings, MarketMonitorSettings
@@ -252,6 +253,7 @@ async def running_api(
         app[keys.DATABASE] = database
         app[keys.BUS] = bus
         app[keys.PUBLISHER] = publisher
+        app[keys.LIVE_VOTES] = LiveVotes(redis, database, clock)
         app[keys.REDIS] = redis
         app[keys.INBOX] = inbox
         app[keys.RPC] = shared
