@@ -30,8 +30,8 @@ from zmartd.tasks.admin_decisions import AdminDecisions
 from zmartd.tasks.announcements import Announcements
 from zmartd.tasks.base import PeriodicTask
 from zmartd.tasks.context import TaskContext
-from zmartd.tasks.due_watch import JUMPY_LOOK_SECONDS, LOOK_SECONDS, DueWatch
 from zmartd.tasks.dry_run import DryRpc, DrySubmitter
+from zmartd.tasks.due_watch import JUMPY_LOOK_SECONDS, LOOK_SECONDS, DueWatch
 from zmartd.tasks.ledger import TaskLedger
 from zmartd.tasks.plugins import BrokenPlugin, discover
 from zmartd.tasks.scheduler import Scheduler

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
 from msgspec import Struct
 
@@ -18,6 +18,19 @@ class VoteCounts(Struct, frozen=True):
     @property
     def total(self) -> int:
         return self.yes + self.no
+
+
+class CountingRule(Struct, frozen=True, kw_only=True):
+    """What counted votes were held to when they were acted on."""
+
+    threshold_bps: int
+    """The least share of the votes in favour."""
+    min_votes: int | None = None
+    """The least number of votes on a proposal; None for a dispute."""
+    quorum_bps: int | None = None
+    """The least share of the holders' stake that had to vote on a dispute; None for a proposal."""
+    decided_by: Literal["votes", "admin"] = "votes"
+    """`admin`: an admin decided, whatever the votes say."""
 
 
 class VotesSoFar(Struct, frozen=True, kw_only=True):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import Final
 
 from asyncpg import Connection, Record
 from msgspec import Struct
 
 from zmartd.market.decisions import Decision
 from zmartd.market.lifecycle import VoteKind
-from zmartd.market.votes import VoteCounts
+from zmartd.market.votes import CountingRule, VoteCounts
 from zmartd.store.postgres.reader import Reads
 
 _LOCK = "select zmartd.lock_votes($1, $2)"
@@ -69,7 +70,8 @@ update vote_tallies as tally
 _PREVIEW = """
 select $1::text as market_id, '{kind}' as kind, counted.yes, counted.no, {stakes},
        counted.others as not_counted, now() as taken_at, now() as counted_at,
-       null as verdict, null::timestamptz as settles_at, null as signature
+       null as verdict, null::timestamptz as settles_at, null as signature,
+       null::int as threshold_bps, null::int as min_votes, null::int as quorum_bps, null as decided_by
   from {counts}
 """
 _PREVIEW_PROPOSAL = _PREVIEW.format(
@@ -85,22 +87,29 @@ _PREVIEW_DISPUTE = _PREVIEW.format(
 )
 _COLUMNS = """
 select market_id, kind, yes, no, stake_yes, stake_no, electorate_wallets, electorate_stake, not_counted,
-       taken_at, counted_at, verdict, settles_at, signature
+       taken_at, counted_at, verdict, settles_at, signature, threshold_bps, min_votes, quorum_bps, decided_by
   from vote_tallies
 """
 _FIND = _COLUMNS + "where market_id = $1 and kind = $2"
 _FIND_ALL = _COLUMNS + "where kind = $1 and market_id = any($2::text[])"
 _OPEN = _COLUMNS + "where kind = $1 order by taken_at, market_id"
-_SENT = "update vote_tallies set signature = $3 where market_id = $1 and kind = $2"
 _LOCK_ALL = """
 select zmartd.lock_votes(market_id, $2)
   from (select market_id from unnest($1::text[]) as asked (market_id) order by market_id) as sorted
 """
 _OF_MARKETS = _COLUMNS + "where market_id = any($1::text[]) and kind = $2"
-_ALL_SENT = """
-update vote_tallies as tally set signature = sent.signature
-  from unnest($1::text[], $2::text[]) as sent (market_id, signature)
- where tally.market_id = sent.market_id and tally.kind = $3
+_SENT = """
+update vote_tallies as tally
+   set signature = sent.signature, threshold_bps = sent.threshold_bps, min_votes = sent.min_votes,
+       quorum_bps = sent.quorum_bps, decided_by = sent.decided_by
+  from unnest($2::text[], $3::text[], $4::int[], $5::int[], $6::int[], $7::text[])
+       as sent (market_id, signature, threshold_bps, min_votes, quorum_bps, decided_by)
+ where tally.market_id = sent.market_id and tally.kind = $1
+"""
+_NOT_SENT = """
+update vote_tallies
+   set signature = null, threshold_bps = null, min_votes = null, quorum_bps = null, decided_by = null
+ where market_id = $1 and kind = $2
 """
 _ANNOUNCE = """
 update vote_tallies set verdict = $2, settles_at = $3
@@ -108,25 +117,37 @@ update vote_tallies set verdict = $2, settles_at = $3
 returning true
 """
 _COUNTED_COLUMNS = (
-    "yes, no, stake_yes, stake_no, electorate_wallets, electorate_stake, not_counted, counted_at"
+    "yes, no, stake_yes, stake_no, electorate_wallets, electorate_stake, not_counted, counted_at, "
+    "threshold_bps, quorum_bps, decided_by, signature"
 )
-_COUNTED = f"""
-select {_COUNTED_COLUMNS} from (
-    select 1 as place, {_COUNTED_COLUMNS}
-      from vote_tallies where market_id = $1 and kind = 'dispute' and counted_at is not null
+_PROPOSAL_COLUMNS = "yes, no, not_counted, counted_at, threshold_bps, min_votes, decided_by, signature"
+_COUNTED = {
+    kind: f"""
+select {columns} from (
+    select 1 as place, {columns}
+      from vote_tallies where market_id = $1 and kind = '{kind}' and counted_at is not null
     union all
-    select 2, {_COUNTED_COLUMNS} from settled_disputes where market_id = $1 and $2
+    select 2, {columns} from {table} where market_id = $1 and $2
 ) as counted order by place limit 1
 """  # noqa: S608 - constants
-_KEEP_SETTLED = f"""
-insert into settled_disputes (market_id, {_COUNTED_COLUMNS})
-select market_id, {_COUNTED_COLUMNS}
-  from vote_tallies where market_id = $1 and kind = 'dispute' and counted_at is not null
+    for kind, table, columns in (
+        (VoteKind.PROPOSAL, "settled_proposals", _PROPOSAL_COLUMNS),
+        (VoteKind.DISPUTE, "settled_disputes", _COUNTED_COLUMNS),
+    )
+}
+_KEEP_SETTLED = {
+    kind: f"""
+insert into {table} (market_id, {columns})
+select market_id, {columns}
+  from vote_tallies where market_id = $1 and kind = '{kind}' and counted_at is not null
 on conflict (market_id) do update
-   set yes = excluded.yes, no = excluded.no, stake_yes = excluded.stake_yes, stake_no = excluded.stake_no,
-       electorate_wallets = excluded.electorate_wallets, electorate_stake = excluded.electorate_stake,
-       not_counted = excluded.not_counted, counted_at = excluded.counted_at
+   set {", ".join(f"{column} = excluded.{column}" for column in columns.split(", "))}
 """  # noqa: S608 - constants
+    for kind, table, columns in (
+        (VoteKind.PROPOSAL, "settled_proposals", _PROPOSAL_COLUMNS),
+        (VoteKind.DISPUTE, "settled_disputes", _COUNTED_COLUMNS),
+    )
+}
 _REOPEN = """
 delete from vote_tallies as tally
  where market_id = $1 and kind = $2
@@ -157,10 +178,16 @@ class Tally(Struct, frozen=True):
     verdict: Decision | None
     settles_at: datetime | None
     signature: str | None
+    rule: CountingRule | None = None
+    """What the counts were held to for that transaction."""
 
 
 class CountedVotes(Struct, frozen=True, kw_only=True):
-    """The counted votes of a dispute. Stakes are lamports."""
+    """The counted votes on a proposal or a dispute. Stakes are lamports, and zero for proposals.
+
+    `rule` is what they were held to, and `signature` the transaction that recorded them; None before there is
+    one, and where it was done past the daemon.
+    """
 
     counts: VoteCounts
     stake: VoteCounts
@@ -168,6 +195,8 @@ class CountedVotes(Struct, frozen=True, kw_only=True):
     electorate_stake: int
     not_counted: int
     counted_at: datetime
+    rule: CountingRule | None
+    signature: str | None
 
 
 class Voter(Struct, frozen=True):
@@ -262,21 +291,24 @@ async def find_all(connection: Reads, kind: VoteKind, market_ids: Sequence[str])
     return {row["market_id"]: _tally(row) for row in found}
 
 
-async def counted_dispute(connection: Reads, market_id: str, *, is_final: bool) -> CountedVotes | None:
-    """The counted votes of a market's dispute; None before they are counted. Any caller may read them.
+async def counted(connection: Reads, kind: VoteKind, market_id: str, *, is_over: bool) -> CountedVotes | None:
+    """The counted votes on a market; None before they are counted. Any caller may read them.
 
-    `is_final`: those that settled it, too, where the market has its final outcome.
+    `is_over`: also those that decided it, where the market has moved on to its next state.
     """
-    row = await connection.fetchrow(_COUNTED, market_id, is_final)
+    row = await connection.fetchrow(_COUNTED[kind], market_id, is_over)
     if row is None:
         return None
+    stakes = row if kind is VoteKind.DISPUTE else _NO_STAKES
     return CountedVotes(
         counts=VoteCounts(row["yes"], row["no"]),
-        stake=VoteCounts(int(row["stake_yes"]), int(row["stake_no"])),
-        electorate_wallets=row["electorate_wallets"],
-        electorate_stake=int(row["electorate_stake"]),
+        stake=VoteCounts(int(stakes["stake_yes"]), int(stakes["stake_no"])),
+        electorate_wallets=stakes["electorate_wallets"],
+        electorate_stake=int(stakes["electorate_stake"]),
         not_counted=row["not_counted"],
         counted_at=row["counted_at"],
+        rule=_rule(row),
+        signature=row["signature"],
     )
 
 
@@ -296,10 +328,32 @@ async def announce(
 
 
 async def set_signature(
-    connection: Connection, kind: VoteKind, market_id: str, signature: str | None
+    connection: Connection, kind: VoteKind, market_id: str, signature: str, rule: CountingRule
 ) -> None:
-    """Record the transaction of the tally, or None if it did not land. Takes a service transaction."""
-    await connection.execute(_SENT, market_id, kind, signature)
+    """Record the transaction of the tally, and what the counts were held to. Takes a service transaction."""
+    await set_signatures(connection, kind, {market_id: signature}, {market_id: rule})
+
+
+async def set_signatures(
+    connection: Connection, kind: VoteKind, signatures: Mapping[str, str], rules: Mapping[str, CountingRule]
+) -> None:
+    """As `set_signature`, for several tallies, by market. Takes a service transaction."""
+    held_to = [rules[market_id] for market_id in signatures]
+    await connection.execute(
+        _SENT,
+        kind,
+        list(signatures),
+        list(signatures.values()),
+        [rule.threshold_bps for rule in held_to],
+        [rule.min_votes for rule in held_to],
+        [rule.quorum_bps for rule in held_to],
+        [rule.decided_by for rule in held_to],
+    )
+
+
+async def clear_signature(connection: Connection, kind: VoteKind, market_id: str) -> None:
+    """Record that the transaction of the tally did not land. Takes a service transaction."""
+    await connection.execute(_NOT_SENT, market_id, kind)
 
 
 async def lock_all(connection: Connection, kind: VoteKind, market_ids: Iterable[str]) -> dict[str, Tally]:
@@ -310,11 +364,6 @@ async def lock_all(connection: Connection, kind: VoteKind, market_ids: Iterable[
     asked = list(market_ids)
     await connection.execute(_LOCK_ALL, asked, kind)
     return {row["market_id"]: _tally(row) for row in await connection.fetch(_OF_MARKETS, asked, kind)}
-
-
-async def set_signatures(connection: Connection, kind: VoteKind, signatures: Mapping[str, str]) -> None:
-    """Record the transaction of each tally, by market. Takes a service transaction."""
-    await connection.execute(_ALL_SENT, list(signatures), list(signatures.values()), kind)
 
 
 async def release(connection: Connection, kind: VoteKind, market_id: str) -> None:
@@ -330,12 +379,11 @@ async def reopen(connection: Connection, kind: VoteKind, market_id: str, read_at
 
 
 async def settle(connection: Connection, kind: VoteKind, market_id: str) -> None:
-    """Delete the tally, whose market has come to another state; the votes of a dispute stay to be read.
+    """Delete the tally, whose market has come to another state; what was counted stays to be read.
 
     Takes a service transaction.
     """
-    if kind is VoteKind.DISPUTE:
-        await connection.execute(_KEEP_SETTLED, market_id)
+    await connection.execute(_KEEP_SETTLED[kind], market_id)
     await release(connection, kind, market_id)
 
 
@@ -354,4 +402,19 @@ def _tally(row: Record | None) -> Tally:
         verdict=None if row["verdict"] is None else Decision(row["verdict"]),
         settles_at=row["settles_at"],
         signature=row["signature"],
+        rule=_rule(row),
+    )
+
+
+_NO_STAKES: Final = {"stake_yes": 0, "stake_no": 0, "electorate_wallets": 0, "electorate_stake": 0}
+
+
+def _rule(row: Record) -> CountingRule | None:
+    if row["threshold_bps"] is None:
+        return None
+    return CountingRule(
+        threshold_bps=row["threshold_bps"],
+        min_votes=row.get("min_votes"),
+        quorum_bps=row.get("quorum_bps"),
+        decided_by=row["decided_by"],
     )

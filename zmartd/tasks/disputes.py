@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Final
+from typing import Final, Literal
 
 from asyncpg import Connection
 from msgspec import Struct
@@ -16,7 +16,7 @@ from zmartd.market import lifecycle
 from zmartd.market.decisions import Decision, Undecided, dispute_verdict
 from zmartd.market.iso_time import iso_time
 from zmartd.market.lifecycle import MarketState, VoteKind
-from zmartd.market.votes import share_bps
+from zmartd.market.votes import CountingRule, share_bps
 from zmartd.store import decisions, due_markets, electorates, tallies
 from zmartd.store.decisions import MarketDecision
 from zmartd.store.tallies import Tally
@@ -86,7 +86,7 @@ class Disputes:
 
         async def decide(market: ChainMarket, tally: Tally) -> PlannedTransaction | TaskAction | None:
             if decision := decided.get(market.id):
-                return self._as_decided(market, decision)
+                return self._as_decided(market, decision, protocol)
             return await self._as_voted(market, tally, protocol, is_known=market.id not in not_known)
 
         async def count(market_id: str) -> Tally | None:
@@ -113,7 +113,7 @@ class Disputes:
             if not is_open or not await has_same_resolution(self._context, market):
                 return None
             if decision := due.decided.get(market_id):
-                return self._as_decided(market, decision).for_market(market)
+                return self._as_decided(market, decision, protocol).for_market(market)
             if not _is_over(market, protocol):
                 return None
             tally = await self._would_count(market_id, protocol)
@@ -121,7 +121,7 @@ class Disputes:
             if isinstance(verdict, Undecided) or protocol.time < self._settles_at(tally, verdict, protocol):
                 return None
             detail = _settlement_in_words(market, tally, verdict)
-            return self._settlement(market, tally, detail).for_market(market)
+            return self._settlement(market, tally, detail, protocol).for_market(market)
 
         return await plan_each(due.market_ids, decide)
 
@@ -150,13 +150,16 @@ class Disputes:
             holders = await tallies.holders_who_voted(connection, market_id)
         await require_voters_on_chain(self._rpc, self._program, market_id, holders)
 
-    def _as_decided(self, market: ChainMarket, decided: MarketDecision) -> PlannedTransaction:
+    def _as_decided(
+        self, market: ChainMarket, decided: MarketDecision, protocol: ProtocolState
+    ) -> PlannedTransaction:
         decision = decided.decision
         instruction = decision_instruction(self._program, self._authority.address, market.address, decision)
         return PlannedTransaction(
             "refund_market" if decision is Decision.REFUND else "finalize_market",
             (instruction,),
             f"decided to {decision.value}: {decided.because}",
+            self._rule(protocol, "admin"),
             partial(require_decision, market_id=market.id, state=MarketState.DISPUTED, expected=decided),
         )
 
@@ -177,7 +180,7 @@ class Disputes:
         if protocol.time < settles_at:
             when = f"{detail} at {iso_time(settles_at)}, unless an admin decides otherwise"
             return TaskAction(market.id, ANNOUNCE_SETTLEMENT, ok=not is_first, detail=when, awaits_admin=True)
-        return self._settlement(market, tally, detail)
+        return self._settlement(market, tally, detail, protocol)
 
     def _verdict(self, tally: Tally, protocol: ProtocolState, *, is_known: bool) -> Decision | Undecided:
         if not is_known:
@@ -196,7 +199,9 @@ class Disputes:
             return tally.settles_at
         return protocol.time + timedelta(seconds=self._voting.veto_seconds)
 
-    def _settlement(self, market: ChainMarket, tally: Tally, detail: str) -> PlannedTransaction:
+    def _settlement(
+        self, market: ChainMarket, tally: Tally, detail: str, protocol: ProtocolState
+    ) -> PlannedTransaction:
         finalize = self._program.finalize_market(
             backend_authority=self._authority.address,
             market=market.address,
@@ -208,7 +213,15 @@ class Disputes:
             await require_decision(connection, market.id, MarketState.DISPUTED, None)
             await electorates.require_known(connection, market.id)
 
-        return PlannedTransaction("finalize_market", (finalize,), detail, as_it_was)
+        rule = self._rule(protocol, "votes")
+        return PlannedTransaction("finalize_market", (finalize,), detail, rule, as_it_was)
+
+    def _rule(self, protocol: ProtocolState, decided_by: Literal["votes", "admin"]) -> CountingRule:
+        return CountingRule(
+            threshold_bps=protocol.config.dispute_success_threshold,
+            quorum_bps=self._voting.dispute_quorum_bps,
+            decided_by=decided_by,
+        )
 
 
 def _is_over(market: ChainMarket, protocol: ProtocolState) -> bool:

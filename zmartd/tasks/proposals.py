@@ -11,7 +11,7 @@ from zmartd.chain.accounts import GlobalConfig
 from zmartd.chain.program_accounts import ChainMarket
 from zmartd.market import votes
 from zmartd.market.lifecycle import VoteKind
-from zmartd.market.votes import VoteCounts
+from zmartd.market.votes import CountingRule, VoteCounts
 from zmartd.store import due_markets, tallies
 from zmartd.store.tallies import Tally
 from zmartd.tasks.announcements import Announcements
@@ -123,6 +123,7 @@ class Proposals:
         if not votes.passes(counts.yes, counts.no, config.proposal_approval_threshold, minimum_votes):
             return None
         detail = f"{counts.yes} of {counts.total} votes like it"
+        rule = CountingRule(threshold_bps=config.proposal_approval_threshold, min_votes=minimum_votes)
         record = self._program.aggregate_proposal_votes(
             backend_authority=self._authority.address,
             market=market.address,
@@ -131,8 +132,8 @@ class Proposals:
         )
         if config.admin == self._authority.address:
             approve = self._program.approve_proposal(admin=config.admin, market=market.address)
-            return PlannedTransaction("approve_proposal", (record, approve), detail)
+            return PlannedTransaction("approve_proposal", (record, approve), detail, rule)
         if counts == VoteCounts(market.account.proposal_likes, market.account.proposal_dislikes):
             waiting = f"{detail}; the counts are recorded, the admin {config.admin} must approve it"
             return TaskAction(market.id, AWAITING_APPROVAL, ok=False, detail=waiting, awaits_admin=True)
-        return PlannedTransaction("aggregate_proposal_votes", (record,), detail)
+        return PlannedTransaction("aggregate_proposal_votes", (record,), detail, rule)

@@ -13,6 +13,7 @@ from zmartd.chain.program_accounts import ChainMarket
 from zmartd.chain.signed_transactions import TransactionExpired, TransactionFailed
 from zmartd.errors import ZmartdError
 from zmartd.market.lifecycle import VoteKind
+from zmartd.market.votes import CountingRule
 from zmartd.store import finalization_errors, markets, tallies
 from zmartd.store.tallies import Tally
 from zmartd.tasks.authority import Authority, MarketAccountMissing, ProtocolState
@@ -39,13 +40,14 @@ async def no_check(_connection: Connection) -> None:
 class PlannedTransaction(Struct, frozen=True):
     """A transaction that follows from a count, before it is signed.
 
-    `check` runs in the database transaction that records it. It raises an error where something else that the
-    transaction depends on has changed.
+    `rule` is what the counts were held to. `check` runs in the database transaction that records it. It
+    raises an error where something else that the transaction depends on has changed.
     """
 
     purpose: str
     instructions: tuple[Instruction, ...]
     detail: str
+    rule: CountingRule
     check: Callable[[Connection], Awaitable[None]] = no_check
 
     def for_market(self, market: ChainMarket) -> Meant:
@@ -129,7 +131,8 @@ class VoteCounting:
             now = await tallies.lock_all(connection, self._kind, signatures)
             if any(key not in now or not _is_same(now[key], counted[key]) for key in signatures):
                 raise CountOutdated
-            await tallies.set_signatures(connection, self._kind, signatures)
+            rules = {key: planned[key].rule for key in signatures}
+            await tallies.set_signatures(connection, self._kind, signatures, rules)
 
         sent = await self._authority.send_together(meant, record)
         return {
@@ -167,7 +170,7 @@ class VoteCounting:
             if not _is_same(now, tally):
                 raise CountOutdated
             await planned.check(connection)
-            await tallies.set_signature(connection, self._kind, market.id, signature)
+            await tallies.set_signature(connection, self._kind, market.id, signature, planned.rule)
 
         signature = await self._authority.send(market, planned.purpose, planned.instructions, record)
         await self._finish(market.id, protocol)
@@ -202,7 +205,7 @@ class VoteCounting:
         """Remove the signature of a transaction that is not on the chain and never will be."""
         if self._kind.has_an_end:
             async with self._database.service() as connection:
-                await tallies.set_signature(connection, self._kind, market.id, None)
+                await tallies.clear_signature(connection, self._kind, market.id)
         else:
             await self._reopen(market)
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.integration.store.rows import insert, insert_market, market_id, signature, wallet
 from zmartd.market.lifecycle import MarketState, VoteKind
-from zmartd.market.votes import VoteCounts
+from zmartd.market.votes import CountingRule, VoteCounts
 from zmartd.store import tallies, votes
 from zmartd.store.markets import MarketNotFound
 from zmartd.store.postgres.database import Database
@@ -16,6 +16,7 @@ from zmartd.store.tallies import Tally
 from zmartd.store.votes import AlreadyVoted, NotAHolder, Vote, VotingClosed
 
 ALICE = wallet("alice")
+RULE = CountingRule(threshold_bps=7_000, min_votes=1)
 STATES_BUT = {kind: [state for state in MarketState if state is not kind.open_state] for kind in VoteKind}
 
 
@@ -159,7 +160,7 @@ async def test_an_open_tally_is_not_taken_again_and_survives_the_daemon(database
             source="chain",
             tx_signature=signature("late"),
         )
-        await tallies.set_signature(connection, VoteKind.PROPOSAL, market, signature("tally"))
+        await tallies.set_signature(connection, VoteKind.PROPOSAL, market, signature("tally"), RULE)
 
     again = await take(database, VoteKind.PROPOSAL, market)
 

@@ -21,6 +21,7 @@ from tests.integration.tasks.world import (
 from zmartd.market.decisions import Decision
 from zmartd.market.iso_time import iso_time
 from zmartd.market.lifecycle import MarketState, VoteKind
+from zmartd.market.votes import CountingRule
 from zmartd.store import tallies
 from zmartd.store.decisions import AlreadyDecided
 from zmartd.store.votes import AlreadyVoted, NotAHolder, VotingClosed
@@ -88,11 +89,13 @@ async def test_a_dispute_is_settled_where_wallets_and_stake_say_the_same(
     assert await world.closed_votes(market_id) == []
     assert await waits_for(world, market_id) == (False, False)
     async with world.database.service_reader() as connection:
-        told = await tallies.counted_dispute(connection, market_id, is_final=True)
-        assert await tallies.counted_dispute(connection, market_id, is_final=False) is None
+        told = await tallies.counted(connection, VoteKind.DISPUTE, market_id, is_over=True)
+        assert await tallies.counted(connection, VoteKind.DISPUTE, market_id, is_over=False) is None
     assert told is not None
     assert (told.counts.yes, told.counts.no) == counts
     assert told.electorate_wallets == len(votes)
+    assert told.rule == CountingRule(threshold_bps=6_000, quorum_bps=1_000)
+    assert told.signature == action.signature is not None
     assert 0 < told.stake.total <= told.electorate_stake
 
 
@@ -320,6 +323,11 @@ async def test_a_dispute_without_votes_awaits_a_decision(world: World) -> None:
 
     assert made.decision is Decision.KEEP
     assert (await world.account(market_id)).final_outcome is True
+    async with world.database.service_reader() as connection:
+        told = await tallies.counted(connection, VoteKind.DISPUTE, market_id, is_over=True)
+    assert told is not None
+    assert told.rule is not None
+    assert (told.counts.total, told.rule.decided_by, told.signature) == (0, "admin", action.signature)
 
 
 async def test_that_a_decision_is_awaited_is_one_warning_and_never_an_error(world: World) -> None:

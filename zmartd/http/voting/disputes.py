@@ -15,9 +15,10 @@ from zmartd.http.kit.fields import Amount, MarketKey, ServerTime, StateName, Tex
 from zmartd.http.kit.operation import Access, Call, JsonResponse, Operation
 from zmartd.http.markets.lookup import chain_market
 from zmartd.http.markets.wrong_state import explanation, require_open
+from zmartd.http.voting.counting_rules import CountingRuleBody, rule_body
 from zmartd.market.decisions import Decision, is_trusted_resolver
 from zmartd.market.iso_time import iso_time, iso_time_or_none
-from zmartd.market.lifecycle import MarketState
+from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.market.next_steps import Action
 from zmartd.market.votes import VoteCounts
 from zmartd.store import decisions, dispute_requests, electorates, tallies
@@ -100,6 +101,10 @@ class TallyBody(Struct, frozen=True, kw_only=True):
     """The number of votes cast on the chain by wallets that held no shares then."""
     counted_at: ServerTime
     """When the votes were counted; later votes are refused."""
+    rule: CountingRuleBody | None
+    """What they were held to when they were acted on; null before that."""
+    tx_signature: str | None
+    """The transaction that recorded the counts or carried out a decision, base58; null before that."""
 
 
 class SettlementBody(Struct, frozen=True, kw_only=True):
@@ -150,7 +155,7 @@ async def get_settlement(call: Call[None]) -> SettlementBody:
     async with call.app[keys.DATABASE].reader(call.caller) as connection:
         market = await chain_market(connection, call.path["id"])
         is_final = market.state is MarketState.FINALIZED
-        tally = await tallies.counted_dispute(connection, market.id, is_final=is_final)
+        tally = await tallies.counted(connection, VoteKind.DISPUTE, market.id, is_over=is_final)
         decided = await decisions.of_market(connection, market.id)
     async with call.app[keys.DATABASE].service_reader() as connection:
         not_known = await electorates.not_known(connection, [market.id])
@@ -203,6 +208,8 @@ def tally_body(tally: CountedVotes | Tally) -> TallyBody:
         stake=_tally_counts(tally.stake, tally.electorate_stake),
         not_counted=tally.not_counted,
         counted_at=iso_time(tally.counted_at),
+        rule=rule_body(tally.rule),
+        tx_signature=tally.signature,
     )
 
 

@@ -12,26 +12,28 @@ from zmartd.chain.transport import RpcRejected, RpcUnavailable
 from zmartd.http.errors.requests import BalanceTooLow, MarketPending, WrongState
 from zmartd.http.kit import earlier_answers, earlier_names, keys
 from zmartd.http.kit.earlier_names import DEPRECATED
-from zmartd.http.kit.fields import EitherTime, Field, MarketKey, MarketRef, Time
+from zmartd.http.kit.fields import EitherTime, Field, MarketKey, MarketRef, ServerTime, Time
 from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.markets.lookup import chain_market, find_market
 from zmartd.http.markets.schemas import Label, outcome_label
 from zmartd.http.markets.situations import indexed_situation, rules_for
 from zmartd.http.markets.wrong_state import explanation
+from zmartd.http.voting.counting_rules import CountingRuleBody, rule_body
 from zmartd.log import get_logger
 from zmartd.market.ids import vote_id
 from zmartd.market.iso_time import iso_time
-from zmartd.market.lifecycle import VoteKind
+from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.market.needed_votes import open_votes, votes_needed
 from zmartd.market.next_bodies import StepVotes, step_time, step_votes
 from zmartd.market.next_steps import Action, next_steps
 from zmartd.market.situation import Situation
 from zmartd.market.votes import VoteCounts, share_bps
 from zmartd.realtime.messages import Message, VoteCast
-from zmartd.store import votes
+from zmartd.store import tallies, votes
 from zmartd.store.markets import MarketNotFound, MarketRow
 from zmartd.store.metadata import Registration
 from zmartd.store.postgres.rls import ACT_AS_SERVICE
+from zmartd.store.tallies import CountedVotes
 from zmartd.store.votes import (
     AlreadyVoted,
     LiveCounts,
@@ -131,6 +133,21 @@ class VoteStatistics(VoteSums, frozen=True, kw_only=True):
     """in_favour_bps in percent, with two decimals."""
 
 
+class CountedBody(VoteSums, frozen=True, kw_only=True):
+    """Votes that are counted, by wallet."""
+
+    not_counted: int
+    """The number of other votes: on a proposed market those of wallets that had never traded and held too
+    little, on a dispute those of wallets that held no shares when the outcome was proposed."""
+    counted_at: ServerTime
+    """When the votes were counted; later votes are refused."""
+    rule: CountingRuleBody | None
+    """What they were held to when they were acted on; null before that."""
+    tx_signature: str | None
+    """The transaction that recorded the counts or carried out a decision, base58; null before that, and where
+    the market moved on by somebody else's."""
+
+
 class MarketVotes(Struct, frozen=True, kw_only=True):
     """The current votes of one kind on a market, and the caller's own vote."""
 
@@ -142,6 +159,9 @@ class MarketVotes(Struct, frozen=True, kw_only=True):
     not_counted: int
     """The number of votes on the dispute that were cast on the chain by wallets that held no shares when the
     outcome was proposed."""
+    counted: CountedBody | None
+    """The votes as they were counted; null before that. They stay to be read once the market has moved on.
+    For a dispute GET /api/markets/{id}/settlement has them by stake, too."""
     own_vote: VoteBody | None
     """The caller's vote; null where there is none, and for anonymous callers."""
     type: Annotated[Literal["proposal", "dispute"], DEPRECATED]
@@ -213,6 +233,7 @@ async def get_market_votes(call: Call[VotesQuery]) -> MarketVotes:
         market_id = _id_of(found)
         if caller.wallet is not None:
             own = await votes.find(connection, kind, market_id, caller.wallet)
+        counted = await tallies.counted(connection, kind, market_id, is_over=_is_over(kind, found))
     current = await _current(call, found)
     own_body = (
         None if own is None or caller.wallet is None else vote_body(market_id, kind, caller.wallet, own)
@@ -222,6 +243,7 @@ async def get_market_votes(call: Call[VotesQuery]) -> MarketVotes:
         vote_type=query.vote_type,
         stats=_statistics(current.of(kind)),
         not_counted=current.not_counted if kind is VoteKind.DISPUTE else 0,
+        counted=None if counted is None else _counted(counted),
         own_vote=own_body,
         **earlier_answers.of_market_votes(query.vote_type),
     )
@@ -244,6 +266,25 @@ async def get_vote_overview(call: Call[None]) -> VoteOverview:
         target,
         ProposalVotes(**_sums(proposal), **earlier_answers.of_proposal_votes(proposal.yes, proposal.no)),
         DisputeVotes(**_sums(dispute), **earlier_answers.of_dispute_votes(dispute.yes, dispute.no)),
+    )
+
+
+def _is_over(kind: VoteKind, found: MarketRow | Registration) -> bool:
+    """Whether a market has moved on from where it was voted on."""
+    if not isinstance(found, MarketRow):
+        return False
+    if kind is VoteKind.PROPOSAL:
+        return found.state is not MarketState.PROPOSED
+    return found.state is MarketState.FINALIZED
+
+
+def _counted(counted: CountedVotes) -> CountedBody:
+    return CountedBody(
+        **_sums(counted.counts),
+        not_counted=counted.not_counted,
+        counted_at=iso_time(counted.counted_at),
+        rule=rule_body(counted.rule),
+        tx_signature=counted.signature,
     )
 
 

@@ -111,6 +111,21 @@ async def test_an_admin_signs_what_is_ready_made_and_the_proposal_is_approved(pl
     assert (market["state"], market["awaiting_admin_approval"]) == ("APPROVED", False)
     assert (await place.admin.get(PENDING)).body["matters"] == []
 
+    await place.tick()
+    counted = (await place.api.anybody.get(f"/api/markets/{market_id}/votes")).body["counted"]
+    (recorded,) = await place.world.fetch(
+        "select signature from outbox_transactions where purpose = 'aggregate_proposal_votes'"
+    )
+    assert counted.pop("counted_at").endswith("Z")
+    assert counted == {
+        "in_favour": 3,
+        "against": 1,
+        "total": 4,
+        "not_counted": 0,
+        "rule": {"threshold_bps": 7_000, "min_votes": 3, "quorum_bps": None, "decided_by": "votes"},
+        "tx_signature": recorded[0],
+    }
+
 
 async def test_those_whom_the_operator_names_see_what_awaits_and_nobody_else(place: Place) -> None:
     market_id = await place.liked_proposal()

@@ -77,6 +77,7 @@ async def test_a_vote_is_counted_once(api: Api) -> None:
             "approval_rate": "50.00",
         },
         "not_counted": 0,
+        "counted": None,
         "own_vote": cast.body,
         "type": "proposal",
     }

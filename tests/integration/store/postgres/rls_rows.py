@@ -100,6 +100,15 @@ def tables(of: str) -> dict[str, Table]:
             f"market_id = '{market_id(f'counted {name}')}'",
             "yes = 2",
         ),
+        "settled_proposals": Table(
+            {
+                "market_id": disputed,
+                **dict.fromkeys(("yes", "no", "not_counted"), 1),
+                "counted_at": NOON,
+            },
+            f"market_id = '{disputed}'",
+            "yes = 2",
+        ),
         "settled_disputes": Table(
             {
                 "market_id": disputed,

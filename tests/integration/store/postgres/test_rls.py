@@ -33,6 +33,7 @@ user_positions              ----  S---  ----   SIUD
 proposal_votes              ----  SI--  ----   SIUD
 dispute_votes               ----  SI--  ----   SIUD
 vote_tallies                S---  S---  S---   SIUD
+settled_proposals           S---  S---  S---   SIUD
 settled_disputes            S---  S---  S---   SIUD
 evidence                    S---  S---  S---   SIUD
 dispute_electorate          ----  S---  ----   SIUD
