@@ -53,6 +53,7 @@ from zmartd.realtime.beats import Beats
 from zmartd.realtime.history import StreamHistory
 from zmartd.realtime.hub import Hub
 from zmartd.realtime.live_votes import LiveVotes
+from zmartd.realtime.vote_totals import VoteTotals
 from zmartd.store import electorates, parked, task_ledger
 from zmartd.tasks.plugins import BrokenPlugin
 from zmartd.transactions.admission import Admission
@@ -184,9 +185,11 @@ async def _background(core: Core, app: web.Application) -> AsyncIterator[None]:
     what prompts them.
     Clients of all daemons are told that they may have missed something.
     """
+    totals = VoteTotals(app[keys.HUB], app[keys.LIVE_VOTES], core.database, core.clock)
     loops: dict[str, Callable[[], Awaitable[object]]] = {
         "hub": app[keys.HUB].run,
         "beats": app[keys.BEATS].run,
+        "vote_totals": totals.run,
         "pulse": _pulse_writer(core).run,
         "gap": core.bus.report_gap,
         "inbox": app[keys.INBOX].run,

@@ -115,6 +115,26 @@ class VoteData(Struct, frozen=True, kw_only=True):
     """For earlier clients: the same as `voted_at`."""
 
 
+class VoteSumsData(Struct, frozen=True, kw_only=True):
+    in_favour: int
+    """The number of votes for the proposed market, or for the dispute."""
+    against: int
+    """The number of votes against it."""
+    total: int
+    """in_favour + against."""
+
+
+class VoteCountsData(Struct, frozen=True, kw_only=True):
+    proposal_votes: VoteSumsData
+    """The votes on whether to approve the market."""
+    dispute_votes: VoteSumsData
+    """The votes on whether the proposed outcome is wrong."""
+    not_counted: int
+    """The number of votes on the dispute of wallets that held no shares when the outcome was proposed."""
+    stream_position: str
+    """The position of the market's stream at which these are the counts, `epoch:seq`."""
+
+
 class Post(Struct, frozen=True, kw_only=True):
     id: str
     """The comment's id, a UUID."""
@@ -282,6 +302,7 @@ Data = (
     | PriceData
     | TradeData
     | VoteData
+    | VoteCountsData
     | DiscussionData
     | RetractedData
     | CommitmentData

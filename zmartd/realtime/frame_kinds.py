@@ -24,6 +24,7 @@ from zmartd.realtime.frame_data import (
     SubscribedData,
     TradeData,
     UnsubscribedData,
+    VoteCountsData,
     VoteData,
     WelcomeData,
 )
@@ -114,6 +115,12 @@ FRAME_KINDS: Final[Mapping[str, FrameKind]] = {
     "price_update": _told("price_update", "A market's prices and shares after trades", PriceData),
     "trade": _told("trade", "One trade", TradeData),
     "vote": _told("vote", "One vote, neither by whom nor for what", VoteData, Presence.SOMETIMES),
+    "vote_counts": FrameKind(
+        name="vote_counts",
+        summary="How many votes a market has, after they changed",
+        data=VoteCountsData,
+        market_id=Presence.ALWAYS,
+    ),
     "discussion": _told(
         "discussion", "A comment was written, edited or deleted", DiscussionData, Presence.NEVER
     ),

@@ -20,6 +20,7 @@ from zmartd.market.ids import masked
 from zmartd.market.iso_time import iso_time, utc_from_unix
 from zmartd.market.lifecycle import MarketState
 from zmartd.market.lmsr import SCALE
+from zmartd.market.votes import VoteCounts
 from zmartd.realtime.batch import EncodedFrame
 from zmartd.realtime.encodings import Audience, Encode, audience, text_frame
 from zmartd.realtime.frame_data import (
@@ -40,7 +41,9 @@ from zmartd.realtime.frame_data import (
     SessionEndedData,
     SkippedData,
     TradeData,
+    VoteCountsData,
     VoteData,
+    VoteSumsData,
     WelcomeData,
 )
 from zmartd.realtime.market_summary import market_summary, prices
@@ -61,6 +64,8 @@ from zmartd.realtime.messages import (
 from zmartd.realtime.trade_summary import summary_of
 from zmartd.realtime.wallet_frames import wallet_data
 from zmartd.store.pulses import Pulse
+from zmartd.store.streams import StreamPosition
+from zmartd.store.votes import LiveCounts
 
 FrameType = Literal[
     "welcome",
@@ -70,6 +75,7 @@ FrameType = Literal[
     "price_update",
     "trade",
     "vote",
+    "vote_counts",
     "discussion",
     "retracted",
     "commitment",
@@ -269,6 +275,17 @@ def skipped(name: str, seqs: Sequence[int], now: datetime) -> Frame:
     return Frame(type="skipped", market_id=name, timestamp=iso_time(now), data=SkippedData(seqs=seqs))
 
 
+def vote_counts(name: str, counts: LiveCounts, position: StreamPosition, now: datetime) -> Frame:
+    """Tells a client how many votes a market has."""
+    data = VoteCountsData(
+        proposal_votes=_sums(counts.proposal),
+        dispute_votes=_sums(counts.dispute),
+        not_counted=counts.not_counted,
+        stream_position=str(position),
+    )
+    return Frame(type="vote_counts", market_id=name, timestamp=iso_time(now), data=data)
+
+
 def beat(
     epoch: str | None,
     vouched: Pulse | None,
@@ -365,6 +382,10 @@ def _trade(trade: TradeExecuted, market: str, wallet: str, at: str) -> TradeData
         slot=trade.slot,
         created_at=at,
     )
+
+
+def _sums(counts: VoteCounts) -> VoteSumsData:
+    return VoteSumsData(in_favour=counts.yes, against=counts.no, total=counts.total)
 
 
 def _vote(vote: VoteCast, at: str) -> VoteData:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -25,7 +25,7 @@ from zmartd.realtime.frame_data import ChannelData
 from zmartd.realtime.frames import Broadcast
 from zmartd.realtime.groups import passing
 from zmartd.realtime.memberships import Memberships
-from zmartd.realtime.messages import AnyMessage, Gap, market_of, market_stream, wallet_of
+from zmartd.realtime.messages import AnyMessage, Gap, Message, market_of, market_stream, wallet_of
 from zmartd.realtime.outbox import Outbox
 from zmartd.realtime.stream import Stream
 from zmartd.realtime.subscription_errors import ForeignStream, TooManySubscriptions, UnknownMarket, not_found
@@ -37,6 +37,8 @@ TURN_SECONDS = 5.0
 as soon as it can be read.
 """
 RETRY_SECONDS = 1.0
+
+Watcher = Callable[[str, Sequence[Broadcast]], None]
 
 log = get_logger(__name__)
 
@@ -64,6 +66,7 @@ class Hub:
         self._clients: set[Client] = set()
         self._outbox = Outbox(settings.max_buffered_bytes, clock)
         self._members = Memberships()
+        self._watchers: list[Watcher] = []
         self._waiting: dict[str, dict[Client, StreamPosition | None]] = {}
         """By name: those that get its messages once it can be read, and after which position, if any."""
         self._paused: dict[Client, dict[str, StreamPosition | None]] = {}
@@ -330,9 +333,22 @@ class Hub:
         for client in list(self._clients):
             client.close(code, reason)
 
+    def watch(self, watcher: Watcher) -> None:
+        """Call `watcher` with the name of each stream that is told of, and what is told.
+
+        It must neither raise nor block.
+        """
+        self._watchers.append(watcher)
+
+    def getting(self, message: Message) -> Iterator[tuple[str, Iterable[Client]]]:
+        """Who would get this message of a market, by the name that they gave the market."""
+        return self._members.getting(message)
+
     def tell(self, stream: Stream, broadcasts: Sequence[Broadcast]) -> None:
         """Send messages of a stream to its subscribers."""
         self._members.tell(stream, broadcasts)
+        for watcher in self._watchers:
+            watcher(stream.name, broadcasts)
 
     def lose(self, stream_name: str) -> None:
         """Tell the subscribers of a stream that they may have missed messages; its state follows."""

@@ -58,6 +58,10 @@ class Entry(Struct, frozen=True):
     seq: int
     counts: LiveCounts
 
+    @property
+    def position(self) -> StreamPosition:
+        return StreamPosition(self.epoch, self.seq)
+
 
 class LiveVotes:
     """Reads counts of votes. `redis` must return bytes."""
@@ -70,7 +74,7 @@ class LiveVotes:
         self._decoder = msgspec.json.Decoder(Entry)
         self._paused_until = 0.0
 
-    async def at(self, positions: Mapping[str, StreamPosition]) -> dict[str, LiveCounts]:
+    async def at(self, positions: Mapping[str, StreamPosition]) -> dict[str, Entry]:
         """The counts of these markets, each at the position that its stream has, or at a later one.
 
         `positions` are by market, as the caller has just read them. One round trip to Redis for all of them,
@@ -83,11 +87,15 @@ class LiveVotes:
             _reads.labels("postgres").inc(len(lacking))
             async with self._database.service_reader() as connection:
                 read = await votes.live(connection, lacking)
-            await self._store(read)
-            known |= {market_id: counts for market_id, (_, counts) in read.items()}
+            entries = {
+                market_id: Entry(market_id, position.epoch, position.seq, counts)
+                for market_id, (position, counts) in read.items()
+            }
+            await self._store(entries)
+            known |= entries
         return known
 
-    async def _cached(self, positions: Mapping[str, StreamPosition]) -> dict[str, LiveCounts]:
+    async def _cached(self, positions: Mapping[str, StreamPosition]) -> dict[str, Entry]:
         """What Redis has at just these positions."""
         if not positions or self._is_paused:
             return {}
@@ -100,8 +108,8 @@ class LiveVotes:
         found = {}
         for (market_id, position), value in zip(positions.items(), values, strict=True):
             entry = self._entry(value)
-            if entry is not None and entry == Entry(market_id, position.epoch, position.seq, entry.counts):
-                found[market_id] = entry.counts
+            if entry is not None and (entry.market_id, entry.position) == (market_id, position):
+                found[market_id] = entry
         return found
 
     def _entry(self, value: bytes | str | None) -> Entry | None:
@@ -110,16 +118,15 @@ class LiveVotes:
         except msgspec.DecodeError:
             return None  # Whatever somebody else has written there: it is written over.
 
-    async def _store(self, read: Mapping[str, tuple[StreamPosition, LiveCounts]]) -> None:
+    async def _store(self, entries: Mapping[str, Entry]) -> None:
         if self._is_paused:
             return
         arguments: list[Any] = []
-        for market_id, (position, counts) in read.items():
-            entry = Entry(market_id, position.epoch, position.seq, counts)
+        for entry in entries.values():
             arguments += KEEP_SECONDS, msgspec.json.encode(entry)
         try:
             async with asyncio.timeout(REDIS_SECONDS):
-                await self._write(keys=[_key(market_id) for market_id in read], args=arguments)
+                await self._write(keys=[_key(market_id) for market_id in entries], args=arguments)
         except (RedisError, OSError, TimeoutError) as error:
             self._pause(error)
 

@@ -9,7 +9,7 @@ from zmartd.realtime.client import Client, deliver_to_all
 from zmartd.realtime.filters import Filter
 from zmartd.realtime.frames import Broadcast
 from zmartd.realtime.groups import Group
-from zmartd.realtime.messages import market_of
+from zmartd.realtime.messages import Message, market_of
 from zmartd.realtime.stream import Stream
 
 Key = TypeVar("Key")
@@ -78,6 +78,18 @@ class Memberships:
             others = [one for one in every.clients if one not in told]
             passed, previous = every.passed(stream.name, broadcasts)
             deliver_to_all(others, passed, market_id, previous)
+
+    def getting(self, message: Message) -> Iterator[tuple[str, Iterable[Client]]]:
+        """Who would get this message of a market, by the name that they gave the market."""
+        groups = self._of_streams.get(message.stream, {})
+        for (name, chosen), group in groups.items():
+            if chosen is None or chosen.passes(message):
+                yield name, group.clients
+        told = set[Client]().union(*(group.clients for group in groups.values()))
+        for chosen, every in self._of_all.items():
+            others = [one for one in every.clients if one not in told]
+            if others and (chosen is None or chosen.passes(message)):
+                yield message.market_id, others
 
     def each(self) -> Iterator[tuple[str, str, Iterable[Client]]]:
         """By stream and by the name that clients gave it: who gets it by itself."""

@@ -18,7 +18,7 @@ from zmartd.clock import SystemClock
 from zmartd.embedded.valkey import EmbeddedValkey
 from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.market.votes import VoteCounts
-from zmartd.realtime.live_votes import PAUSE_SECONDS, LiveVotes
+from zmartd.realtime.live_votes import PAUSE_SECONDS, Entry, LiveVotes
 from zmartd.store import markets, streams, votes
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.rls import ACT_AS_SERVICE, Caller
@@ -74,7 +74,7 @@ async def position(database: Database, market: str) -> StreamPosition:
 
 async def shown(live: LiveVotes, database: Database, *asked: str) -> list[LiveCounts]:
     found = await live.at({market: await position(database, market) for market in asked})
-    return [found[market] for market in asked]
+    return [found[market].counts for market in asked]
 
 
 def reads(source: str) -> float:
@@ -105,7 +105,8 @@ async def test_a_reader_that_was_slow_replaces_nothing_newer(
     market = await proposal(database)
     await vote(database, market, "alice")
     async with database.service_reader() as connection:
-        slow = await votes.live(connection, [market])
+        ((read, counts),) = (await votes.live(connection, [market])).values()
+    slow = {market: Entry(market, read.epoch, read.seq, counts)}
     await vote(database, market, "bob")
     assert await shown(live, database, market) == [likes(2)]
     newest = await redis.get(f"votes:{market}")

@@ -296,7 +296,8 @@ async def _current(call: Call[Any], found: MarketRow | Registration) -> LiveCoun
     """The votes at the position at which the market was found; a pending market has none."""
     if not isinstance(found, MarketRow):
         return LiveCounts(VoteCounts(0, 0), VoteCounts(0, 0), 0)
-    return (await call.app[keys.LIVE_VOTES].at({found.id: found.stream_position}))[found.id]
+    entries = await call.app[keys.LIVE_VOTES].at({found.id: found.stream_position})
+    return entries[found.id].counts
 
 
 def _target(call: Call[Any], market: MarketRow, kind: VoteKind, situation: Situation) -> VoteTarget:
