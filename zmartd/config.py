@@ -1,7 +1,7 @@
 """All settings: their names, types, bounds, defaults and descriptions.
 
-Those of periodic tasks are in `zmartd.task_settings`. `zmartd.config_file` reads them all, and `zmartd.toml`
-shows them with their defaults.
+Those of periodic tasks are in `zmartd.task_settings`, those of alerts in `zmartd.alert_settings`.
+`zmartd.config_file` reads them all, and `zmartd.toml` shows them with their defaults.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, Literal
 from msgspec import Meta, Struct
 
 from zmartd import endpoint, instruction_pattern
+from zmartd.alert_settings import AlertSettings
 from zmartd.config_values import (
     BasisPoints,
     Bytes,
@@ -467,6 +468,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     transactions: TransactionSettings = TransactionSettings()
     network_fees: NetworkFeeSettings = NetworkFeeSettings()
     tasks: TaskSettings = TaskSettings()
+    alerts: AlertSettings = AlertSettings()
     log: LogSettings = LogSettings()
     plugins: dict[str, dict[str, Any]] = {}
     """The tables `[tasks.<name>]` of tasks of other packages, which validate them."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import binascii
 import re
+from base64 import b64decode
 from collections.abc import Callable
 from ipaddress import ip_network
 from itertools import pairwise
@@ -35,6 +37,8 @@ MIN_SHARED_SECRET_PAIRS = 16
 """The least number of different pairs of adjacent characters. 32 random hexadecimal characters have about 30;
 a repeated word has fewer.
 """
+MIN_DIFFERENT_BYTES = 12
+"""The same for keys that are bytes: of 24 random ones about 23 are different."""
 
 
 class ConfigError(ZmartdError):
@@ -88,6 +92,36 @@ class SharedSecret(Secret):
             raise ValueError(f"it has {len(value)} of the {needed} characters that it needs; {remedy}")
         if len(set(pairwise(value))) < MIN_SHARED_SECRET_PAIRS:
             raise ValueError(f"it repeats itself and could be guessed; {remedy}")
+
+
+class WebhookSecret(Secret):
+    """A key of Standard Webhooks: `whsec_` and 24 to 64 bytes in base64. Empty: none.
+
+    Raises ValueError, which quotes nothing of it.
+    """
+
+    __slots__ = ("key",)
+    PREFIX: ClassVar[str] = "whsec_"
+
+    def __init__(self, value: str = "") -> None:
+        super().__init__(value)
+        self.key = b""
+        """The bytes that sign."""
+        if not value:
+            return
+        try:
+            self.key = b64decode(value.removeprefix(self.PREFIX), validate=True)
+        except (binascii.Error, ValueError):
+            self.key = b""
+        if not value.startswith(self.PREFIX) or not 24 <= len(self.key) <= 64:
+            raise ValueError(
+                f"write {self.PREFIX} and 24 to 64 bytes in base64; "
+                f'`echo "{self.PREFIX}$(openssl rand -base64 32)"` makes a good one'
+            )
+        if len(set(self.key)) < MIN_DIFFERENT_BYTES:
+            raise ValueError(
+                "it repeats itself and could be guessed; `openssl rand -base64 32` makes another"
+            )
 
 
 class Url(Secret):

@@ -120,6 +120,7 @@ async def open_core(settings: Settings, clock: Clock) -> AsyncIterator[Core]:
             clock=clock,
             authority=authority,
             network_fees=settings.network_fees,
+            alerts=settings.alerts,
         )
         daemon = f"{socket.gethostname()}:{os.getpid()}"
         discovered = discover(context, tables=settings.plugins)

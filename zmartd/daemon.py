@@ -16,6 +16,7 @@ from functools import partial
 import msgspec
 from aiohttp import web
 
+from zmartd.alerts.reporting import place_of, reporting
 from zmartd.chain.admins import Admins
 from zmartd.chain.program import Program
 from zmartd.chain.transport import MAX_IN_FLIGHT
@@ -38,6 +39,7 @@ from zmartd.http.kit.development_chain import DEVELOPMENT_CHAIN, development_cha
 from zmartd.http.machines.health import HEALTH, Dependency, Health
 from zmartd.http.machines.operator import MAX_OPERATOR_CONNECTIONS, operator_application
 from zmartd.http.machines.webhook_credentials import require_webhook_secret
+from zmartd.http.middleware.access_log import api_answers
 from zmartd.http.server import file_descriptors
 from zmartd.http.server.connection_limits import MAX_READING_REFUSALS, ConnectionLimits
 from zmartd.http.server.runner import Runner
@@ -55,6 +57,7 @@ from zmartd.realtime.hub import Hub
 from zmartd.realtime.live_votes import LiveVotes
 from zmartd.realtime.vote_totals import VoteTotals
 from zmartd.store import electorates, parked, task_ledger
+from zmartd.store.postgres.database import FAILURES
 from zmartd.tasks.plugins import BrokenPlugin
 from zmartd.transactions.admission import Admission
 from zmartd.transactions.funds import Funds
@@ -181,35 +184,57 @@ def application(core: Core) -> web.Application:
 
 async def _background(core: Core, app: web.Application) -> AsyncIterator[None]:
     """Run the background work: the hub and its beats, the pulse, the inbox, transactions that were sent and
-    have not ended, WebSockets whose session ends, the check of file descriptors, and the periodic tasks with
-    what prompts them.
-    Clients of all daemons are told that they may have missed something.
+    have not ended, WebSockets whose session ends, the check of file descriptors, what is reported and
+    delivered about alerts, and the periodic tasks with what prompts them. Clients of all daemons are told that
+    they may have missed something.
     """
+    settings = core.settings
     totals = VoteTotals(app[keys.HUB], app[keys.LIVE_VOTES], core.database, core.clock)
-    loops: dict[str, Callable[[], Awaitable[object]]] = {
-        "hub": app[keys.HUB].run,
-        "beats": app[keys.BEATS].run,
-        "vote_totals": totals.run,
-        "pulse": _pulse_writer(core).run,
-        "gap": core.bus.report_gap,
-        "inbox": app[keys.INBOX].run,
-        "adopt": core.sender.adopt,
-        "sockets": app[WEBSOCKET].watch_sessions,
-        "places": app[WEBSOCKET].keep_places,
-        "due": core.due_watch.run,
-        "descriptors": partial(file_descriptors.watch, core.clock),
+    async with reporting(
+        settings.alerts,
+        database=core.database,
+        redis=core.redis,
+        clock=core.clock,
+        counts=partial(_counts, app[WEBSOCKET]),
+        place=place_of(settings.server.port),
+    ) as vitals:
+        loops: dict[str, Callable[[], Awaitable[object]]] = {
+            "hub": app[keys.HUB].run,
+            "beats": app[keys.BEATS].run,
+            "vote_totals": totals.run,
+            "pulse": _pulse_writer(core).run,
+            "gap": core.bus.report_gap,
+            "inbox": app[keys.INBOX].run,
+            "adopt": core.sender.adopt,
+            "sockets": app[WEBSOCKET].watch_sessions,
+            "places": app[WEBSOCKET].keep_places,
+            "due": core.due_watch.run,
+            "descriptors": partial(file_descriptors.watch, core.clock),
+            "vitals": vitals.run,
+            "lag": vitals.watch_loop,
+        }
+        tasks = [
+            asyncio.create_task(_run_with_restarts(name, work, core.clock), name=name)
+            for name, work in loops.items()
+        ]
+        await core.scheduler.start()
+        yield
+        await core.scheduler.stop()
+        await app[HEALTH].close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _counts(websocket: WebSocketEndpoint) -> dict[str, float]:
+    """What the rules of alerts count in this process."""
+    requests, errors = api_answers()
+    return {
+        "requests": requests,
+        "request_errors": errors,
+        "database_failures": FAILURES.total(),
+        **websocket.counts(),
     }
-    tasks = [
-        asyncio.create_task(_run_with_restarts(name, work, core.clock), name=name)
-        for name, work in loops.items()
-    ]
-    await core.scheduler.start()
-    yield
-    await core.scheduler.stop()
-    await app[HEALTH].close()
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _pulse_writer(core: Core) -> PulseWriter:

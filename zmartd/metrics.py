@@ -60,6 +60,10 @@ class Counter(Collector):
         """Increment a counter that has no labels."""
         self._values[()].inc(amount)
 
+    def total(self) -> int:
+        """The sum over all labels."""
+        return sum(counter.value for counter in self._values.values())
+
     def collect(self) -> Iterator[CounterMetricFamily]:
         family = CounterMetricFamily(self._name, self._documentation, labels=self._labels)
         for values, counter in list(self._values.items()):
@@ -90,6 +94,11 @@ class HistogramValue:
         finally:
             self.observe(perf_counter() - began)
 
+    @property
+    def number(self) -> int:
+        """How many observations there are."""
+        return sum(self._counts)
+
     def add_to(self, family: HistogramMetricFamily, labels: Sequence[str]) -> None:
         names = [*map(floatToGoString, self._bounds), "+Inf"]
         buckets = list(zip(names, accumulate(self._counts), strict=True))
@@ -118,6 +127,10 @@ class Histogram(Collector):
         if histogram is None:
             histogram = self._values[values] = HistogramValue(self._bounds)
         return histogram
+
+    def numbers(self) -> dict[tuple[str, ...], int]:
+        """How many observations there are, by labels."""
+        return {labels: histogram.number for labels, histogram in self._values.items()}
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
         family = HistogramMetricFamily(self._name, self._documentation, labels=self._labels)

@@ -137,6 +137,12 @@ class AuditorSettings(PeriodicTaskSettings, frozen=True, kw_only=True):
     ] = 1_000
 
 
+class AlertsTaskSettings(PeriodicTaskSettings, frozen=True, kw_only=True):
+    enabled: Annotated[bool, described("whether this daemon evaluates the rules of alerts")] = True
+    every_seconds: Annotated[EverySeconds, described("how often they are evaluated, for all daemons")] = 15.0
+    time_limit_seconds: Annotated[Seconds, described("a run that takes longer is cancelled")] = 60.0
+
+
 Pinning = Literal["directory", "pinata", "pinning_service"]
 
 
@@ -220,3 +226,4 @@ class TaskSettings(Struct, frozen=True, kw_only=True):
     leaderboard: LeaderboardSettings = LeaderboardSettings()
     stream_retention: StreamRetentionSettings = StreamRetentionSettings()
     ipfs_snapshot: IpfsSnapshotSettings = IpfsSnapshotSettings()
+    alerts: AlertsTaskSettings = AlertsTaskSettings()

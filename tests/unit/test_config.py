@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import random
 import tomllib
+from base64 import b64encode
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,8 @@ SHARED_SECRETS = [
 ]
 """Every secret that has no default."""
 GIVEN_BY_OTHERS = {"solana.authority_secret_key", "tasks.ipfs_snapshot.service_token"}
+BYTES = {"alerts.webhook.secret", "alerts.webhook.secret_previous"}
+"""Those that are bytes in base64."""
 
 
 @pytest.mark.parametrize(
@@ -101,7 +104,7 @@ GIVEN_BY_OTHERS = {"solana.authority_secret_key", "tasks.ipfs_snapshot.service_t
     ],
 )
 def test_every_shared_secret_that_could_be_guessed_is_refused_and_not_shown(value: str, said: str) -> None:
-    checked = [one for one in SHARED_SECRETS if one.name not in GIVEN_BY_OTHERS]
+    checked = [one for one in SHARED_SECRETS if one.name not in GIVEN_BY_OTHERS | BYTES]
     assert [one.name for one in checked] == [
         "helius.authorization",
         "helius.authorization_previous",
@@ -118,6 +121,31 @@ def test_every_shared_secret_that_could_be_guessed_is_refused_and_not_shown(valu
         assert f"{said}; `openssl rand -hex 32` makes a good one" in problem
         assert len(value) == 1 or value not in problem
     assert load(None, {checked[0].environment_variable: ""}) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("x", "write whsec_ and 24 to 64 bytes in base64"),
+        (b64encode(bytes(range(32))).decode(), "write whsec_ and 24 to 64 bytes in base64"),
+        ("whsec_" + b64encode(bytes(range(23))).decode(), "write whsec_ and 24 to 64 bytes in base64"),
+        ("whsec_" + b64encode(bytes(range(65))).decode(), "write whsec_ and 24 to 64 bytes in base64"),
+        ("whsec_not base64 at all, not at all", "write whsec_ and 24 to 64 bytes in base64"),
+        ("whsec_" + b64encode(b"change-me-" * 4).decode(), "it repeats itself and could be guessed"),
+    ],
+)
+def test_a_key_of_signed_webhooks_is_as_the_specification_has_it_and_not_shown(value: str, said: str) -> None:
+    for name in BYTES:
+        variable = f"ZMARTD_{name.replace('.', '_').upper()}"
+        with pytest.raises(ConfigError) as caught:
+            load(None, {variable: value})
+        [problem] = caught.value.problems
+        assert problem.startswith(f"${variable}: the value given does not fit: {said}")
+        assert len(value) == 1 or value.removeprefix("whsec_") not in problem
+    good = "whsec_" + b64encode(random.Random(7).randbytes(24)).decode()
+    taken = load(None, {"ZMARTD_ALERTS_WEBHOOK_SECRET": good}).alerts.webhook.secret
+    assert len(taken.key) == 24
+    assert good not in repr(taken)
 
 
 def test_what_openssl_makes_is_taken() -> None:

@@ -12,6 +12,7 @@ import msgspec
 from solders.keypair import Keypair
 
 from zmartd import config, config_file
+from zmartd.alert_settings import AlertSettings
 from zmartd.commands.instance import SETTINGS
 from zmartd.config_values import SharedSecret
 from zmartd.embedded.chain import PROGRAM_ID
@@ -125,6 +126,8 @@ _DEFAULTS: Final = config.Settings(
         reconciler=ReconcilerSettings(every_seconds=10.0),
         leaderboard=LeaderboardSettings(every_seconds=2.0),
     ),
+    # The clock of a development chain is moved at will.
+    alerts=AlertSettings(chain_skew_seconds=31_536_000),
     log=config.LogSettings(level="warning", format="console"),
 )
 

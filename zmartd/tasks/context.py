@@ -8,6 +8,7 @@ from redis.asyncio import Redis
 from solders.keypair import Keypair
 
 from zmartd import config
+from zmartd.alert_settings import AlertSettings
 from zmartd.chain.program import Program
 from zmartd.chain.rpc import Rpc
 from zmartd.clock import Clock
@@ -25,6 +26,7 @@ class TaskContext:
     settings: TaskSettings
     realtime: config.RealtimeSettings
     voting: config.VotingSettings
+    alerts: AlertSettings
     database: Database
     redis: Redis
     publisher: Publisher

@@ -50,7 +50,7 @@ class StuckMarketsReport:
         """One action for each state that has stuck markets; it is ok where users, not the daemon, have to
         act. Markets that a task moves are reported when they have been seen overdue for long enough.
         """
-        deadlines = self._deadlines(protocol)
+        deadlines = stuck_deadlines(self._settings, protocol)
         async with self._database.service_reader() as connection:
             found = await due_markets.stuck(connection, deadlines, EXAMPLES)
         counts = {each.state: each.markets for each in found}
@@ -67,19 +67,23 @@ class StuckMarketsReport:
         patience_seconds = self._settings.overdue_for_seconds
         return any(now - self._seen_at[market_id] >= patience_seconds for market_id in found.oldest)
 
-    def _deadlines(self, protocol: ProtocolState) -> StuckDeadlines:
-        settings, period_seconds = self._settings, protocol.config.dispute_period
-        finalizable_after_seconds = lifecycle.finalizable_at(
-            0, period_seconds, settings.finalization_delay_seconds, settings.safety_margin_seconds
-        )
-        long_ago = protocol.before(settings.stuck_after_seconds)
-        return StuckDeadlines(
-            proposed=long_ago,
-            ended=long_ago,
-            resolving=protocol.before(finalizable_after_seconds + GRACE_SECONDS),
-            disputed=protocol.before(period_seconds + GRACE_SECONDS),
-            settlement=protocol.before(GRACE_SECONDS),
-        )
+
+def stuck_deadlines(settings: MarketMonitorSettings, protocol: ProtocolState) -> StuckDeadlines:
+    """The times before which a market in each state should have left it."""
+    finalizable_after_seconds = lifecycle.finalizable_at(
+        0,
+        protocol.config.dispute_period,
+        settings.finalization_delay_seconds,
+        settings.safety_margin_seconds,
+    )
+    long_ago = protocol.before(settings.stuck_after_seconds)
+    return StuckDeadlines(
+        proposed=long_ago,
+        ended=long_ago,
+        resolving=protocol.before(finalizable_after_seconds + GRACE_SECONDS),
+        disputed=protocol.before(protocol.config.dispute_period + GRACE_SECONDS),
+        settlement=protocol.before(GRACE_SECONDS),
+    )
 
 
 def _action(found: StuckMarkets) -> TaskAction:

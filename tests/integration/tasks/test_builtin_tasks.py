@@ -17,6 +17,7 @@ async def test_the_built_in_tasks_are_plugins_like_any_other(world: World) -> No
     found = discover(world.own.context(every_seconds=7))
     assert found.broken == ()
     assert [(task.name, task.enabled, task.schedule.timing.text) for task in found.tasks] == [
+        ("alerts", True, "every 15 s"),
         ("auditor", True, "every 60 s"),
         ("ipfs_snapshot", False, "every 86400 s"),
         ("leaderboard", True, "every 30 s"),

@@ -29,6 +29,7 @@ from tests.integration.tasks.ipfs_services import (
 )
 from tests.integration.tasks.world import PROGRAM_ID
 from zmartd import config
+from zmartd.alert_settings import AlertSettings
 from zmartd.chain.codec import Codec
 from zmartd.chain.idl import default_idl
 from zmartd.chain.program import Program
@@ -169,6 +170,7 @@ async def stage(database: Database, redis_url: str, tmp_path: Path) -> AsyncIter
             settings=TaskSettings(),
             realtime=config.RealtimeSettings(),
             voting=config.VotingSettings(),
+            alerts=AlertSettings(),
             database=database,
             redis=redis,
             publisher=publisher,

@@ -20,6 +20,7 @@ from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 
 from zmartd import config
+from zmartd.alert_settings import AlertSettings
 from zmartd.chain import events
 from zmartd.chain.accounts import MarketAccount
 from zmartd.chain.assemble import sign
@@ -116,6 +117,7 @@ class Daemon:
             clock=SystemClock(),
             authority=authority,
             network_fees=section(config.NetworkFeeSettings()),
+            alerts=section(AlertSettings()),
         )
 
 

@@ -28,6 +28,7 @@ MAX_PATH_LENGTH = 200
 
 _VALID_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{8,128}")
 _UNMATCHED = "unmatched"
+_API = "/api/"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 log = get_logger(__name__)
@@ -38,6 +39,16 @@ _durations = Histogram(
     ["method", "route", "status"],
     (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
+
+
+def api_answers() -> tuple[int, int]:
+    """How many requests of the API this process has answered, and how many of them with a server error."""
+    answers = errors = 0
+    for (_, route, status), number in _durations.numbers().items():
+        if route.startswith(_API):
+            answers += number
+            errors += number if status.startswith("5") else 0
+    return answers, errors
 
 
 def request_id_source() -> Callable[[], str]:

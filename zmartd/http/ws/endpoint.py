@@ -26,8 +26,8 @@ from zmartd.http.ws.heartbeat import Heartbeat
 from zmartd.http.ws.message_limit import MessageLimit
 from zmartd.http.ws.places import Places
 from zmartd.http.ws.session_monitor import SessionMonitor
-from zmartd.http.ws.socket import CLOSE_SECONDS, WebSocket
-from zmartd.metrics import Sizes
+from zmartd.http.ws.socket import CLOSE_SECONDS, LOST, WebSocket
+from zmartd.metrics import Counter, Sizes
 from zmartd.realtime.client import Client
 from zmartd.realtime.close_codes import CloseCode
 from zmartd.realtime.encodings import deflated_text_frame, text_frame
@@ -36,6 +36,7 @@ from zmartd.realtime.hub import Hub
 _RESTARTING = "the server is restarting; connect again"
 
 _connections = Gauge("zmartd_websocket_connections", "Open WebSocket connections")
+_opened = Counter("zmartd_websocket_opened_connections", "WebSocket connections that were opened")
 _entries = Sizes("zmartd_realtime_entries", "Entries of what is kept for clients of streams", "table")
 
 
@@ -81,6 +82,14 @@ class WebSocketEndpoint:
             "sessions": self._monitor.clients,
             "places": self._places.owners,
             "tasks": len(self.services.tasks),
+        }
+
+    def counts(self) -> dict[str, int]:
+        """The connections that are open, and how many this process has opened and lost."""
+        return {
+            "websockets_open": self._open,
+            "websockets_opened": _opened.total(),
+            "websockets_lost": LOST.total(),
         }
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
@@ -166,6 +175,7 @@ class WebSocketEndpoint:
         messages = WebSocketConnection(self.services, socket, client)
         socket.heartbeat_slot = self._heartbeat.add(socket)
         _connections.inc()
+        _opened.inc()
         self._open += 1
         self._none_is_open.clear()
 

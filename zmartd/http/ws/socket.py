@@ -35,6 +35,10 @@ _CLOSE = 0x88
 
 _ended = Counter("zmartd_websocket_ended_connections", "WebSocket connections ended by the daemon", ["code"])
 
+LOST = Counter(
+    "zmartd_websocket_lost_connections", "WebSocket connections that ended without their client closing them"
+)
+
 
 class Listener(Protocol):
     """What acts on the messages of a client."""
@@ -74,6 +78,7 @@ class WebSocket(asyncio.Protocol):
     """The connection of one client, after the handshake. `start` begins it."""
 
     __slots__ = (
+        "_closed_by_client",
         "_counts",
         "_is_closing",
         "_listener",
@@ -107,6 +112,7 @@ class WebSocket(asyncio.Protocol):
         self._places = places
         self._is_closing = False
         """Whether a close frame was sent, and nothing else may be."""
+        self._closed_by_client = False
         self.awaits_pong = False
         self.behind = False
         self.heartbeat_slot = 0
@@ -182,6 +188,7 @@ class WebSocket(asyncio.Protocol):
     def _answer_close(self, event: Close) -> None:
         """Answer the client's close frame, unless it answers ours, and end the connection."""
         if not self._is_closing:
+            self._closed_by_client = True
             code = NORMAL_CLOSURE if event.code == frame_parser.NO_STATUS else event.code
             self._send_close(struct.pack("!H", code))
         self._transport.close()
@@ -204,6 +211,8 @@ class WebSocket(asyncio.Protocol):
         listener, self._listener = self._listener, None
         self._is_closing, self.write = True, _write_nothing
         if listener is not None:
+            if not self._closed_by_client:
+                LOST.inc()
             listener.ended()
             self._on_end(self)
             self._places.release(self._transport)

@@ -12,12 +12,14 @@ from asyncpg import Connection
 
 from zmartd import config
 from zmartd.log import get_logger
+from zmartd.metrics import Counter
 from zmartd.store.postgres import pooler
 from zmartd.store.postgres.backend import Backend, OwnBackend, SharedBackend
 from zmartd.store.postgres.errors import (
     SERVER_ERRORS,
     DatabaseNotReady,
     DatabaseTimeout,
+    DatabaseUnavailable,
     backend_is_shared,
     location,
     unavailable,
@@ -28,6 +30,12 @@ from zmartd.store.postgres.reader import Reader, Reads
 from zmartd.store.postgres.rls import SERVICE, Caller
 
 log = get_logger(__name__)
+
+FAILURES = Counter(
+    "zmartd_database_failures",
+    "Uses of Postgres that failed because of Postgres, by what was wrong.",
+    ["reason"],
+)
 
 _ANOTHER_BACKEND = (asyncpg.DuplicatePreparedStatementError, asyncpg.InvalidSQLStatementNameError)
 """What Postgres says when a backend is not the one on which a statement was prepared."""
@@ -136,22 +144,27 @@ class Database:
                 if not pooled.connection.is_closed():
                     await _roll_back(pooled.connection)
                 elif isinstance(error, asyncpg.InterfaceError):
-                    raise unavailable(self._dsn, error) from error
+                    raise self._unavailable(error) from error
                 raise
             finally:
                 self._pool.release(pooled)
         except SERVER_ERRORS as error:
-            raise unavailable(self._dsn, error) from error
+            raise self._unavailable(error) from error
         except _ANOTHER_BACKEND as error:
             raise backend_is_shared(self._dsn) from error
         except asyncpg.InternalServerError as error:
             if pooler.shortage(error):
-                raise unavailable(self._dsn, error) from error
+                raise self._unavailable(error) from error
             raise
         except (asyncpg.QueryCanceledError, TimeoutError) as error:
+            FAILURES.labels("timeout").inc()
             raise DatabaseTimeout from error
         except OSError as error:
-            raise unavailable(self._dsn, error) from error
+            raise self._unavailable(error) from error
+
+    def _unavailable(self, error: BaseException) -> DatabaseUnavailable:
+        FAILURES.labels("unavailable").inc()
+        return unavailable(self._dsn, error)
 
     async def _begin(self, connection: Connection, begin: str) -> None:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
+from uuid import NAMESPACE_OID, uuid5
 
 from asyncpg import Connection
 
@@ -258,6 +259,43 @@ def tables(of: str) -> dict[str, Table]:
             {"market_id": disputed, "task": of, "kind": "decision", "due_at": NOON, "again_at": NOON},
             f"task = '{of}'",
             "prompts = 2",
+        ),
+        "daemons": Table(
+            {
+                "instance": uuid5(NAMESPACE_OID, of),
+                "place": of,
+                "started_at": NOON,
+                "seen_at": NOON,
+                "vitals": "{}",
+            },
+            f"place = '{of}'",
+            f"stopped_at = '{NOON}'",
+        ),
+        "alerts": Table(
+            {
+                "id": RANKS[of],
+                "rule": "restarts",
+                "subject": of,
+                "severity": "critical",
+                "summary": "x",
+                "value": 1.0,
+                "first_seen": NOON,
+                "last_seen": NOON,
+            },
+            f"subject = '{of}'",
+            "count = 2",
+        ),
+        "alert_deliveries": Table(
+            {
+                "id": of,
+                "alert_id": RANKS[of],
+                "receiver": "log",
+                "body": "{}",
+                "next_attempt_at": NOON,
+                "created_at": NOON,
+            },
+            f"id = '{of}'",
+            "attempts = 2",
         ),
         "orphaned_events": Table(
             {

@@ -61,6 +61,9 @@ idempotency_keys            ----  ----  ----   SIUD
 task_runs                   ----  ----  ----   SIUD
 task_schedules              ----  ----  ----   SIUD
 prompted_moments            ----  ----  ----   SIUD
+daemons                     ----  ----  ----   SIUD
+alerts                      ----  ----  ----   SIUD
+alert_deliveries            ----  ----  ----   SIUD
 orphaned_events             ----  ----  ----   SIUD
 truncated_transactions      ----  ----  ----   SIUD
 market_corrections          ----  ----  ----   SIUD

@@ -1,0 +1,1 @@
+"""Alerts: the rules, what they are about, who is told, and how a message reaches them."""

@@ -1,0 +1,178 @@
+"""What this daemon knows only about itself, reported to Postgres every few seconds.
+
+Postgres and not Redis, because the rules are evaluated there: whoever can evaluate them sees what all daemons
+say. What happens to this daemon while Postgres is away is told by `outages`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+from collections.abc import Callable, Mapping
+from typing import Final
+from uuid import UUID
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from zmartd.alerts.deliveries import Deliveries
+from zmartd.alerts.outages import Outages
+from zmartd.alerts.windows import Window
+from zmartd.clock import Clock
+from zmartd.errors import ZmartdError
+from zmartd.log import get_logger
+from zmartd.metrics import Sizes
+from zmartd.store import daemons
+from zmartd.store.daemons import Standing, Vitals
+from zmartd.store.postgres.database import Database
+
+REPORT_SECONDS: Final = 5.0
+SAMPLE_SECONDS: Final = 0.5
+"""How often the event loop is looked at."""
+REDIS_PATIENCE_SECONDS: Final = 1.0
+_DESCRIPTORS: Final = "/dev/fd"
+
+OPEN: Final = Sizes("zmartd_alerts_open", "Alerts that are open, of all daemons together", "rule")
+
+log = get_logger(__name__)
+
+
+class VitalsReporter:
+    """Reports, and begins to deliver what waits for it. `run` and `watch_loop` have to be running.
+
+    `counts` gives numbers of this process that only grow: `requests`, `request_errors`, `websockets_opened`,
+    `websockets_lost` and `database_failures`; and `websockets_open`, which does not.
+    """
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        redis: Redis,
+        clock: Clock,
+        counts: Callable[[], Mapping[str, float]],
+        window_seconds: float,
+        instance: UUID,
+        place: str,
+        deliveries: Deliveries,
+        outages: Outages,
+    ) -> None:
+        self._database = database
+        self._redis = redis
+        self._clock = clock
+        self._counts = counts
+        self._window = Window(window_seconds)
+        self._instance = instance
+        self._place = place
+        self._deliveries = deliveries
+        self._outages = outages
+        self._started = clock.monotonic()
+        self._lag_seconds = 0.0
+        self._skew_seconds = 0.0
+        self._redis_fails_since: float | None = None
+        self._open: Mapping[str, int] = {}
+        OPEN.count = lambda: self._open
+
+    async def run(self) -> None:
+        """Report until cancelled."""
+        task = asyncio.current_task()
+        assert task is not None
+        while not task.cancelling():  # redis-py can take a cancellation for its own time-out
+            await self.report()
+            await self._clock.sleep(REPORT_SECONDS)
+
+    async def watch_loop(self) -> None:
+        """Measure how long the event loop stands still, until cancelled."""
+        while True:
+            before = self._clock.monotonic()
+            await self._clock.sleep(SAMPLE_SECONDS)
+            self._lag_seconds = max(self._lag_seconds, self._clock.monotonic() - before - SAMPLE_SECONDS)
+
+    async def stop(self) -> None:
+        """End what was begun, and report that this daemon ends in order, if the database can be used."""
+        await self._deliveries.stop()
+        await self._outages.stop()
+        try:
+            async with self._database.service_reader() as reader:
+                await daemons.stop(reader, self._instance)
+        except (ZmartdError, TimeoutError) as error:
+            log.info("alerts.end_not_reported", reason=str(error))
+
+    async def report(self) -> Standing | None:
+        """Report once; gives what Postgres answered."""
+        await self._ask_redis()
+        vitals = await self._vitals()
+        before, wall = self._clock.monotonic(), self._clock.time()
+        try:
+            async with self._database.service_reader() as reader:
+                standing = await daemons.report(
+                    reader,
+                    self._instance,
+                    self._place,
+                    vitals,
+                    up_seconds=before - self._started,
+                    receivers=self._deliveries.receivers,
+                )
+            took = self._clock.monotonic() - before
+            await self._outages.recovered(self._database)
+        except (ZmartdError, TimeoutError) as error:
+            self._outages.failed(error, error.message if isinstance(error, ZmartdError) else "no answer")
+            return None
+        except Exception as error:
+            # Only its kind is told: the message of another library may quote a URL.
+            self._outages.failed(error, type(error).__name__)
+            log.exception("alerts.not_reported")
+            return None
+        self._skew_seconds = skew(wall, took, standing.now.timestamp())
+        self._open = standing.open_alerts
+        if standing.has_deliveries:
+            self._deliveries.look()
+        return standing
+
+    async def _ask_redis(self) -> None:
+        try:
+            async with asyncio.timeout(REDIS_PATIENCE_SECONDS):
+                await self._redis.ping()
+        except (RedisError, OSError, TimeoutError):
+            if self._redis_fails_since is None:
+                self._redis_fails_since = self._clock.monotonic()
+        else:
+            self._redis_fails_since = None
+
+    async def _vitals(self) -> Vitals:
+        now = self._clock.monotonic()
+        numbers = dict(self._counts())
+        numbers["loop_lag"], self._lag_seconds = self._lag_seconds, 0.0
+        self._window.add(now, numbers)
+        growth = self._window.growth
+        return Vitals(
+            requests=growth("requests"),
+            request_errors=growth("request_errors"),
+            websockets=int(self._window.first("websockets_open")) + growth("websockets_opened"),
+            websockets_lost=growth("websockets_lost"),
+            database_failures=growth("database_failures"),
+            redis_failing_seconds=0.0 if self._redis_fails_since is None else now - self._redis_fails_since,
+            clock_skew_seconds=self._skew_seconds,
+            loop_lag_seconds=self._window.most("loop_lag"),
+            descriptors=await asyncio.to_thread(_open_descriptors),
+            descriptor_limit=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+        )
+
+
+def skew(asked_at: float, took_seconds: float, answer: float) -> float:
+    """How far a clock is ahead of another one that said `answer` between `asked_at` and so much later.
+
+    0 where it may be right.
+    """
+    if asked_at <= answer <= asked_at + took_seconds:
+        return 0.0
+    return asked_at - answer if asked_at > answer else asked_at + took_seconds - answer
+
+
+def _open_descriptors() -> int:
+    """How many file descriptors this process has open; 0 where the system does not say."""
+    try:
+        return len(os.listdir(_DESCRIPTORS))
+    except OSError:
+        return 0

@@ -1,0 +1,121 @@
+"""What the rules of alerts are about, as far as Postgres knows it: read together, in one statement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from zmartd.store.postgres.reader import Reads
+
+_EXAMPLES: Final = 5
+
+_FACTS = """
+with moment as (select clock_timestamp() as now),
+failed as (
+    select market_id, error_code, attempt_count from market_finalization_errors where resolved_at is null
+), awaiting as (
+    select id from markets where awaiting_decision and state in ('RESOLVING', 'DISPUTED') and not orphaned
+), overdue as (
+    select schedule.task, extract(epoch from moment.now - schedule.next_due_at)::float8 as seconds
+      from moment, task_schedules as schedule
+     where schedule.next_due_at < moment.now - make_interval(secs => $1)
+       and not exists (select from task_runs as run
+                        where run.task = schedule.task and run.status = 'running'
+                          and run.lease_until > moment.now)
+)
+select moment.now,
+       (select count(*) from failed) as failed,
+       array(select market_id || ' (' || error_code || ')' from failed order by attempt_count desc limit $3)
+           as failed_examples,
+       (select count(*) from awaiting) as awaiting,
+       array(select id::text from awaiting order by id limit $3) as awaiting_examples,
+       (select count(*) from quarantined_events where resolved_at is null) as quarantined_events,
+       (select count(*) from parked_transactions) as parked_transactions,
+       (select count(*) from webhook_inbox where status = 'parked') as parked_deliveries,
+       (select extract(epoch from moment.now - received_at)::float8
+          from webhook_inbox order by id desc limit 1) as delivered_seconds,
+       (select count(*) from task_runs
+         where task = 'reconciler' and status = 'ran' and eventful
+           and finished_at > moment.now - make_interval(secs => $2)
+           and report @> '{"actions": [{"action": "apply_missing"}]}') as making_up_runs,
+       (select extract(epoch from moment.now - finished_at)::float8 from task_runs
+         where task = 'reconciler' and status = 'ran' and (outcome <> 'failed' or explanation is null)
+         order by id desc limit 1) as reconciled_seconds,
+       (select extract(epoch from moment.now - min(coalesce(due_at, started_at)))::float8 from task_runs
+         where task = 'reconciler') as reconciling_seconds,
+       (select newest_slot - slot from pulses) as lag_slots,
+       (select coalesce(json_object_agg(task, seconds), '{}'::json) from overdue) as overdue,
+       to_regclass('public.audit_passes') is not null as is_audited,
+       case when $4 then pg_database_size(current_database()) end as database_bytes
+  from moment
+"""
+_AUDIT = """
+select differences,
+       array(select address::text from market_audits where differences > 0 order by differs_since limit $1)
+           as examples
+  from audit_passes
+"""
+
+
+class Several(Struct, frozen=True):
+    """A number of things, and some of their names."""
+
+    number: int
+    examples: tuple[str, ...] = ()
+
+
+class IndexFacts(Struct, frozen=True, kw_only=True):
+    """What Postgres says at `now`, by its clock."""
+
+    now: datetime
+    failed_transitions: Several
+    """Markets that could not be moved on; with the code of the last error."""
+    awaiting_decision: Several
+    quarantined_events: int
+    parked_transactions: int
+    parked_deliveries: int
+    delivered_seconds: float | None
+    """How long ago a webhook delivered something; None: never."""
+    making_up_runs: int
+    """Runs of the reconciler, within `silent_seconds`, that found something missing."""
+    reconciled_seconds: float | None
+    """How long ago the reconciler last ended a run well; None: never."""
+    reconciling_seconds: float | None
+    """How long ago it was first due; None: the ledger does not know it."""
+    lag_slots: int | None
+    """The slots that the node has and in which the index may lack something; None: no node was asked yet."""
+    overdue_seconds: Mapping[str, float]
+    """How long ago the first instant was that has no row, by task, where that is longer than it may be."""
+    audit_differences: Several | None
+    """The values that the newest pass of the auditor left different; None where there is none."""
+    database_bytes: int | None
+    """None where nobody asked for it."""
+
+
+async def read(
+    connection: Reads, *, unexplained_seconds: float, silent_seconds: float, with_size: bool
+) -> IndexFacts:
+    """Read them. Counting the size of the database takes some milliseconds."""
+    row = await connection.fetchrow(_FACTS, unexplained_seconds, silent_seconds, _EXAMPLES, with_size)
+    assert row is not None, "a moment is one row"
+    audit = await connection.fetchrow(_AUDIT, _EXAMPLES) if row["is_audited"] else None
+    return IndexFacts(
+        now=row["now"],
+        failed_transitions=Several(row["failed"], tuple(row["failed_examples"])),
+        awaiting_decision=Several(row["awaiting"], tuple(row["awaiting_examples"])),
+        quarantined_events=row["quarantined_events"],
+        parked_transactions=row["parked_transactions"],
+        parked_deliveries=row["parked_deliveries"],
+        delivered_seconds=row["delivered_seconds"],
+        making_up_runs=row["making_up_runs"],
+        reconciled_seconds=row["reconciled_seconds"],
+        reconciling_seconds=row["reconciling_seconds"],
+        lag_slots=row["lag_slots"],
+        overdue_seconds=msgspec.json.decode(row["overdue"]),
+        audit_differences=None if audit is None else Several(audit["differences"], tuple(audit["examples"])),
+        database_bytes=row["database_bytes"],
+    )

@@ -1,0 +1,123 @@
+"""The processes of the last hours, and what each says of itself. All of these take a service reader.
+
+A process writes its row every few seconds, in the statement that also reads what it has to know about alerts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import msgspec
+from msgspec import Struct
+
+from zmartd.store.postgres.reader import Reads
+
+KEPT_SECONDS: Final = 7_200
+"""How long a row is kept after its process was last seen: longer than the hour over which restarts count."""
+
+_REPORT = """
+with reported as (
+    insert into daemons (instance, place, started_at, seen_at, vitals)
+    values ($1, $2, clock_timestamp() - make_interval(secs => $3), clock_timestamp(), $4)
+    on conflict (instance) do update set seen_at = excluded.seen_at, vitals = excluded.vitals
+)
+select clock_timestamp() as now,
+       (select coalesce(json_object_agg(rule, number), '{}'::json)
+          from (select rule, count(*) as number from alerts
+                 where resolved_at is null and opened_at is not null group by rule) as counted
+       ) as open_alerts,
+       exists (select from alert_deliveries
+                where receiver = any($5::text[]) and next_attempt_at <= clock_timestamp()
+                  and delivered_at is null and given_up_at is null) as has_deliveries
+"""
+_STOP = "update daemons set stopped_at = clock_timestamp() where instance = $1 returning true"
+_LISTED = "select instance, place, started_at, seen_at, stopped_at, vitals from daemons order by started_at"
+_PURGE = """
+delete from daemons where seen_at < clock_timestamp() - make_interval(secs => $1) returning true
+"""
+
+
+class Vitals(Struct, frozen=True, kw_only=True):
+    """What a daemon says of itself: counts over the window of the settings, and what is so now."""
+
+    requests: int = 0
+    """Requests of the API that were answered."""
+    request_errors: int = 0
+    """Those that were answered with a status of 500 or above."""
+    websockets: int = 0
+    """Connections that were open when the window began, and those that were opened in it."""
+    websockets_lost: int = 0
+    """Those that ended without their client closing them."""
+    database_failures: int = 0
+    redis_failing_seconds: float = 0.0
+    clock_skew_seconds: float = 0.0
+    """How far this machine's clock is ahead of Postgres's; less than the time that the question took is 0."""
+    loop_lag_seconds: float = 0.0
+    """The longest that the event loop stood still."""
+    descriptors: int = 0
+    descriptor_limit: int = 0
+
+
+class DaemonRow(Struct, frozen=True):
+    """One process."""
+
+    instance: UUID
+    place: str
+    started_at: datetime
+    seen_at: datetime
+    stopped_at: datetime | None
+    vitals: Vitals
+
+
+class Standing(Struct, frozen=True):
+    """What a daemon is told when it reports."""
+
+    now: datetime
+    open_alerts: Mapping[str, int]
+    """How many are open, by rule."""
+    has_deliveries: bool
+    """Whether messages wait that it could deliver."""
+
+
+async def report(
+    connection: Reads,
+    instance: UUID,
+    place: str,
+    vitals: Vitals,
+    *,
+    up_seconds: float,
+    receivers: Sequence[str],
+) -> Standing:
+    """Write this process's row. `receivers` are those to whom it can deliver."""
+    text = msgspec.json.encode(vitals).decode()
+    row = await connection.fetchrow(_REPORT, instance, place, up_seconds, text, list(receivers))
+    assert row is not None, "a select without a table has a row"
+    return Standing(row["now"], msgspec.json.decode(row["open_alerts"]), row["has_deliveries"])
+
+
+async def stop(connection: Reads, instance: UUID) -> None:
+    """Note that this process ends in order."""
+    await connection.fetchval(_STOP, instance)
+
+
+async def listed(connection: Reads) -> tuple[DaemonRow, ...]:
+    """All of them, in the order in which they were started."""
+    return tuple(
+        DaemonRow(
+            instance=row["instance"],
+            place=row["place"],
+            started_at=row["started_at"],
+            seen_at=row["seen_at"],
+            stopped_at=row["stopped_at"],
+            vitals=msgspec.json.decode(row["vitals"], type=Vitals),
+        )
+        for row in await connection.fetch(_LISTED)
+    )
+
+
+async def purge(connection: Reads) -> None:
+    """Delete the rows of those that are gone for long."""
+    await connection.fetch(_PURGE, KEPT_SECONDS)
