@@ -28,9 +28,11 @@ from zmartd.tasks.ledger import Entered, TaskLedger
 RECONCILER = Entered("reconciler", Schedule(timing=Every(30), catch_up="last"), enabled=True)
 AUDITED = """
 create table if not exists public.audit_passes (differences bigint);
-create table if not exists public.market_audits (address text, differences integer, differs_since timestamptz);
+create table if not exists public.market_audits
+    (address text, differences integer, differs_since timestamptz);
 insert into public.audit_passes values (3);
-insert into public.market_audits values ('two', 1, now()), ('one', 2, now() - interval '1 h'), ('well', 0, null);
+insert into public.market_audits
+values ('two', 1, now()), ('one', 2, now() - interval '1 h'), ('well', 0, null);
 grant select on public.audit_passes, public.market_audits to service_role;
 """
 

@@ -144,10 +144,13 @@ class Database:
                 if not pooled.connection.is_closed():
                     await _roll_back(pooled.connection)
                 elif isinstance(error, asyncpg.InterfaceError):
-                    raise self._unavailable(error) from error
+                    raise unavailable(self._dsn, error) from error
                 raise
             finally:
                 self._pool.release(pooled)
+        except DatabaseUnavailable:  # no connection could be opened, or it is gone
+            FAILURES.labels("unavailable").inc()
+            raise
         except SERVER_ERRORS as error:
             raise self._unavailable(error) from error
         except _ANOTHER_BACKEND as error:
