@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from zmartd import __version__
-from zmartd.commands import chain, check, decide, demo, dev, inbox, index, serve, tasks, tick, wallet
+from zmartd.commands import alerts, chain, check, decide, demo, dev, inbox, index, serve, tasks, tick, wallet
 from zmartd.commands.groups import Group
 from zmartd.commands.output import printable
 from zmartd.errors import ZmartdError
@@ -39,6 +39,7 @@ class Commands(Group):
         chain.travel,
         tick.tick,
         tasks.tasks,
+        alerts.alerts,
         decide.decide,
         check.migrate,
         check.check,

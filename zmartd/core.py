@@ -198,6 +198,7 @@ async def open_for_dry_runs(settings: Settings, clock: Clock) -> AsyncIterator[D
             clock=clock,
             authority=authority,
             network_fees=settings.network_fees,
+            alerts=settings.alerts,
         )
         discovered = discover(context, tables=settings.plugins)
         yield DryRuns(

@@ -185,8 +185,8 @@ def application(core: Core) -> web.Application:
 async def _background(core: Core, app: web.Application) -> AsyncIterator[None]:
     """Run the background work: the hub and its beats, the pulse, the inbox, transactions that were sent and
     have not ended, WebSockets whose session ends, the check of file descriptors, what is reported and
-    delivered about alerts, and the periodic tasks with what prompts them. Clients of all daemons are told that
-    they may have missed something.
+    delivered about alerts, and the periodic tasks with what prompts them. Clients of all daemons are told
+    that they may have missed something.
     """
     settings = core.settings
     totals = VoteTotals(app[keys.HUB], app[keys.LIVE_VOTES], core.database, core.clock)

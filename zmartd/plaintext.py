@@ -22,6 +22,11 @@ def unencrypted_connections(
     database = read(settings.database.url.reveal(), POSTGRES)
     redis = read(settings.redis.url.reveal(), REDIS)
     rpc = read(settings.solana.rpc_url.reveal(), HTTP)
+    receivers = [
+        (f"alerts.{name}.url", read(url.reveal(), HTTP))
+        for name, url in (("webhook", settings.alerts.webhook.url), ("slack", settings.alerts.slack.url))
+        if url
+    ]
     hosts = database.query.get("host") or environ.get("PGHOST", "")
     servers = database.addresses or [Address(host) for host in hosts.split(",") if host]
     ssl_mode = database.query.get("sslmode") or environ.get("PGSSLMODE")
@@ -33,6 +38,11 @@ def unencrypted_connections(
         found.append(("redis", redis.addresses, "write rediss:// in redis.url"))
     if rpc.scheme == "http":
         found.append(("rpc", rpc.addresses, "write https:// in solana.rpc_url"))
+    found += [
+        ("alerts", receiver.addresses, f"write https:// in {name}")
+        for name, receiver in receivers
+        if receiver.scheme == "http"
+    ]
     return [(name, _warning(servers, remedy)) for name, servers, remedy in found if not _are_local(servers)]
 
 

@@ -57,6 +57,7 @@ ARGUMENTS = {
     ("tasks", "explain"): ["market_monitor"],
     ("tasks", "pause"): ["market_monitor", "--because", "for the test"],
     ("tasks", "resume"): ["market_monitor"],
+    ("alerts", "ack"): ["42", "--because", "for the test"],
     ("inbox", "retry"): ["--all"],
     ("inbox", "replay"): ["--all"],
 }

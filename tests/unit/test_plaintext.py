@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
+from zmartd.alert_settings import AlertSettings, AlertSlackSettings, AlertWebhookSettings
 from zmartd.config import DatabaseSettings, RedisSettings, Settings, SolanaSettings
-from zmartd.config_values import PostgresUrl, RedisUrl, RpcUrl
+from zmartd.config_values import PostgresUrl, RedisUrl, RpcUrl, ServiceUrl
 from zmartd.plaintext import unencrypted_connections
 
 
@@ -79,3 +81,18 @@ def test_a_node_elsewhere_has_to_be_spoken_to_in_tls(rpc: str, named: str) -> No
     found = unencrypted_connections(settings(rpc=rpc), {})
     assert [name for name, _ in found] == (["rpc"] if named else [])
     assert not found or (f"to {named} can" in found[0][1] and "write https://" in found[0][1])
+
+
+def test_receivers_of_alerts_elsewhere_have_to_be_spoken_to_in_tls() -> None:
+    for url, named in (
+        ("http://hooks.example/chat-secret", "hooks.example"),
+        ("https://hooks.example/chat-secret", ""),
+        ("http://127.0.0.1:8065/hooks/x", ""),
+    ):
+        alerts = AlertSettings(
+            webhook=AlertWebhookSettings(url=ServiceUrl(url)), slack=AlertSlackSettings(url=ServiceUrl(url))
+        )
+        found = unencrypted_connections(replace(settings(), alerts=alerts), {})
+        assert [name for name, _ in found] == (["alerts", "alerts"] if named else [])
+        assert "chat-secret" not in str(found)
+        assert not found or ("alerts.webhook.url" in found[0][1] and "alerts.slack.url" in found[1][1])

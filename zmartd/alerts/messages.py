@@ -25,13 +25,13 @@ _WORDS: Final[dict[Kind, str]] = {
 class AlertData(Struct, frozen=True, kw_only=True):
     """An alert, as receivers get it."""
 
-    id: int | None
+    number: int | None
     """Its number for `zmartd alerts ack`; None while the database that gives numbers is away."""
     rule: str
     subject: str
     severity: Severity
     summary: str
-    value: float
+    measured: float
     meaning: str
     remedy: str
     count: int
@@ -59,12 +59,12 @@ def about(kind: Kind, alert: Alert, rule: Rule | None, now: datetime) -> Message
         kind,
         iso_time(now),
         AlertData(
-            id=alert.id,
+            number=alert.id,
             rule=alert.rule,
             subject=alert.subject,
             severity=alert.severity,
             summary=alert.summary,
-            value=alert.value,
+            measured=alert.value,
             meaning="" if rule is None else rule.meaning,
             remedy="" if rule is None else rule.remedy,
             count=alert.count,
@@ -81,12 +81,12 @@ def outage(rule: Rule, summary: str, seconds: float, since: datetime, now: datet
         "alert.opened",
         iso_time(now),
         AlertData(
-            id=None,
+            number=None,
             rule=rule.name,
             subject="",
             severity=rule.severity,
             summary=summary,
-            value=seconds,
+            measured=seconds,
             meaning=rule.meaning,
             remedy=rule.remedy,
             count=1,
@@ -103,12 +103,12 @@ def test_message(now: datetime, by: str) -> Message:
         "alert.test",
         iso_time(now),
         AlertData(
-            id=None,
+            number=None,
             rule="test",
             subject="",
             severity="warning",
             summary=f"{by} tries whether alerts arrive here",
-            value=0.0,
+            measured=0.0,
             meaning="Nothing is wrong.",
             remedy="Nothing is to be done.",
             count=1,
@@ -136,7 +136,7 @@ def chat_text(message: Message) -> str:
     lines = [f"*{_WORDS[message.type]}* [{data.severity}] {data.rule}{about_it}", data.summary]
     if message.type != "alert.resolved":
         lines.append(f"{data.meaning} {data.remedy}".strip())
-        if data.id is not None:
-            lines.append(f"`zmartd alerts ack {data.id} --because TEXT` ends reminders.")
+        if data.number is not None:
+            lines.append(f"`zmartd alerts ack {data.number} --because TEXT` ends reminders.")
     text = "\n".join(line for line in lines if line)
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -107,12 +107,12 @@ class Receivers:
         write(
             message.type,
             webhook_id=message_id,
-            alert=data.id,
+            number=data.number,
             rule=data.rule,
             subject=data.subject,
             severity=data.severity,
             summary=data.summary,
-            value=data.value,
+            measured=data.measured,
             first_seen=data.first_seen,
             remedy=data.remedy,
         )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -12,11 +14,13 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from solders.keypair import Keypair
 
-from zmartd import config_file, plaintext
+from zmartd import config_file, endpoint, plaintext
+from zmartd.alerts.receivers import certificate_authorities, require_secret, urls
 from zmartd.chain.idl import Idl
 from zmartd.chain.rpc import Rpc
 from zmartd.clock import SystemClock
 from zmartd.config import Pooled, Settings
+from zmartd.config_values import ServiceUrl
 from zmartd.dependencies import (
     authority_of,
     connect_redis,
@@ -42,6 +46,7 @@ _RENT_LAMPORTS_PER_BYTE = 6_960
 _ACCOUNT_OVERHEAD_BYTES = 128
 """An account is exempt from rent with two years' rent of its data and of this overhead."""
 
+_RECEIVER_REMEDY = "check its URL, and whether this machine may connect to it"
 _NO_EVICTION = "noeviction"
 
 _WAYS = {
@@ -93,6 +98,10 @@ async def check_dependencies(config_path: Path | None) -> list[Finding]:
         findings.append(await _finding("index", lambda: _index(settings)))
         findings.append(await _finding("search", lambda: _search(settings)))
     findings.append(await _finding("redis", lambda: _redis(settings)))
+    findings += [
+        await _finding(f"alerts to {name}", partial(_receiver, url, settings.alerts.attempt_seconds))
+        for name, url in urls(settings.alerts).items()
+    ]
     async with Rpc(
         settings.solana.rpc_url.reveal(), clock=SystemClock(), timeout_seconds=settings.solana.timeout_seconds
     ) as rpc:
@@ -116,6 +125,7 @@ async def _finding(name: str, look: Callable[[], Awaitable[str]]) -> Finding:
 
 async def _configuration(settings: Settings) -> str:
     require_webhook_secret(settings)
+    require_secret(settings.alerts)
     require_room_for_bodies(settings.helius)
     signing_secrets(settings.auth)
     return f"environment {settings.server.environment}"
@@ -127,6 +137,32 @@ async def _plugins(settings: Settings) -> str:
         named = "; ".join(f"{one.name} ({one.target}): {one.problem}" for one in broken)
         raise ZmartdError(f"tasks that cannot be loaded, so they never run: {named}")
     return f"all {len(task_names())} tasks can be loaded"
+
+
+async def _receiver(url: ServiceUrl, seconds: float) -> str:
+    """Connect, and send nothing."""
+    where = endpoint.read(url.reveal(), endpoint.HTTP)
+    if len(where.addresses) != 1:
+        raise ZmartdError("its URL does not name one host: give it as https://host/path")
+    (address,) = where.addresses
+    secure = where.scheme == "https"
+    try:
+        async with asyncio.timeout(seconds):
+            _, writer = await asyncio.open_connection(
+                address.host,
+                address.port or (443 if secure else 80),
+                ssl=certificate_authorities() if secure else None,
+            )
+    except TimeoutError:
+        raise ZmartdError(f"{address} does not answer within {seconds:g} s: {_RECEIVER_REMEDY}") from None
+    except OSError as error:
+        raise ZmartdError(
+            f"{address} cannot be reached ({endpoint.reason(error)}): {_RECEIVER_REMEDY}"
+        ) from None
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
+    return f"{address} can be reached; `zmartd alerts test` sends it a message"
 
 
 async def _database(settings: Settings) -> str:

@@ -43,6 +43,20 @@ def seconds_of_duration(_: click.Context, __: click.Parameter, text: str) -> int
     return seconds
 
 
+def reason_of(because: str, most: int) -> str:
+    """A reason that people can read, of up to `most` characters. Raises UsageError."""
+    from zmartd.text.readable import Unreadable, readable
+
+    rule = f"--because has to be a text of 1 to {most} characters"
+    try:
+        reason = readable(because)
+    except Unreadable as error:
+        raise click.UsageError(f"{rule}: {error}") from error
+    if not 1 <= len(reason.strip()) <= most:
+        raise click.UsageError(rule)
+    return reason
+
+
 def wallet_address(_: click.Context, __: click.Parameter, text: str) -> str:
     """An address, or that of a keypair file. Raises BadParameter, UnusableKeypair."""
     if is_address(text):

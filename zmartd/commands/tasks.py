@@ -15,10 +15,10 @@ import click
 from msgspec import Struct
 
 from zmartd.commands.due_moments import Due, Upcoming, upcoming
-from zmartd.commands.groups import Group
+from zmartd.commands.groups import ListByDefault
 from zmartd.commands.options import config_option, json_option, operator_settings
 from zmartd.commands.output import print_result, table
-from zmartd.commands.parameters import seconds_of_duration
+from zmartd.commands.parameters import reason_of, seconds_of_duration
 from zmartd.commands.running import run_with_database
 
 if TYPE_CHECKING:
@@ -31,16 +31,7 @@ _MAX_REASON: Final = 500
 _UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
 
-class _ListByDefault(Group):
-    """Without the name of a command, `list`."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names):
-            args = ["list", *args]
-        return super().parse_args(ctx, args)
-
-
-@click.group(cls=_ListByDefault)
+@click.group(cls=ListByDefault)
 def tasks() -> None:
     """List the periodic tasks, explain what became of their instants, pause and resume them."""
 
@@ -158,7 +149,7 @@ def pause(name: str, because: str, seconds: int | None, config_path: Path | None
     """Run the task NAME at none of its instants for a while, on any daemon. A run that goes on ends as usual,
     and `zmartd tick NAME` still runs it.
     """
-    reason = _reason(because)
+    reason = reason_of(because, _MAX_REASON)
     by = f"{getpass.getuser()}@{socket.gethostname()}"
     settings = operator_settings(config_path)
 
@@ -391,16 +382,3 @@ def _span(length: timedelta) -> str:
             rest = seconds % unit // smaller if seconds < 10 * unit else 0
             return f"{seconds // unit} {name}" + (f" {rest} {below}" if rest else "")
     return f"{seconds} s"
-
-
-def _reason(because: str) -> str:
-    from zmartd.text.readable import Unreadable, readable
-
-    rule = f"--because has to be a text of 1 to {_MAX_REASON} characters"
-    try:
-        reason = readable(because)
-    except Unreadable as error:
-        raise click.UsageError(f"{rule}: {error}") from error
-    if not 1 <= len(reason.strip()) <= _MAX_REASON:
-        raise click.UsageError(rule)
-    return reason

@@ -14,7 +14,7 @@ from zmartd.http.kit import keys
 from zmartd.http.kit.development_chain import DEVELOPMENT_CHAIN
 from zmartd.http.kit.dispatch import add_operation
 from zmartd.http.kit.operation import Operation, by_path
-from zmartd.http.machines import health, webhook
+from zmartd.http.machines import alerts, health, webhook
 from zmartd.http.markets import (
     actions,
     activity_feed,
@@ -75,6 +75,7 @@ CORS_OPERATIONS: tuple[Operation[Any], ...] = by_path(
     + openapi.OPERATIONS
     + asyncapi.OPERATIONS
     + sse.OPERATIONS
+    + alerts.OPERATIONS
 )
 """What pages of other origins call. `unmatched` answers the preflights of all other requests."""
 

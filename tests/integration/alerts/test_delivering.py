@@ -66,7 +66,7 @@ async def test_an_alert_reaches_every_receiver_once_in_its_own_form(
     assert signed.headers["content-type"] == "application/json"
     assert signed.body["type"] == "alert.opened"
     facts = signed.body["data"]
-    assert (facts["id"], facts["rule"], facts["severity"], facts["summary"], facts["count"]) == (
+    assert (facts["number"], facts["rule"], facts["severity"], facts["summary"], facts["count"]) == (
         alert.id,
         "trouble",
         "critical",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,7 @@ async def a_daemon(
     settings: AlertSettings,
     *,
     place: str = "host:1",
-    counts: dict[str, float] | None = None,
+    counts: Mapping[str, float] | None = None,
     off_seconds: float = 0.0,
 ) -> AsyncIterator[VitalsReporter]:
     database = await Database.connect(config.DatabaseSettings(url=PostgresUrl(url), pool_size=3))
@@ -194,7 +194,11 @@ async def test_a_database_that_is_away_is_told_by_one_daemon_and_entered_when_it
         assert len(server.at(CHAT)) == 1
         assert FAILURES.total() > failures
         facts = told.body["data"]
-        assert (told.body["type"], facts["rule"], facts["id"]) == ("alert.opened", "database_failures", None)
+        assert (told.body["type"], facts["rule"], facts["number"]) == (
+            "alert.opened",
+            "database_failures",
+            None,
+        )
         assert "host:1 says: Postgres cannot be used for " in facts["summary"]
 
         await own_postgres.start()

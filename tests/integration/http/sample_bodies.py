@@ -26,6 +26,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "/api/markets/{id}/decisions": {"decision": "keep", "because": "it is on record"},
     "/api/votes/dispute/transaction": {"market_id": "{market}", "vote": True},
     "/api/votes/proposal/transaction": {"market_id": "{market}", "vote": True},
+    "/api/admin/alerts/{number}/acknowledge": {"because": "another takes care of it"},
     "/api/transactions": {"transaction": "AA=="},
     "/api/trades/buy": {"market_id": "{market}", "outcome": True, "target_cost": "1000000000"},
     "/api/trades/sell": {"market_id": "{market}", "outcome": True, "shares": "1000000000"},

@@ -51,6 +51,7 @@ from zmartd.indexer.fetch import TransactionNotFound
 from zmartd.ipfs.retrieval import DocumentUnreachable
 from zmartd.realtime.followed import StreamUnavailable
 from zmartd.realtime.subscription_errors import ForeignStream
+from zmartd.store.alerts import AlertNotFound
 from zmartd.store.decisions import AlreadyDecided
 from zmartd.store.discussions import (
     CommentNotFound,
@@ -97,6 +98,7 @@ STATUS: Mapping[type[ZmartdError], int] = {
     DocumentNotFound: 404,
     ParentNotFound: 404,
     TransactionNotFound: 404,
+    AlertNotFound: 404,
     MethodNotAllowed: 405,
     WebhookTooSlow: 408,
     RequestTooSlow: 408,

@@ -98,6 +98,7 @@ EXAMPLES: Final[dict[str, Examples]] = {
     "decide_outcome": {
         "keep": {"decision": "keep", "because": "The station's log shows that the gauge worked all day."}
     },
+    "acknowledge_alert": {"acknowledgement": {"because": "The disk is ordered, and comes on Friday."}},
     "receive_webhook": {
         "raw transactions": [
             {

@@ -21,7 +21,7 @@ from zmartd.http.routes import OPERATIONS
 from zmartd.indexer.audit.continuous import AuditLimits, ContinuousAudit
 from zmartd.market.ids import cid_v0
 from zmartd.market.iso_time import iso_time
-from zmartd.store import discussion_snapshots, leaderboard, markets
+from zmartd.store import alerts, discussion_snapshots, leaderboard, markets
 
 BY_NAME: dict[str, Operation[Any]] = {one.name: one for one in OPERATIONS}
 NAMED = {kind.code: kind for kind in told_errors()}
@@ -54,6 +54,8 @@ class Tour:
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         self.made_up: dict[str, str] = {}
+        self.alert = 0
+        """The number of an alert."""
         self.sent: set[str] = set()
         self.answers: Answers = {}
         """The first answer of each operation and status."""
@@ -116,6 +118,7 @@ class Tour:
     async def _sent(self, operation: Operation[Any], caller: Caller, body: Any) -> Answer:
         variable = COMMENT_ID if operation.name == "edit_comment" else MARKET_ID
         path = operation.path.replace("{id}", self.made_up.get(variable, ""))
+        path = path.replace("{number}", str(self.alert))
         if operation.access is Access.HELIUS:
             headers = {"Authorization": AUTHORIZATION}
             async with self._stage.api.client.post(path, json=body, headers=headers) as response:
@@ -137,6 +140,7 @@ async def whole_tour(stage: Stage, redis_url: str) -> Tour:
     await _resolve_and_dispute(stage, tour)
     await _finalize(stage, tour)
     await _markets_of_other_ends(stage, tour)
+    await _alert(stage, tour)
     await _sign_out(stage, tour)
     return tour
 
@@ -377,6 +381,19 @@ async def _markets_of_other_ends(stage: Stage, tour: Tour) -> None:
         ),
     )
     tour.keep("decide_outcome", await admin.post(f"/api/markets/{strange_id}/decisions", _decision()))
+
+
+async def _alert(stage: Stage, tour: Tour) -> None:
+    admin = stage.api.as_wallet(AUTHORITY)
+    summary = f"the backend authority {AUTHORITY.pubkey()} has 41000000 lamports; it should have 50000000"
+    low = alerts.NewAlert("authority_balance", "", "critical", summary, 41_000_000)
+    async with stage.api.database.service() as connection:
+        (alert,) = await alerts.add(connection, [low], datetime.now(UTC), opened=True)
+    tour.alert = alert.id
+    await tour.send("acknowledge_alert", admin)
+    await tour.get("list_alerts", admin)
+    unknown = "/api/admin/alerts/987654/acknowledge"
+    tour.refused("alert_not_found", await admin.post(unknown, {"because": "It is over."}))
 
 
 async def _sign_out(stage: Stage, tour: Tour) -> None:

@@ -28,7 +28,7 @@ async def status_without_credential(api: Api, operation: Operation[Any]) -> tupl
         market = await insert_market(connection, "m")
     of_comments = operation.path == "/api/discussions/{id}" and operation.method in {"PATCH", "DELETE"}
     path = operation.path.replace("{id}", COMMENT if of_comments else market)
-    path = path.replace("{wallet}", WALLET).replace("{signature}", SIGNATURE)
+    path = path.replace("{wallet}", WALLET).replace("{signature}", SIGNATURE).replace("{number}", "7")
     soon = (datetime.now(UTC) + timedelta(days=30)).isoformat()
     body = {
         name: {"{market}": market, "{soon}": soon}.get(str(value), value)

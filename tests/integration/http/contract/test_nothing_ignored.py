@@ -23,6 +23,7 @@ VALUES = {
     "{wallet}": str(ALICE.pubkey()),
     "{signature}": str(ALICE.sign_message(b"")),
     "{slug}": "will-it-rain",
+    "{number}": "7",
     "{cid}": cid_v0(b"a document"),
 }
 
