@@ -49,15 +49,11 @@ select moment.now,
          where task = 'reconciler') as reconciling_seconds,
        (select newest_slot - slot from pulses) as lag_slots,
        (select coalesce(json_object_agg(task, seconds), '{}'::json) from overdue) as overdue,
-       to_regclass('public.audit_passes') is not null as is_audited,
+       (select differences from audit_passes) as differences,
+       array(select address::text from market_audits where differences > 0 order by differs_since limit $3)
+           as differing,
        case when $4 then pg_database_size(current_database()) end as database_bytes
   from moment
-"""
-_AUDIT = """
-select differences,
-       array(select address::text from market_audits where differences > 0 order by differs_since limit $1)
-           as examples
-  from audit_passes
 """
 
 
@@ -102,7 +98,6 @@ async def read(
     """Read them. Counting the size of the database takes some milliseconds."""
     row = await connection.fetchrow(_FACTS, unexplained_seconds, silent_seconds, _EXAMPLES, with_size)
     assert row is not None, "a moment is one row"
-    audit = await connection.fetchrow(_AUDIT, _EXAMPLES) if row["is_audited"] else None
     return IndexFacts(
         now=row["now"],
         failed_transitions=Several(row["failed"], tuple(row["failed_examples"])),
@@ -116,6 +111,8 @@ async def read(
         reconciling_seconds=row["reconciling_seconds"],
         lag_slots=row["lag_slots"],
         overdue_seconds=msgspec.json.decode(row["overdue"]),
-        audit_differences=None if audit is None else Several(audit["differences"], tuple(audit["examples"])),
+        audit_differences=None
+        if row["differences"] is None
+        else Several(row["differences"], tuple(row["differing"])),
         database_bytes=row["database_bytes"],
     )

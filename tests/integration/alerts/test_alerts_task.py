@@ -6,35 +6,23 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-from tests.conftest import execute
 from tests.integration.alerts.outbox import age, all_alerts
 from tests.integration.store.rows import signature
 from tests.integration.tasks.world import AUTHORITY, RESOLVER, World
-from tests.patience import patient_database
 from zmartd.chain.rpc import Rpc
 from zmartd.clock import SystemClock
 from zmartd.market.lifecycle import MarketState
 from zmartd.schedule import Every, Schedule
-from zmartd.store import alert_facts, daemons, finalization_errors, inbox, markets, parked
+from zmartd.store import daemons, finalization_errors, inbox, markets, parked
 from zmartd.store.alerts import Alert
 from zmartd.store.daemons import Vitals
 from zmartd.store.parked import Unapplied
-from zmartd.store.postgres.database import Database
-from zmartd.store.postgres.migrations import migrate
 from zmartd.tasks.alerts import Alerts
+from zmartd.tasks.auditor import Auditor
 from zmartd.tasks.base import RunReport, TaskAction
 from zmartd.tasks.ledger import Entered, TaskLedger
 
 RECONCILER = Entered("reconciler", Schedule(timing=Every(30), catch_up="last"), enabled=True)
-AUDITED = """
-create table if not exists public.audit_passes (differences bigint);
-create table if not exists public.market_audits
-    (address text, differences integer, differs_since timestamptz);
-insert into public.audit_passes values (3);
-insert into public.market_audits
-values ('two', 1, now()), ('one', 2, now() - interval '1 h'), ('well', 0, null);
-grant select on public.audit_passes, public.market_audits to service_role;
-"""
 
 
 def task(world: World, **changed: Any) -> Alerts:
@@ -243,18 +231,18 @@ async def test_a_database_that_is_larger_than_it_may_be_is_told(world: World) ->
     assert await opened(world, database_max_bytes=2**50) == {}
 
 
-async def test_differences_of_an_audit_are_read_where_there_is_one(
-    empty_database_url: str,
-) -> None:
-    await migrate(empty_database_url)
-    database = await Database.connect(patient_database(empty_database_url))
-    try:
-        async with database.service_reader() as reader:
-            before = await alert_facts.read(reader, unexplained_seconds=1, silent_seconds=1, with_size=False)
-        await execute(empty_database_url, AUDITED)
-        async with database.service_reader() as reader:
-            after = await alert_facts.read(reader, unexplained_seconds=1, silent_seconds=1, with_size=False)
-    finally:
-        await database.close()
-    assert before.audit_differences in {None, alert_facts.Several(0)}
-    assert after.audit_differences == alert_facts.Several(3, ("one", "two"))
+async def test_what_the_auditor_finds_is_told_until_it_is_mended(world: World) -> None:
+    market_id = await world.active()
+    auditor = Auditor(world.own.context(authority=None))
+    await auditor.run()
+    assert await opened(world) == {}
+    async with world.database.service() as connection:
+        await connection.execute("update markets set shares_yes = shares_yes + 1, version = version + 1")
+    await auditor.run()
+    found = await opened(world)
+    assert set(found) == {("audit_differences", "")}
+    assert str(world.address(market_id)) in found["audit_differences", ""].summary
+    async with world.database.service() as connection:
+        await connection.execute("update markets set shares_yes = shares_yes - 1, version = version + 1")
+    await auditor.run()
+    assert await opened(world) == {}
