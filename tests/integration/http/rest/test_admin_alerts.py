@@ -14,6 +14,7 @@ from tests.integration.http.rest.rest_api import Api, Caller, running_api
 from tests.integration.http.rest.rest_stage import AUTHORITY, Stage
 from zmartd.alert_settings import AlertSettings
 from zmartd.alerts.rule import Finding
+from zmartd.http.middleware.access_log import api_answers
 from zmartd.store.postgres.database import Database
 
 ALERTS = "/api/admin/alerts"
@@ -124,3 +125,13 @@ async def test_an_acknowledged_alert_is_not_reminded_of_and_still_resolved(
     assert (await trouble.evaluate(database, AlertSettings())).reminded == ()
     trouble.findings = []
     assert len((await trouble.evaluate(database, AlertSettings(resolve_after_seconds=0))).resolved) == 1
+
+
+async def test_answers_of_the_api_are_counted_and_those_that_are_the_servers_fault(api: Api) -> None:
+    answers, errors = api_answers()
+    assert (await api.anybody.get("/api/markets")).status == 200
+    assert (await api.anybody.get("/api/nothing")).status == 404
+    assert (await api.as_wallet(STRANGER).get(ALERTS)).status == 503  # nobody says who the admin is
+    assert (await api.anybody.get("/health")).status == 200
+    after = api_answers()
+    assert (after[0] - answers, after[1] - errors) == (2, 1)

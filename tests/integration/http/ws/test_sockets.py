@@ -233,3 +233,30 @@ async def test_messages_are_compressed_both_ways_for_who_offers_it(
     writer.write(frame(TEXT, b"x" * 5_000))
     assert closed_with(1009, await rest(reader))
     writer.close()
+
+
+async def test_a_connection_that_its_client_does_not_close_is_counted_as_lost(
+    start: StartDaemon, hands_over: bool
+) -> None:
+    daemon = await start(hands_over=hands_over)
+    names = ("zmartd_websocket_opened_connections_total", "zmartd_websocket_lost_connections_total")
+
+    async def until_counted(opened_more: int, lost_more: int, before: list[float]) -> None:
+        expected = [before[0] + opened_more, before[1] + lost_more]
+
+        async def counted() -> bool:
+            return [gauge(name) for name in names] == expected
+
+        await eventually(counted, 120)
+
+    before = [gauge(name) for name in names]
+    reader, writer = await opened(daemon)
+    await until(reader, b"welcome")
+    writer.write(frame(CLOSE, struct.pack("!H", 1001)))
+    await rest(reader)
+    writer.close()
+    reader, writer = await opened(daemon)
+    await until(reader, b"welcome")
+    await until_counted(2, 0, before)
+    writer.transport.abort()
+    await until_counted(2, 1, before)
