@@ -47,6 +47,7 @@ ALERT = PathVariable(AlertNumber, "an alert's number, of up to 18 digits")
 
 class AlertsQuery(Struct, frozen=True, kw_only=True):
     status: Annotated[Literal["open", "resolved", "all"], Meta(description="open, resolved or all")] = "all"
+    """Which alerts to list."""
     limit: Limit = 20
     cursor: NextCursor = None
 
@@ -62,6 +63,7 @@ class AcknowledgementRequest(Struct, frozen=True, kw_only=True):
     because: Annotated[
         AcknowledgementReason, Meta(description="a text of 1 to 500 characters, which other admins see")
     ]
+    """Why nobody needs to be reminded of it any more."""
 
 
 class AlertBody(Struct, frozen=True, kw_only=True):
