@@ -45,8 +45,9 @@ select moment.now,
        (select extract(epoch from moment.now - finished_at)::float8 from task_runs
          where task = 'reconciler' and status = 'ran' and (outcome <> 'failed' or explanation is null)
          order by id desc limit 1) as reconciled_seconds,
-       (select extract(epoch from moment.now - min(coalesce(due_at, started_at)))::float8 from task_runs
-         where task = 'reconciler') as reconciling_seconds,
+       (select extract(epoch from moment.now - started_at)::float8 from task_runs
+         where task = 'reconciler' and status in ('running', 'ran')
+         order by id limit 1) as reconciling_seconds,
        (select newest_slot - slot from pulses) as lag_slots,
        (select coalesce(json_object_agg(task, seconds), '{}'::json) from overdue) as overdue,
        (select differences from audit_passes) as differences,
@@ -81,7 +82,7 @@ class IndexFacts(Struct, frozen=True, kw_only=True):
     reconciled_seconds: float | None
     """How long ago the reconciler last ended a run well; None: never."""
     reconciling_seconds: float | None
-    """How long ago it was first due; None: the ledger does not know it."""
+    """How long ago the oldest run of it began that the ledger has; None: it has none."""
     lag_slots: int | None
     """The slots that the node has and in which the index may lack something; None: no node was asked yet."""
     overdue_seconds: Mapping[str, float]
