@@ -1,9 +1,9 @@
-"""Measures what periodic tasks cost on a chain with the real program.
+"""Measures what periodic tasks cost.
 
-    python -m bench.tasks [--approvals N] [--only PART] [--json]
+    python -m bench.tasks [--approvals N] [--markets N] [--votes N] [--only PART] [--json]
 
-It starts Postgres, Valkey and a localnet, prints a table and one line of JSON, and asserts nothing. A part is
-a module with an `async def measure(...)` that gives figures; PARTS names them.
+It starts Postgres, Valkey and a localnet with the real program, prints a table and one line of JSON, and
+asserts nothing. A part is a module with an `async def measure(...)` that gives figures; PARTS names them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import click
 import uvloop
 from msgspec import Struct
 
-from bench import task_approvals
+from bench import task_approvals, task_tally
 from bench.figures import Figure, print_figures
 from zmartd import log
 
@@ -27,10 +27,13 @@ class Sizes(Struct, frozen=True):
     """How much each part does."""
 
     approvals: int
+    markets: int
+    votes: int
 
 
 PARTS: Final[dict[str, Callable[[Path, Sizes], Awaitable[list[Figure]]]]] = {
     "approvals": lambda directory, sizes: task_approvals.measure(directory, sizes.approvals),
+    "tally": lambda directory, sizes: task_tally.measure(directory, sizes.markets, sizes.votes),
 }
 
 
@@ -46,9 +49,19 @@ async def measure(directory: Path, parts: tuple[str, ...], sizes: Sizes) -> list
 @click.option(
     "--approvals", type=click.IntRange(2, 5_000), default=120, show_default=True, help="Markets, each way."
 )
+@click.option(
+    "--markets", type=click.IntRange(1, 10_000), default=1_000, show_default=True, help="Of the tally."
+)
+@click.option(
+    "--votes",
+    type=click.IntRange(1, 10_000_000),
+    default=1_000_000,
+    show_default=True,
+    help="On all of them.",
+)
 @click.option("--only", "parts", multiple=True, type=click.Choice(list(PARTS)), help="These parts alone.")
 @click.option("--json", "only_json", is_flag=True, help="Print JSON only.")
-def main(approvals: int, parts: tuple[str, ...], only_json: bool) -> None:
+def main(approvals: int, markets: int, votes: int, parts: tuple[str, ...], only_json: bool) -> None:
     """Measure periodic tasks."""
     with tempfile.TemporaryDirectory(prefix="zmartd-bench-") as directory, open(os.devnull, "w") as nowhere:
         log.configure("warning", "json", nowhere)
@@ -56,7 +69,7 @@ def main(approvals: int, parts: tuple[str, ...], only_json: bool) -> None:
         for path in (Path(directory), *(Path(directory) / part for part in chosen)):
             path.mkdir(exist_ok=True)
             path.chmod(0o711)  # Postgres may run as another user
-        figures = uvloop.run(measure(Path(directory), chosen, Sizes(approvals)))
+        figures = uvloop.run(measure(Path(directory), chosen, Sizes(approvals, markets, votes)))
     print_figures(figures, only_json=only_json)
 
 

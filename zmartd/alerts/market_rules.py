@@ -43,8 +43,7 @@ def awaiting_decision(facts: Facts, _: AlertSettings) -> Iterator[Finding]:
     if awaiting.number:
         yield Finding(
             awaiting.number,
-            f"{awaiting.number} markets wait for an admin's decision"
-            f"{listed(awaiting.examples, awaiting.number)}",
+            f"{awaiting.number} markets wait for an admin{listed(awaiting.examples, awaiting.number)}",
         )
 
 
@@ -108,9 +107,10 @@ RULES: Final = (
     Rule(
         name="awaiting_decision",
         severity="warning",
-        meaning="Nothing but an admin's decision moves a market on: its votes do not settle its dispute, or "
-        "a stranger proposed its outcome.",
-        remedy="`zmartd decide MARKET`, or POST /api/markets/{id}/decisions, as docs/voting.md says.",
+        meaning="Nothing but an admin moves a market on: its votes do not settle its dispute, a stranger "
+        "proposed its outcome, or enough wallets like it and the daemon lacks the key to approve it.",
+        remedy="GET /api/admin/pending lists them, with the transactions to sign; `zmartd decide MARKET`, or "
+        "POST /api/markets/{id}/decisions, as docs/voting.md says.",
         settings=(),
         find=awaiting_decision,
     ),

@@ -18,7 +18,9 @@ with moment as (select clock_timestamp() as now),
 failed as (
     select market_id, error_code, attempt_count from market_finalization_errors where resolved_at is null
 ), awaiting as (
-    select id from markets where awaiting_decision and state in ('RESOLVING', 'DISPUTED') and not orphaned
+    select id from markets
+     where not orphaned and ((awaiting_decision and state in ('RESOLVING', 'DISPUTED'))
+                             or (awaiting_admin_approval and state = 'PROPOSED'))
 ), overdue as (
     select schedule.task, extract(epoch from moment.now - schedule.next_due_at)::float8 as seconds
       from moment, task_schedules as schedule

@@ -79,8 +79,13 @@ async def test_a_market_that_waits_for_an_admin_is_told(world: World) -> None:
     market_id = await world.resolving(resolver=RESOLVER)
     async with world.database.service() as connection:
         await markets.set_settlement(connection, market_id, MarketState.RESOLVING, awaiting_decision=True)
+    proposed = await world.proposal()
+    async with world.database.service() as connection:
+        await markets.set_awaiting_approval(connection, proposed, awaiting=True)
     found = await opened(world)
+    assert found["awaiting_decision", ""].value == 2
     assert market_id in found["awaiting_decision", ""].summary
+    assert proposed in found["awaiting_decision", ""].summary
 
 
 async def test_an_authority_that_runs_dry_is_told_by_a_daemon_without_its_key(world: World) -> None:
