@@ -1,6 +1,6 @@
 """Measures what periodic tasks cost.
 
-    python -m bench.tasks [--approvals N] [--markets N] [--votes N] [--only PART] [--json]
+    python -m bench.tasks [--approvals N] [--markets N] [--votes N] [--seconds N] [--only PART] [--json]
 
 It starts Postgres, Valkey and a localnet with the real program, prints a table and one line of JSON, and
 asserts nothing. A part is a module with an `async def measure(...)` that gives figures; PARTS names them.
@@ -18,7 +18,7 @@ import click
 import uvloop
 from msgspec import Struct
 
-from bench import task_approvals, task_tally
+from bench import task_approvals, task_ledger, task_tally
 from bench.figures import Figure, print_figures
 from zmartd import log
 
@@ -29,11 +29,13 @@ class Sizes(Struct, frozen=True):
     approvals: int
     markets: int
     votes: int
+    seconds: int
 
 
 PARTS: Final[dict[str, Callable[[Path, Sizes], Awaitable[list[Figure]]]]] = {
     "approvals": lambda directory, sizes: task_approvals.measure(directory, sizes.approvals),
     "tally": lambda directory, sizes: task_tally.measure(directory, sizes.markets, sizes.votes),
+    "ledger": lambda directory, sizes: task_ledger.measure(directory, sizes.seconds),
 }
 
 
@@ -59,9 +61,14 @@ async def measure(directory: Path, parts: tuple[str, ...], sizes: Sizes) -> list
     show_default=True,
     help="On all of them.",
 )
+@click.option(
+    "--seconds", type=click.IntRange(5, 3_600), default=60, show_default=True, help="Of the ledger, twice."
+)
 @click.option("--only", "parts", multiple=True, type=click.Choice(list(PARTS)), help="These parts alone.")
 @click.option("--json", "only_json", is_flag=True, help="Print JSON only.")
-def main(approvals: int, markets: int, votes: int, parts: tuple[str, ...], only_json: bool) -> None:
+def main(
+    approvals: int, markets: int, votes: int, seconds: int, parts: tuple[str, ...], only_json: bool
+) -> None:
     """Measure periodic tasks."""
     with tempfile.TemporaryDirectory(prefix="zmartd-bench-") as directory, open(os.devnull, "w") as nowhere:
         log.configure("warning", "json", nowhere)
@@ -69,7 +76,7 @@ def main(approvals: int, markets: int, votes: int, parts: tuple[str, ...], only_
         for path in (Path(directory), *(Path(directory) / part for part in chosen)):
             path.mkdir(exist_ok=True)
             path.chmod(0o711)  # Postgres may run as another user
-        figures = uvloop.run(measure(Path(directory), chosen, Sizes(approvals, markets, votes)))
+        figures = uvloop.run(measure(Path(directory), chosen, Sizes(approvals, markets, votes, seconds)))
     print_figures(figures, only_json=only_json)
 
 
