@@ -17,6 +17,7 @@ import msgspec
 from aiohttp import web
 
 from zmartd.alerts.reporting import place_of, reporting
+from zmartd.cancellation import cancel_all, is_being_cancelled
 from zmartd.chain.admins import Admins
 from zmartd.chain.program import Program
 from zmartd.chain.transport import MAX_IN_FLIGHT
@@ -81,6 +82,8 @@ listener, and 64 for listeners, logs, the event loop and what plugins open.
 """
 
 RESTART_SECONDS = 1.0
+CANCEL_SECONDS = 1.0
+CANCELLATIONS = 5
 BACKLOG = 4_096
 """Connections that the system holds until the daemon accepts them: of clients that all come back within one
 turn of the event loop. Of more it drops some, which wait for a second or longer. Linux allows as many by
@@ -221,9 +224,7 @@ async def _background(core: Core, app: web.Application) -> AsyncIterator[None]:
         yield
         await core.scheduler.stop()
         await app[HEALTH].close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel_all(tasks, CANCEL_SECONDS, CANCELLATIONS)
 
 
 def _counts(websocket: WebSocketEndpoint) -> dict[str, float]:
@@ -251,7 +252,7 @@ def _pulse_writer(core: Core) -> PulseWriter:
 
 async def _run_with_restarts(name: str, work: Callable[[], Awaitable[object]], clock: Clock) -> None:
     """Run `work` until it returns. Any failure is logged, and `work` starts again."""
-    while True:
+    while not is_being_cancelled():
         try:
             await work()
         except Exception:

@@ -14,6 +14,8 @@ NOT_OF_STRANGERS = {
     "database.acquire_seconds",
     "database.statement_timeout_seconds",
     "markets.keep_pending_days",
+    "network_fees.max_markets_per_transaction",
+    "network_fees.max_priority_fee_lamports",
     "realtime.heartbeat_seconds",
     "server.shutdown_seconds",
     "solana.timeout_seconds",

@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 from zmartd.alerts.deliveries import Deliveries
 from zmartd.alerts.outages import Outages
 from zmartd.alerts.windows import Window
+from zmartd.cancellation import is_being_cancelled
 from zmartd.clock import Clock
 from zmartd.errors import ZmartdError
 from zmartd.log import get_logger
@@ -76,9 +77,7 @@ class VitalsReporter:
 
     async def run(self) -> None:
         """Report until cancelled."""
-        task = asyncio.current_task()
-        assert task is not None
-        while not task.cancelling():  # redis-py can take a cancellation for its own time-out
+        while not is_being_cancelled():
             await self.report()
             await self._clock.sleep(REPORT_SECONDS)
 

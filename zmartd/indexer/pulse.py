@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 from solders.pubkey import Pubkey
 
+from zmartd.cancellation import is_being_cancelled
 from zmartd.chain.answers import SignatureInfo
 from zmartd.chain.rpc import Rpc
 from zmartd.clock import Clock
@@ -80,9 +81,8 @@ class PulseWriter:
 
     async def run(self) -> None:
         """Raise the pulse again and again until cancelled. What fails is tried again."""
-        works, task = True, asyncio.current_task()
-        assert task is not None
-        while not task.cancelling():  # redis-py can take a cancellation for its own time-out
+        works = True
+        while not is_being_cancelled():
             try:
                 await self._take_turn()
             except (ZmartdError, TimeoutError) as error:

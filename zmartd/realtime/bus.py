@@ -15,6 +15,7 @@ from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from zmartd.cancellation import require_not_cancelled
 from zmartd.clock import Clock
 from zmartd.faults import Point, reached
 from zmartd.log import get_logger
@@ -153,6 +154,7 @@ class Bus:
         pinged = False
         while True:
             response = await pubsub.get_message(timeout=self._silence_seconds)
+            require_not_cancelled()
             if response is None:
                 if pinged:
                     raise RedisTimeoutError("Redis does not answer")

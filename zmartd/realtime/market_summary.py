@@ -40,7 +40,7 @@ class MarketSummary(Struct, frozen=True, kw_only=True):
     """True for YES, false for NO; null before the market is finalized, and where all holders are refunded."""
     awaiting_admin_approval: bool
     """Whether the votes on the proposed market are enough and recorded on the chain, and the program's admin
-    still has to approve it."""
+    still has to approve it. False where the backend approves by itself."""
     awaiting_decision: bool
     """Whether the outcome becomes final only when an admin decides; see GET /api/markets/{id}/settlement."""
     settles_at: Time | None

@@ -19,6 +19,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from zmartd.cancellation import is_being_cancelled
 from zmartd.clock import Clock
 from zmartd.config import VotingSettings
 from zmartd.errors import ZmartdError
@@ -126,9 +127,8 @@ class DueWatch:
         if not self._tasks:
             return
         self._scheduler.watch(self._tasks, lambda: self._look_soon(None))
-        works, task = True, asyncio.current_task()
-        assert task is not None
-        while not task.cancelling():  # redis-py can take a cancellation for its own time-out
+        works = True
+        while not is_being_cancelled():
             self._wake.clear()
             try:
                 await self._take_turn()

@@ -10,6 +10,7 @@ from typing import Any, Final
 from prometheus_client import Gauge
 from structlog.contextvars import bound_contextvars
 
+from zmartd.cancellation import cancel_all, is_being_cancelled
 from zmartd.clock import Clock
 from zmartd.errors import ZmartdError
 from zmartd.log import get_logger
@@ -90,7 +91,7 @@ class TaskRunner:
             failure = error.message
             log.exception("task.failed", task=task.name, code=error.code)
         except asyncio.CancelledError:
-            if _is_being_cancelled():
+            if is_being_cancelled():
                 log.info("task.cancelled", task=task.name)
                 self._leases.drop(lease)
                 await self._give_back(held)
@@ -170,23 +171,12 @@ class TaskRunner:
 
 
 async def _ended(work: asyncio.Task[Any]) -> None:
-    """Cancel `work` until it has ended: on Python 3.11 `asyncio.wait_for`, which the Redis client uses, can
-    swallow a cancellation.
-    """
-    for _ in range(round(CANCEL_SECONDS / CHECK_SECONDS)):
-        if work.done():
-            break
-        work.cancel()
-        await asyncio.wait({work}, timeout=CHECK_SECONDS)
-    else:
+    """Cancel `work` until it has ended."""
+    await cancel_all([work], CHECK_SECONDS, round(CANCEL_SECONDS / CHECK_SECONDS))
+    if not work.done():
         log.error("task.does_not_end", work=work.get_name())
-    if work.done() and not work.cancelled():
+    elif not work.cancelled():
         work.exception()  # asyncio reports one that nobody looks at
-
-
-def _is_being_cancelled() -> bool:
-    current = asyncio.current_task()
-    return current is not None and current.cancelling() > 0
 
 
 def _observe(report: RunReport, elapsed_seconds: float) -> None:

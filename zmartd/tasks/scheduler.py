@@ -18,10 +18,11 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
+from zmartd.cancellation import cancel_all, is_being_cancelled
 from zmartd.clock import Clock
 from zmartd.errors import ZmartdError
 from zmartd.log import get_logger
@@ -172,19 +173,19 @@ class Scheduler:
         if self._watching is None:
             return
         self._is_stopping = True
-        await _cancelled({self._watching})
+        await cancel_all({self._watching}, CANCEL_SECONDS)
         self._watching = None
         if self._attending:
             await asyncio.wait(self._attending.values(), timeout=CLAIM_SECONDS)
-        await _cancelled(set(self._attending.values()))
+        await cancel_all(set(self._attending.values()), CANCEL_SECONDS)
         if self._runs:
             await asyncio.wait(self._runs.values(), timeout=self._stop_seconds)
-        await _cancelled(set(self._runs.values()))
+        await cancel_all(set(self._runs.values()), CANCEL_SECONDS)
 
     async def _watch(self) -> None:
         """Look when it is time to, and attend to the tasks that need it. It ends by cancellation only."""
         entered = False
-        while not _is_being_cancelled():
+        while not is_being_cancelled():
             try:
                 if not entered:
                     await self._ledger.enter(self._entered.values())
@@ -354,18 +355,3 @@ class Scheduler:
             self._look_now()
             self._prompting[name]()
         self._wake.set()
-
-
-async def _cancelled(tasks: set[asyncio.Task[Any]]) -> None:
-    """Cancel tasks, twice where it is needed: a client that they use can swallow a cancellation."""
-    for _ in range(2):
-        left = {task for task in tasks if not task.done()}
-        for task in left:
-            task.cancel()
-        if left:
-            await asyncio.wait(left, timeout=CANCEL_SECONDS)
-
-
-def _is_being_cancelled() -> bool:
-    current = asyncio.current_task()
-    return current is not None and current.cancelling() > 0

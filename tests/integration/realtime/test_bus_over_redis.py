@@ -3,9 +3,11 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from typing import Any
 
 from redis import Redis as SynchronousRedis
 from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from structlog.testing import capture_logs
@@ -64,6 +66,33 @@ async def test_each_kind_has_the_channel_that_other_programs_know(bus: Bus, redi
         "global:vote",
         f"market:{MARKET}:discussion",
     ]
+
+
+async def test_a_cancellation_that_the_client_swallows_ends_the_listener(redis: Redis) -> None:
+    class Stubborn(PubSub):
+        """As redis-py may be on Python 3.11."""
+
+        async def get_message(self, *arguments: Any, **named: Any) -> Any:
+            try:
+                return await super().get_message(*arguments, **named)
+            except asyncio.CancelledError:
+                return None
+
+    class Client(Redis):
+        def pubsub(self, **named: Any) -> PubSub:
+            return Stubborn(self.connection_pool, **named)
+
+    async def listen() -> None:
+        async for item in bus.listen():
+            assert isinstance(item, Gap)
+            listening.set()
+
+    bus, listening = Bus(Client(connection_pool=redis.connection_pool), SystemClock()), asyncio.Event()
+    listener = asyncio.create_task(listen())
+    await listening.wait()
+    listener.cancel()
+    await asyncio.wait({listener}, timeout=120)
+    assert listener.cancelled()
 
 
 async def test_what_nobody_can_read_is_passed_over(bus: Bus, redis: Redis) -> None:

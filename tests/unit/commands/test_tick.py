@@ -38,7 +38,7 @@ def test_a_table_shows_every_action_with_short_names_in_columns() -> None:
 def test_the_help_names_the_tasks() -> None:
     said = " ".join(CliRunner().invoke(main, ["tick", "--help"]).output.split())
     assert said.endswith(
-        "Tasks: auditor, ipfs_snapshot, leaderboard, market_monitor, reconciler, stream_retention, "
+        "Tasks: alerts, auditor, ipfs_snapshot, leaderboard, market_monitor, reconciler, stream_retention, "
         "vote_aggregator"
     )
 

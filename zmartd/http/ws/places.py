@@ -17,6 +17,7 @@ from typing import Any, Final, cast
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from zmartd.cancellation import is_being_cancelled
 from zmartd.clock import Clock
 from zmartd.http.errors.websocket import ConnectionLimit, TooManyConnections
 from zmartd.http.kit.client_address import SITE_CLIENTS, site_of
@@ -142,9 +143,7 @@ class Places:
 
     async def run(self) -> None:
         """Renew the lease and tell Redis what has changed, until cancelled."""
-        task = asyncio.current_task()
-        assert task is not None
-        while not task.cancelling():  # redis-py can take a cancellation for its own time-out
+        while not is_being_cancelled():
             if not await self._tell():
                 await self._clock.sleep(REDIS_RETRY_SECONDS)
                 continue

@@ -68,6 +68,7 @@ HOMONYMS = {
     "open": "of a step whether it can be done; of a candle its first price",
     "by": "of a step who does it; of the leaderboard what it is ranked by",
     "wallet": "in the policy its limit",
+    "rule": "of an alert its name; of counted votes what they were held to",
     "proposal_votes": "one's own, or all",
     "dispute_votes": "one's own, or all",
     "discussions": "comments as they are, or as a snapshot has them for ever",
