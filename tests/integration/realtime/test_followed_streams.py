@@ -16,6 +16,7 @@ from tests.integration.realtime.listeners import (
     RecordingWriter,
     eventually,
 )
+from tests.patience import SECONDS
 from zmartd.realtime.bus import Bus
 from zmartd.realtime.filters import Filter
 from zmartd.realtime.followed import StreamUnavailable
@@ -74,10 +75,10 @@ async def test_a_read_that_failed_is_repeated_though_nothing_new_happens(
         writers = [await subscriber(hub, MARKET), await subscriber(hub, EVERY_MARKET)]
         history.failing = True
         await markets.commit(None, None)
-        await eventually(lambda: history.failures >= 2, timeout_seconds=20)
+        await eventually(lambda: history.failures >= 2, timeout_seconds=SECONDS)
         history.failing = False
         for writer in writers:
-            await writer.until(lambda out: out.told == [1, 2], timeout_seconds=20)
+            await writer.until(lambda out: out.told == [1, 2], timeout_seconds=SECONDS)
 
 
 async def test_a_hub_that_ends_leaves_no_read_behind(
