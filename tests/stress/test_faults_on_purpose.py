@@ -1,4 +1,4 @@
-"""The short form of `python -m tests.stress.indexer --matrix`: one fault of each kind."""
+"""The short form of `python -m tests.stress.indexer --matrix`: many faults at once, and a few alone."""
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ from zmartd.faults import Point
 
 CHOSEN = (
     "all of these, under load",
-    "RPC answers get lost, under load",
     "Postgres connection cut, after a commit is done, under load",
-    "Redis refuses connections, under load",
     "rollback, under load",
     f"kill -9, {Point.RELAY_LANDED}",
 )
