@@ -71,6 +71,8 @@ class Outages:
         self._daemon = daemon
         self._rng = rng
         self._rule: Rule | None = None
+        self._may_be_known = True
+        """Whether Redis may say that the receivers know: also of an outage in which a daemon was replaced."""
         self._since = 0.0
         self._reason = ""
         self._told: set[str] = set()
@@ -93,6 +95,7 @@ class Outages:
 
         `reason` has no secret in it. It waits for nothing.
         """
+        self._may_be_known = True
         if self._rule is None:
             self._since = self._clock.monotonic()
         self._rule, self._reason = rule_of(error), reason
@@ -119,13 +122,11 @@ class Outages:
         """Note that a write has succeeded. An outage that has lasted is entered as an alert, of which those
         know who were told. Raises DatabaseUnavailable, DatabaseTimeout.
         """
-        rule = self._rule
-        if rule is None:
-            return
-        if self.is_long:
-            await self._enter(database, rule)
-            for name in self._receivers.names:
-                await self._forget(_key(rule, name))
+        if self._rule is not None and self.is_long:
+            await self._enter(database, self._rule)
+        if self._may_be_known:
+            await self._forget(*(_key(name) for name in self._receivers.names))
+            self._may_be_known = False
         self._rule = None
         self._told.clear()
         self._attempts.clear()
@@ -150,7 +151,7 @@ class Outages:
                 await alerts.note_delivery(connection, [one.id for one in added], now)
 
     async def _tell(self, receiver: str, rule: Rule) -> None:
-        key = _key(rule, receiver)
+        key = _key(receiver)
         message_id = self._message_id(rule)
         if receiver != LOG and not await self._has_turn(receiver, key):
             return
@@ -185,8 +186,8 @@ class Outages:
             self._told.add(receiver)
         return False
 
-    async def _forget(self, key: str) -> None:
-        await self._asked(lambda: self._redis.delete(key))
+    async def _forget(self, *keys: str) -> None:
+        await self._asked(lambda: self._redis.delete(*keys))
 
     async def _asked(self, ask: Callable[[], Awaitable[Any]], default: Any = None) -> Any:
         """What Redis answers; `default` where it does not in time."""
@@ -210,5 +211,6 @@ class Outages:
         return f"{self._daemon} says: Postgres {what} for {seconds:.0f} s: {self._reason}"
 
 
-def _key(rule: Rule, receiver: str) -> str:
-    return f"zmartd:alert:{rule.name}:{receiver}"
+def _key(receiver: str) -> str:
+    """One for all rules: what begins as one outage can become another one, which is not told again."""
+    return f"zmartd:alert:database:{receiver}"

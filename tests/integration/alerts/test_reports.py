@@ -278,6 +278,48 @@ async def test_a_database_that_takes_no_writes_is_told_as_such(
         assert secret not in told.raw.decode()
 
 
+async def recovers(reporter: VitalsReporter) -> None:
+    """Report until that succeeds."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while await reporter.report() is None:
+            pass
+
+
+async def test_an_outage_that_became_another_one_does_not_silence_the_next(
+    own_postgres: EmbeddedPostgres, redis: Redis, server: ReceivingServer
+) -> None:
+    settings = settings_for(server.url, database_seconds=0.2)
+    async with a_daemon(own_postgres.dsn, redis, settings) as one:
+        await own_postgres.stop()
+        await fails_until_told(one, server)
+        await own_postgres.start()
+        read_only = "default_transaction_read_only"
+        await execute(own_postgres.dsn, f"alter system set {read_only} = on", "select pg_reload_conf()")
+        assert await one.report() is None
+        await execute(own_postgres.dsn, f"alter system reset {read_only}", "select pg_reload_conf()")
+        await recovers(one)
+        assert await redis.keys("zmartd:alert:*") == []
+        await own_postgres.stop()
+        await fails_until_told(one, server, 2)
+        await own_postgres.start()
+
+
+async def test_a_daemon_that_was_restarted_meanwhile_tells_the_next_outage(
+    own_postgres: EmbeddedPostgres, redis: Redis, server: ReceivingServer
+) -> None:
+    settings = settings_for(server.url, database_seconds=0.2)
+    async with a_daemon(own_postgres.dsn, redis, settings) as before:
+        await own_postgres.stop()
+        await fails_until_told(before, server)
+    await own_postgres.start()
+    async with a_daemon(own_postgres.dsn, redis, settings) as after:
+        await recovers(after)
+        assert await redis.keys("zmartd:alert:*") == []
+        await own_postgres.stop()
+        await fails_until_told(after, server, 2)
+        await own_postgres.start()
+
+
 def test_a_full_disk_is_told_as_such() -> None:
     refused = asyncpg.DiskFullError("could not extend file")
     error = unavailable("postgresql://u:p@h/d", refused)
