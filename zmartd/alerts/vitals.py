@@ -7,6 +7,7 @@ say. What happens to this daemon while Postgres is away is told by `outages`.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import resource
 from collections.abc import Callable, Mapping
@@ -145,6 +146,7 @@ class VitalsReporter:
         numbers["loop_lag"], self._lag_seconds = self._lag_seconds, 0.0
         self._window.add(now, numbers)
         growth = self._window.growth
+        descriptors, descriptor_limit = await asyncio.to_thread(open_descriptors)
         return Vitals(
             requests=growth("requests"),
             request_errors=growth("request_errors"),
@@ -154,8 +156,8 @@ class VitalsReporter:
             redis_failing_seconds=0.0 if self._redis_fails_since is None else now - self._redis_fails_since,
             clock_skew_seconds=self._skew_seconds,
             loop_lag_seconds=self._window.most("loop_lag"),
-            descriptors=await asyncio.to_thread(_open_descriptors),
-            descriptor_limit=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+            descriptors=descriptors,
+            descriptor_limit=descriptor_limit,
         )
 
 
@@ -169,9 +171,12 @@ def skew(asked_at: float, took_seconds: float, answer: float) -> float:
     return asked_at - answer if asked_at > answer else asked_at + took_seconds - answer
 
 
-def _open_descriptors() -> int:
-    """How many file descriptors this process has open; 0 where the system does not say."""
+def open_descriptors() -> tuple[int, int]:
+    """How many file descriptors this process has open, and may have; 0 where the system does not say."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    limit = 0 if limit == resource.RLIM_INFINITY else limit
     try:
-        return len(os.listdir(_DESCRIPTORS))
-    except OSError:
-        return 0
+        return len(os.listdir(_DESCRIPTORS)), limit
+    except OSError as error:
+        # Looking takes one: who has none left has opened all.
+        return limit if error.errno == errno.EMFILE else 0, limit
