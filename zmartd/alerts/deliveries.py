@@ -80,20 +80,26 @@ class Deliveries:
         try:
             await self._receivers.tell(delivery.receiver, delivery.id, delivery.body)
         except NotDelivered as error:
-            pause_seconds = max(self._pause_seconds(delivery.attempts), error.retry_after_seconds)
-            log.warning(
-                "alerts.not_delivered",
-                receiver=delivery.receiver,
-                webhook_id=delivery.id,
-                attempt=delivery.attempts,
-                reason=error.message,
-                again_seconds=round(pause_seconds),
-            )
+            await self._failed(delivery, error)
+        except Exception as error:
+            # As of a body that another version wrote. What it says may quote the URL.
+            await self._failed(delivery, NotDelivered(f"it cannot be sent: {type(error).__name__}"))
+        else:
             async with self._database.service_reader() as reader:
-                await alert_deliveries.fail(reader, delivery, pause_seconds, error.message)
-            return
+                await alert_deliveries.succeed(reader, delivery, tells=delivery.receiver != LOG)
+
+    async def _failed(self, delivery: Delivery, error: NotDelivered) -> None:
+        pause_seconds = max(self._pause_seconds(delivery.attempts), error.retry_after_seconds)
+        log.warning(
+            "alerts.not_delivered",
+            receiver=delivery.receiver,
+            webhook_id=delivery.id,
+            attempt=delivery.attempts,
+            reason=error.message,
+            again_seconds=round(pause_seconds),
+        )
         async with self._database.service_reader() as reader:
-            await alert_deliveries.succeed(reader, delivery, tells=delivery.receiver != LOG)
+            await alert_deliveries.fail(reader, delivery, pause_seconds, error.message)
 
     def _pause_seconds(self, attempts: int) -> float:
         longest = PAUSES_SECONDS[min(attempts, len(PAUSES_SECONDS)) - 1]

@@ -192,6 +192,22 @@ async def test_of_an_answer_without_end_nothing_is_read(database: Database, serv
     assert await waiting(database) == []
 
 
+async def test_a_message_that_cannot_be_sent_keeps_no_other_waiting(
+    database: Database, server: ReceivingServer
+) -> None:
+    settings = settings_for(server.url)
+    await Trouble("first").evaluate(database, settings)
+    async with database.service() as connection:
+        await connection.execute("update alert_deliveries set body = '{}'")
+    await Trouble("second").evaluate(database, settings)
+    await deliver(database, settings)
+    (told,) = server.at(CHAT)
+    assert "second" in told.body["text"]
+    assert {(receiver, attempts, error) for receiver, attempts, error, _ in await waiting(database)} == {
+        (receiver, 1, "it cannot be sent: ValidationError") for receiver in ("log", "slack")
+    }
+
+
 async def test_messages_about_one_alert_come_in_their_order(
     database: Database, server: ReceivingServer
 ) -> None:
