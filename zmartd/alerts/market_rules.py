@@ -76,11 +76,11 @@ def unexplained_instants(facts: Facts, settings: AlertSettings) -> Iterator[Find
 
 def audit_differences(facts: Facts, settings: AlertSettings) -> Iterator[Finding]:
     found = facts.index.audit_differences
-    if found is not None and found.number > settings.audit_differences:
+    if found.number > settings.audit_differences:
         yield Finding(
             found.number,
-            f"the last audit found {found.number} differences between the index and the accounts on the "
-            f"chain{listed(found.examples, found.number)}",
+            f"{found.number} values of the index differ from the accounts on the "
+            f"chain{listed(found.examples, len(found.examples))}",
         )
 
 

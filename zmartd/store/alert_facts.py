@@ -25,6 +25,7 @@ failed as (
     select schedule.task, extract(epoch from moment.now - schedule.next_due_at)::float8 as seconds
       from moment, task_schedules as schedule
      where schedule.next_due_at < moment.now - make_interval(secs => $1)
+       and (schedule.paused_until is null or schedule.paused_until <= moment.now)
        and not exists (select from task_runs as run
                         where run.task = schedule.task and run.status = 'running'
                           and run.lease_until > moment.now)
@@ -52,7 +53,7 @@ select moment.now,
          order by id limit 1) as reconciling_seconds,
        (select newest_slot - slot from pulses) as lag_slots,
        (select coalesce(json_object_agg(task, seconds), '{}'::json) from overdue) as overdue,
-       (select differences from audit_passes) as differences,
+       (select coalesce(sum(differences), 0) from market_audits where differences > 0) as differences,
        array(select address::text from market_audits where differences > 0 order by differs_since limit $3)
            as differing,
        case when $4 then pg_database_size(current_database()) end as database_bytes
@@ -88,9 +89,12 @@ class IndexFacts(Struct, frozen=True, kw_only=True):
     lag_slots: int | None
     """The slots that the node has and in which the index may lack something; None: no node was asked yet."""
     overdue_seconds: Mapping[str, float]
-    """How long ago the first instant was that has no row, by task, where that is longer than it may be."""
-    audit_differences: Several | None
-    """The values that the newest pass of the auditor left different; None where there is none."""
+    """How long ago the first instant was that has no row, by task, where that is longer than it may be.
+
+    Not of a task that is paused, as one may be that no daemon has installed any more.
+    """
+    audit_differences: Several
+    """The values that the auditor has found different, and not equal since."""
     database_bytes: int | None
     """None where nobody asked for it."""
 
@@ -114,8 +118,6 @@ async def read(
         reconciling_seconds=row["reconciling_seconds"],
         lag_slots=row["lag_slots"],
         overdue_seconds=msgspec.json.decode(row["overdue"]),
-        audit_differences=None
-        if row["differences"] is None
-        else Several(row["differences"], tuple(row["differing"])),
+        audit_differences=Several(row["differences"], tuple(row["differing"])),
         database_bytes=row["database_bytes"],
     )

@@ -13,9 +13,10 @@ from zmartd.chain.rpc import Rpc
 from zmartd.clock import SystemClock
 from zmartd.market.lifecycle import MarketState
 from zmartd.schedule import Every, Schedule
-from zmartd.store import daemons, finalization_errors, inbox, markets, parked
+from zmartd.store import daemons, finalization_errors, inbox, market_audits, markets, parked, task_ledger
 from zmartd.store.alerts import Alert
 from zmartd.store.daemons import Vitals
+from zmartd.store.market_audits import Audited
 from zmartd.store.parked import Unapplied
 from zmartd.tasks.alerts import Alerts
 from zmartd.tasks.auditor import Auditor
@@ -162,6 +163,10 @@ async def test_an_instant_without_a_row_is_told_and_one_that_runs_is_not(world: 
     assert await opened(world) == {}
     await ledger.give_back(held)
     assert set(await opened(world)) == {("unexplained_instants", "reconciler")}
+    # As an operator does with a task that is not installed any more.
+    async with world.database.service_reader() as reader:
+        await task_ledger.pause(reader, "reconciler", None, "gone", "operator")
+    assert await opened(world) == {}
 
 
 async def test_what_daemons_say_of_themselves_is_added_up(world: World) -> None:
@@ -234,6 +239,14 @@ async def test_without_a_node_what_only_it_knows_stays_as_it_was(world: World) -
 async def test_a_database_that_is_larger_than_it_may_be_is_told(world: World) -> None:
     assert set(await opened(world, database_max_bytes=1)) == {("database_full", "")}
     assert await opened(world, database_max_bytes=2**50) == {}
+
+
+async def test_what_an_interrupted_audit_has_found_is_told(world: World) -> None:
+    found = Audited(address=str(RESOLVER.pubkey()), version=1, slot=7, differences=2, differing=("state",))
+    async with world.database.service_reader() as reader:
+        await market_audits.record(reader, found)
+    alert = (await opened(world))["audit_differences", ""]
+    assert (alert.value, found.address in alert.summary) == (2, True)
 
 
 async def test_what_the_auditor_finds_is_told_until_it_is_mended(world: World) -> None:

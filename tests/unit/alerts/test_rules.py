@@ -134,7 +134,7 @@ def test_nothing_is_found_where_all_is_well() -> None:
         ),
         (
             "audit_differences",
-            index(audit_differences=None),
+            index(audit_differences=Several(0)),
             index(audit_differences=Several(3, ("m",))),
             3,
         ),
@@ -163,6 +163,11 @@ def test_every_setting_of_a_threshold_is_one_and_belongs_to_a_rule() -> None:
     }
     thresholds = {field.name for field in fields(AlertSettings)} - general
     assert {name for rule in RULES.values() for name in rule.settings} == thresholds
+
+
+def test_values_that_differ_are_not_counted_as_markets() -> None:
+    (finding,) = found("audit_differences", index(audit_differences=Several(3, ("m",))))
+    assert finding.summary == "3 values of the index differ from the accounts on the chain: m"
 
 
 @pytest.mark.parametrize("rule", ["stuck_markets", "authority_balance", "clock_skew"])
