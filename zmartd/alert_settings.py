@@ -119,7 +119,7 @@ class AlertSettings(Struct, frozen=True, kw_only=True):
         Seconds, described("clock_skew: alert when a daemon's clock differs more from Postgres's")
     ] = 3.0
     chain_skew_seconds: Annotated[
-        Seconds, described("clock_skew: alert when the chain's clock differs more from Postgres's")
+        Seconds, described("chain_clock_skew: alert when the chain's clock differs more from Postgres's")
     ] = 120.0
     event_loop_lag_seconds: Annotated[
         Seconds, described("event_loop_lag: alert when a daemon's event loop stood still for longer")

@@ -85,12 +85,7 @@ def redis_failures(facts: Facts, settings: AlertSettings) -> Iterator[Finding]:
         )
 
 
-def clock_skew(facts: Facts, settings: AlertSettings) -> Iterator[Finding] | None:
-    """Without a chain only the daemons' clocks are known: then nothing changes."""
-    return None if facts.chain is None else _clock_skew(facts, facts.chain.ahead_seconds, settings)
-
-
-def _clock_skew(facts: Facts, chain_seconds: float, settings: AlertSettings) -> Iterator[Finding]:
+def clock_skew(facts: Facts, settings: AlertSettings) -> Iterator[Finding]:
     for one in facts.alive:
         seconds = one.vitals.clock_skew_seconds
         if abs(seconds) > settings.clock_skew_seconds:
@@ -100,13 +95,18 @@ def _clock_skew(facts: Facts, chain_seconds: float, settings: AlertSettings) -> 
                 f"{settings.clock_skew_seconds:g} s are allowed",
                 one.place,
             )
-    if abs(chain_seconds) > settings.chain_skew_seconds:
-        yield Finding(
-            abs(chain_seconds),
-            f"the chain's clock is {_off(chain_seconds)} Postgres's; {settings.chain_skew_seconds:g} s are "
-            "allowed",
-            "chain",
-        )
+
+
+def chain_clock_skew(facts: Facts, settings: AlertSettings) -> tuple[Finding, ...] | None:
+    if facts.chain is None:
+        return None
+    seconds = facts.chain.ahead_seconds
+    if abs(seconds) <= settings.chain_skew_seconds:
+        return ()
+    summary = (
+        f"the chain's clock is {_off(seconds)} Postgres's; {settings.chain_skew_seconds:g} s are allowed"
+    )
+    return (Finding(abs(seconds), summary),)
 
 
 def _off(seconds: float) -> str:
@@ -183,10 +183,19 @@ RULES: Final = (
     Rule(
         name="clock_skew",
         severity="warning",
-        meaning="A machine's clock, or the chain's, differs from Postgres's.",
-        remedy="Set up NTP (chrony) on that machine. For the chain: compare another RPC node's time.",
-        settings=("clock_skew_seconds", "chain_skew_seconds"),
+        meaning="A machine's clock differs from Postgres's.",
+        remedy="Set up NTP (chrony) on that machine.",
+        settings=("clock_skew_seconds",),
         find=clock_skew,
+        lasts_seconds=30.0,
+    ),
+    Rule(
+        name="chain_clock_skew",
+        severity="warning",
+        meaning="The chain's clock, by which markets are due, differs from Postgres's.",
+        remedy="Compare another RPC node's time: this one may be behind. Does Postgres's machine have NTP?",
+        settings=("chain_skew_seconds",),
+        find=chain_clock_skew,
         lasts_seconds=30.0,
     ),
     Rule(

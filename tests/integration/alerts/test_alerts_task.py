@@ -219,7 +219,7 @@ async def test_daemons_that_are_started_again_and_again_are_told(world: World) -
 
 async def test_a_chain_whose_clock_is_elsewhere_is_told(world: World) -> None:
     await world.travel(10_000)
-    assert set(await opened(world)) == {("clock_skew", "chain")}
+    assert set(await opened(world)) == {("chain_clock_skew", "")}
 
 
 async def test_without_a_node_what_only_it_knows_stays_as_it_was(world: World) -> None:

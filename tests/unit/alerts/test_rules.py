@@ -82,7 +82,7 @@ def test_nothing_is_found_where_all_is_well() -> None:
             daemons(daemon(clock_skew_seconds=-3.1)),
             3.1,
         ),
-        ("clock_skew", chain(ahead_seconds=-120.0), chain(ahead_seconds=120.5), 120.5),
+        ("chain_clock_skew", chain(ahead_seconds=-120.0), chain(ahead_seconds=120.5), 120.5),
         (
             "event_loop_lag",
             daemons(daemon(loop_lag_seconds=2.0)),
@@ -170,9 +170,14 @@ def test_values_that_differ_are_not_counted_as_markets() -> None:
     assert finding.summary == "3 values of the index differ from the accounts on the chain: m"
 
 
-@pytest.mark.parametrize("rule", ["stuck_markets", "authority_balance", "clock_skew"])
+@pytest.mark.parametrize("rule", ["stuck_markets", "authority_balance", "chain_clock_skew"])
 def test_what_only_the_chain_knows_is_unknown_without_it(rule: str) -> None:
     assert RULES[rule].find(replace(WELL, chain=None), SETTINGS) is None
+
+
+def test_a_machines_clock_is_known_without_the_chain() -> None:
+    facts = replace(daemons(daemon(clock_skew_seconds=-3.1)), chain=None)
+    assert [one.subject for one in found("clock_skew", facts)] == ["host:4000"]
 
 
 def test_restarts_say_how_many_did_not_end_in_order() -> None:
