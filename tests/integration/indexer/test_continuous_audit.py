@@ -11,11 +11,14 @@ from msgspec.structs import replace
 from redis.asyncio import Redis
 from solders.keypair import Keypair
 
+from tests.integration.chain.chain_nodes import Node, node_before, unauthorized
 from tests.integration.indexer.test_audit import cut_short
 from tests.integration.tasks.world import CREATOR, HOLDERS, PROGRAM_ID, TREASURY, World, a_world
+from zmartd.chain.rpc import Rpc
+from zmartd.chain.transport import RpcUnavailable
 from zmartd.clock import SystemClock
 from zmartd.indexer.audit.comparison import UNREADABLE
-from zmartd.indexer.audit.continuous import AuditLimits, ContinuousAudit, PassReport
+from zmartd.indexer.audit.continuous import MOST_UNANSWERED, AuditLimits, ContinuousAudit, PassReport
 from zmartd.indexer.repair.repair import Repairer
 from zmartd.store import market_audits
 from zmartd.store.market_audits import Audited, DifferingMarket
@@ -32,10 +35,23 @@ async def world(tmp_path: Path, database: Database, redis_url: str) -> AsyncIter
     await redis.aclose()
 
 
-async def one_pass(world: World, **limits: Any) -> PassReport:
+@pytest.fixture
+async def node(world: World) -> AsyncIterator[Node]:
+    """A node that answers as the chain's does, except where a test wants something else."""
+    async with node_before(world.rpc_url) as node:
+        yield node
+
+
+async def through(node: Node, world: World) -> PassReport:
+    """A pass that asks this node."""
+    async with Rpc(node.address, clock=SystemClock()) as rpc:
+        return await one_pass(world, rpc)
+
+
+async def one_pass(world: World, rpc: Rpc | None = None, **limits: Any) -> PassReport:
     return await ContinuousAudit(
         world.database,
-        world.own.rpc,
+        rpc or world.own.rpc,
         PROGRAM_ID,
         replace(LIMITS, **limits),
         SystemClock(),
@@ -53,9 +69,14 @@ async def alter(world: World, statement: str, *arguments: object) -> None:
         await connection.execute(statement, *arguments)
 
 
-async def make_due(world: World) -> None:
-    """As if each market had last been compared more than half an hour ago."""
-    await alter(world, "update market_audits set audited_at = audited_at - interval '31 minutes'")
+async def make_due(world: World, *, configuration: bool = True) -> None:
+    """As if each market had last been compared more than half an hour ago, and the configuration as well."""
+    await alter(
+        world,
+        "update market_audits set audited_at = audited_at - interval '31 minutes' where $2 or address <> $1",
+        str(world.program.pdas.global_config()),
+        configuration,
+    )
 
 
 async def buy(world: World, market_id: str, holder: Keypair = HOLDERS[0], *, indexed: bool) -> None:
@@ -211,6 +232,49 @@ async def test_an_account_that_cannot_be_read_is_named_and_ends_nothing(world: W
     }
     assert (report.compared, report.total.differing_markets) == (2, 2)
     assert str(world.address(whole)) not in {one.address for one in await differing(world)}
+
+
+async def test_a_market_the_node_does_not_answer_for_is_named_and_ends_nothing(
+    world: World, node: Node
+) -> None:
+    for _ in range(3):
+        await world.proposal()
+    await one_pass(world)
+    await make_due(world, configuration=False)
+    node.instead("getProgramAccounts", unauthorized)
+    report = await through(node, world)
+    (failed,) = report.found
+    assert (report.compared, report.total.failed_markets) == (3, 1)
+    assert failed.failure is not None
+    assert "HTTP 401" in failed.failure
+    assert (await through(node, world)).total.failed_markets == 0
+
+
+async def test_a_node_that_answers_for_no_market_ends_the_pass(world: World, node: Node) -> None:
+    for _ in range(MOST_UNANSWERED + 2):
+        await world.proposal()
+    await one_pass(world)
+    await make_due(world, configuration=False)
+    before = node.requests["getProgramAccounts"]
+    node.instead("getProgramAccounts", *[unauthorized] * 99)
+    with pytest.raises(RpcUnavailable):
+        await through(node, world)
+    assert node.requests["getProgramAccounts"] == before + MOST_UNANSWERED
+    node.behave()
+    healed = await through(node, world)
+    assert (healed.found, healed.total.failed_markets) == ((), 0)
+
+
+async def test_markets_are_compared_also_where_the_node_does_not_list_them(world: World, node: Node) -> None:
+    await world.proposal()
+    node.instead("getProgramAccounts", unauthorized)
+    report = await through(node, world)
+    (failed,) = report.found
+    assert (report.compared, failed.address) == (1, str(world.program.pdas.global_config()))
+    assert failed.failure is not None
+    assert "could not be listed" in failed.failure
+    await make_due(world)
+    assert (await through(node, world)).found == ()
 
 
 async def test_a_pass_that_is_out_of_time_is_gone_on_with(world: World) -> None:

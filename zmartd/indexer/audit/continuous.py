@@ -6,6 +6,7 @@ A comparison that is disturbed by a change proves nothing: the market is compare
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
@@ -17,7 +18,7 @@ from zmartd.chain.accounts import MarketAccount
 from zmartd.chain.discriminators import discriminator
 from zmartd.chain.pdas import Pdas
 from zmartd.chain.rpc import Rpc
-from zmartd.chain.transport import RpcRejected
+from zmartd.chain.transport import RpcRejected, RpcUnavailable
 from zmartd.clock import Clock
 from zmartd.errors import ZmartdError
 from zmartd.indexer.audit.audit import MarketComparison, compare_configuration, compare_market
@@ -27,6 +28,7 @@ from zmartd.log import get_logger
 from zmartd.store import market_audits
 from zmartd.store.market_audits import Audited, AuditPass, DueAudit
 from zmartd.store.postgres.database import Database
+from zmartd.store.postgres.errors import DatabaseTimeout
 
 log = get_logger(__name__)
 
@@ -37,6 +39,10 @@ MAX_NAMED: Final = 20
 """Fields that are recorded of a market that differs."""
 LOOK_AGAIN_SECONDS: Final = 5.0
 """What differs is compared again after this pause: a node that answers, or a delivery, may be behind."""
+MARKET_SECONDS: Final = 120.0
+"""A market that takes longer to compare could not be compared."""
+MOST_UNANSWERED: Final = 3
+"""After so many markets in a row without an answer the trouble is the node's, or the database's."""
 
 
 class AuditLimits(Struct, frozen=True, kw_only=True):
@@ -81,10 +87,12 @@ class ContinuousAudit:
         self._limits = limits
         self._clock = clock
         self._look_again_seconds = look_again_seconds
+        self._unanswered = 0
 
     async def run(self) -> PassReport:
         """Raises RpcUnavailable, DatabaseUnavailable and the like; what was compared by then is recorded."""
         stop_at = self._clock.monotonic() + self._limits.pass_seconds
+        self._unanswered = 0
         slot = await self._rpc.slot()
         async with self._database.service_reader() as connection:
             started_at = await market_audits.now(connection)
@@ -115,18 +123,28 @@ class ContinuousAudit:
             )
         if due is None:
             return []
-        listed = await self._rpc.program_addresses(
-            self._program_id, {0: discriminator("account", MarketAccount.__name__)}
-        )
-        async with self._database.service_reader() as connection:
-            await market_audits.list_unknown(connection, [str(address) for address in listed], slot)
+        not_listed = await self._list_markets(slot)
         differences = await compare_configuration(self._database, self._rpc, self._program_id)
         if differences:
             await self._clock.sleep(self._look_again_seconds)
             differences = await compare_configuration(self._database, self._rpc, self._program_id)
         audited = _audited(due, slot, MarketComparison(differences, due.version, accounts=1))
+        if not_listed is not None and not differences:
+            audited = Audited(address=due.address, version=due.version, slot=slot, failure=not_listed)
         await self._record(audited)
         return [audited]
+
+    async def _list_markets(self, slot: int) -> str | None:
+        """Enter the chain's markets that the index does not have; gives why, where the node lists none."""
+        try:
+            listed = await self._rpc.program_addresses(
+                self._program_id, {0: discriminator("account", MarketAccount.__name__)}
+            )
+        except (RpcUnavailable, RpcRejected) as error:
+            return f"the chain's markets could not be listed: {error.message}"
+        async with self._database.service_reader() as connection:
+            await market_audits.list_unknown(connection, [str(address) for address in listed], slot)
+        return None
 
     async def _audit_batch(self, batch: Sequence[DueAudit], slot: int, stop_at: float) -> list[Audited]:
         """Compare markets until it is time to stop. Those that differ are compared again together."""
@@ -135,37 +153,48 @@ class ContinuousAudit:
         for one in batch:
             if self._clock.monotonic() >= stop_at:
                 break
+            begun = self._clock.monotonic()
             audited = await self._compare(one, slot)
             if audited.differences or audited.moving:
                 doubtful.append(one)
             else:
                 done.append(audited)
                 await self._record(audited)
+            await self._pause(audited, begun)
         if doubtful:
             await self._clock.sleep(self._look_again_seconds)
         for one in doubtful:
+            begun = self._clock.monotonic()
             audited = await self._compare(one, slot)
             done.append(audited)
             await self._record(audited)
+            await self._pause(audited, begun)
         return done
 
     async def _compare(self, due: DueAudit, slot: int) -> Audited:
-        """Compare a market, and pause for as long as the comparison has to be paid with."""
-        begun = self._clock.monotonic()
         market = Pubkey.from_string(due.address)
         try:
-            comparison = await compare_market(self._database, self._rpc, self._program_id, market)
+            async with asyncio.timeout(MARKET_SECONDS):
+                comparison = await compare_market(self._database, self._rpc, self._program_id, market)
         except Exception as error:
-            if not (isinstance(error, RpcRejected) or is_of_one_market(error)):
+            if self._ends_the_pass(error):
                 raise
             log.warning("audit.market_failed", market=due.address, exc_info=error)
-            failure = error.message if isinstance(error, ZmartdError) else type(error).__name__
-            audited = Audited(address=due.address, version=due.version, slot=slot, failure=failure)
-        else:
-            audited = _audited(due, slot, comparison)
+            return Audited(address=due.address, version=due.version, slot=slot, failure=_reason(error))
+        self._unanswered = 0
+        return _audited(due, slot, comparison)
+
+    def _ends_the_pass(self, error: Exception) -> bool:
+        """Whether an error is more than one market's. That nobody answers may be due to what was asked."""
+        if isinstance(error, (RpcUnavailable, DatabaseTimeout, TimeoutError)):
+            self._unanswered += 1
+            return self._unanswered >= MOST_UNANSWERED
+        return not (isinstance(error, RpcRejected) or is_of_one_market(error))
+
+    async def _pause(self, audited: Audited, begun: float) -> None:
+        """Pause for as long as a comparison has to be paid with."""
         took_seconds = self._clock.monotonic() - begun
         await self._clock.sleep(max(audited.accounts / self._limits.accounts_per_second, took_seconds))
-        return audited
 
     async def _record(self, audited: Audited) -> None:
         async with self._database.service_reader() as connection:
@@ -188,6 +217,12 @@ def _audited(due: DueAudit, slot: int, comparison: MarketComparison) -> Audited:
         differences=len(differences),
         differing=_named(differences),
     )
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return f"it takes longer than {MARKET_SECONDS:g} s"
+    return error.message if isinstance(error, ZmartdError) else type(error).__name__
 
 
 def _named(differences: tuple[Difference, ...]) -> tuple[str, ...]:
