@@ -10,6 +10,8 @@ import pytest
 from msgspec.structs import replace
 from redis.asyncio import Redis
 from solders.keypair import Keypair
+from solders.pubkey import Pubkey
+from solders.system_program import TransferParams, transfer
 
 from tests.integration.chain.chain_nodes import Node, node_before, unauthorized
 from tests.integration.indexer.test_audit import cut_short
@@ -167,8 +169,17 @@ async def test_a_trade_that_was_lost_is_a_difference(world: World) -> None:
     assert "position.exists" in found.differing
 
 
-async def test_a_trade_during_the_pass_proves_nothing(world: World) -> None:
+async def pay(world: World, market: Pubkey) -> None:
+    """What anybody can do to a market without the program."""
+    payment = TransferParams(from_pubkey=HOLDERS[5].pubkey(), to_pubkey=market, lamports=10**6)
+    await world.act(HOLDERS[5], transfer(payment), indexed=False)
+
+
+@pytest.mark.parametrize("paid", [False, True])
+async def test_a_trade_during_the_pass_proves_nothing(world: World, *, paid: bool) -> None:
     markets = {str(world.address(one)): one for one in (await active(world), await active(world))}
+    if paid:
+        await pay(world, world.address(markets[max(markets)]))
     await one_pass(world)
     await make_due(world)
     clock = Paused()

@@ -7,14 +7,19 @@ by then is either newer than the audit, and about to arrive, or was lost.
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import aclosing
+from typing import Final
 
+import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 from solders.pubkey import Pubkey
 
 from zmartd.chain.answers import SignatureInfo
+from zmartd.chain.raw import RawTransaction
 from zmartd.chain.rpc import Rpc
+from zmartd.chain.transport import RpcRejected, RpcUnusable
 from zmartd.clock import Clock, SystemClock
 from zmartd.indexer.audit.account_facts import (
     read_accounts,
@@ -37,6 +42,8 @@ PATIENCE_SECONDS = 5.0
 """How long a transaction that is older than the audit may still take to arrive."""
 
 _PAUSE_SECONDS = 0.5
+_MOST_FETCHED: Final = 20
+"""Of the transactions that the index lacks of a market. The older ones are taken for the program's unseen."""
 
 
 class AuditReport(Struct, frozen=True):
@@ -128,6 +135,27 @@ async def missing_signatures(database: Database, rpc: Rpc, address: Pubkey) -> t
     walk = await RangeWalk(rpc, address).count()
     async with aclosing(walk.pages()) as pages:
         return tuple([one async for page in pages for one in await missing_transactions(database, page)])
+
+
+async def without_strangers(rpc: Rpc, program_id: Pubkey, comparison: MarketComparison) -> MarketComparison:
+    """The comparison without missing transactions that do not name the program, and so have no event.
+
+    Anybody can mention a market in one, as by a payment to it. Raises RpcUnavailable.
+    """
+    missing = comparison.missing
+    newest = missing[-_MOST_FETCHED:]
+    named = await asyncio.gather(*(_names(rpc, program_id, one.signature) for one in newest))
+    of_program = (one for one, it in zip(newest, named, strict=True) if it)
+    return replace(comparison, missing=(*missing[:-_MOST_FETCHED], *of_program))
+
+
+async def _names(rpc: Rpc, program_id: Pubkey, signature: str) -> bool:
+    """Whether a transaction names the program, without which it has no event; true where nobody says."""
+    try:
+        found = msgspec.convert(await rpc.transaction(signature), RawTransaction | None)
+    except (RpcUnusable, RpcRejected, msgspec.ValidationError):
+        return True
+    return found is None or str(program_id) in set(found.keys())
 
 
 async def read_one_market(database: Database, market: Pubkey) -> IndexedFacts:

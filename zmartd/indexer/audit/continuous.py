@@ -21,7 +21,12 @@ from zmartd.chain.rpc import Rpc
 from zmartd.chain.transport import RpcRejected, RpcUnavailable
 from zmartd.clock import Clock
 from zmartd.errors import ZmartdError
-from zmartd.indexer.audit.audit import MarketComparison, compare_configuration, compare_market
+from zmartd.indexer.audit.audit import (
+    MarketComparison,
+    compare_configuration,
+    compare_market,
+    without_strangers,
+)
 from zmartd.indexer.audit.comparison import Difference
 from zmartd.indexer.parking import is_of_one_market
 from zmartd.log import get_logger
@@ -176,6 +181,7 @@ class ContinuousAudit:
         try:
             async with asyncio.timeout(MARKET_SECONDS):
                 comparison = await compare_market(self._database, self._rpc, self._program_id, market)
+                comparison = await without_strangers(self._rpc, self._program_id, comparison)
         except Exception as error:
             if self._ends_the_pass(error):
                 raise
