@@ -126,7 +126,8 @@ RULES: Final = (
         name="unexplained_instants",
         severity="critical",
         meaning="A periodic task was due long ago, and its ledger says nothing about it.",
-        remedy="`zmartd tasks explain NAME`; does a daemon run that has this task installed?",
+        remedy="`zmartd tasks explain NAME`; does a daemon run that has this task installed? Pause one "
+        "that is gone for good: `zmartd tasks pause NAME`.",
         settings=("unexplained_seconds",),
         find=unexplained_instants,
         lasts_seconds=30.0,
