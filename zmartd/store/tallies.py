@@ -67,6 +67,8 @@ update vote_tallies as tally
   from {_DISPUTE_COUNTS}
  where tally.market_id = $1::text and tally.kind = 'dispute' and tally.counted_at is null
 """  # noqa: S608 - constants
+_PLAN_FOR_THIS_LIST = "set local plan_cache_mode = force_custom_plan"
+"""Postgres compares with a list by its hashes only in a plan that was made for it."""
 _PREVIEW = """
 select $1::text as market_id, '{kind}' as kind, counted.yes, counted.no, {stakes},
        counted.others as not_counted, now() as taken_at, now() as counted_at,
@@ -106,11 +108,15 @@ update vote_tallies as tally
        as sent (market_id, signature, threshold_bps, min_votes, quorum_bps, decided_by)
  where tally.market_id = sent.market_id and tally.kind = $1
 """
-_NOT_SENT = """
-update vote_tallies
+_MAY_STAND = """exists (select from outbox_transactions as sent
+                    where sent.signature = tally.signature
+                      and (sent.status = 'pending' or (sent.status = 'landed' and sent.slot > $3)))"""
+"""Whether the transaction of `tally` may still land, or landed after the slot $3."""
+_NOT_SENT = f"""
+update vote_tallies as tally
    set signature = null, threshold_bps = null, min_votes = null, quorum_bps = null, decided_by = null
- where market_id = $1 and kind = $2
-"""
+ where market_id = $1 and kind = $2 and not {_MAY_STAND}
+"""  # noqa: S608 - constants
 _ANNOUNCE = """
 update vote_tallies set verdict = $2, settles_at = $3
  where market_id = $1 and kind = 'dispute' and verdict is distinct from $2
@@ -148,13 +154,10 @@ on conflict (market_id) do update
         (VoteKind.DISPUTE, "settled_disputes", _COUNTED_COLUMNS),
     )
 }
-_REOPEN = """
+_REOPEN = f"""
 delete from vote_tallies as tally
- where market_id = $1 and kind = $2
-   and not exists (select from outbox_transactions as sent
-                    where sent.signature = tally.signature
-                      and (sent.status = 'pending' or (sent.status = 'landed' and sent.slot > $3)))
-"""
+ where market_id = $1 and kind = $2 and not {_MAY_STAND}
+"""  # noqa: S608 - constants
 _RELEASE = "delete from vote_tallies where market_id = $1 and kind = $2"
 
 
@@ -256,6 +259,7 @@ async def count_proposal(connection: Connection, market_id: str, eligible: Seque
 
     None if another run has released the tally.
     """
+    await connection.execute(_PLAN_FOR_THIS_LIST)
     await connection.execute(_COUNT_PROPOSAL, market_id, list(eligible))
     return await find(connection, VoteKind.PROPOSAL, market_id)
 
@@ -351,9 +355,13 @@ async def set_signatures(
     )
 
 
-async def clear_signature(connection: Connection, kind: VoteKind, market_id: str) -> None:
-    """Record that the transaction of the tally did not land. Takes a service transaction."""
-    await connection.execute(_NOT_SENT, market_id, kind)
+async def clear_signature(connection: Connection, kind: VoteKind, market_id: str, read_at_slot: int) -> None:
+    """Record that the transaction of the tally did not land, unless it may still, or landed after the
+    market's account was read at `read_at_slot`: it is then another daemon's. Takes a service transaction of
+    its own.
+    """
+    await lock(connection, kind, market_id)
+    await connection.execute(_NOT_SENT, market_id, kind, read_at_slot)
 
 
 async def lock_all(connection: Connection, kind: VoteKind, market_ids: Iterable[str]) -> dict[str, Tally]:
@@ -373,8 +381,10 @@ async def release(connection: Connection, kind: VoteKind, market_id: str) -> Non
 
 async def reopen(connection: Connection, kind: VoteKind, market_id: str, read_at_slot: int) -> None:
     """Delete the tally, so that votes are taken again, unless its transaction may still land, or landed after
-    the market's account was read at `read_at_slot`. Takes a service transaction.
+    the market's account was read at `read_at_slot`. Takes a service transaction of its own.
     """
+    # A statement of its own: the next one must see the transaction that the last holder of the lock recorded.
+    await lock(connection, kind, market_id)
     await connection.execute(_REOPEN, market_id, kind, read_at_slot)
 
 

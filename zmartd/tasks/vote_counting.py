@@ -202,10 +202,12 @@ class VoteCounting:
         return TaskAction(market_id, planned.purpose, ok=False, detail=detail, signature=error.signature)
 
     async def _unrecord(self, market: ChainMarket) -> None:
-        """Remove the signature of a transaction that is not on the chain and never will be."""
+        """Remove the signature of a transaction that is not on the chain and never will be, unless another
+        daemon has recorded its own since.
+        """
         if self._kind.has_an_end:
             async with self._database.service() as connection:
-                await tallies.clear_signature(connection, self._kind, market.id)
+                await tallies.clear_signature(connection, self._kind, market.id, market.slot)
         else:
             await self._reopen(market)
 
