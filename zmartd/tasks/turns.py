@@ -22,6 +22,11 @@ PATIENCE_SECONDS: Final = 0.25
 """After this time without an answer, Redis counts as unavailable."""
 UNAVAILABLE_SECONDS: Final = 10.0
 """For how long it is not asked again then, so that runs do not begin later for it."""
+REFUSED_TURNS: Final = 8
+"""A daemon that is refused an occasion for so many times as long as a turn takes it all the same: the key may
+have no end, or one by the clock of a Redis that is away by now.
+"""
+_MAX_REFUSED: Final = 1_000
 
 
 class Turns:
@@ -35,6 +40,8 @@ class Turns:
         self._clock = clock
         self._patience_seconds = patience_seconds
         self._unavailable_until = float("-inf")
+        self._refused: dict[str, float] = {}
+        """Since when, by the monotonic clock, keys have been refused."""
 
     async def take(self, task: str, occasion: str, milliseconds: int = TURN_MILLISECONDS) -> bool:
         """Whether this daemon is to ask, and no other for so long. True also where Redis does not say."""
@@ -53,10 +60,22 @@ class Turns:
             self._is_unavailable("no answer")
             return True
         try:
-            return bool(asking.result())
+            is_taken = bool(asking.result())
         except (RedisError, OSError) as error:
             self._is_unavailable(repr(error))
             return True
+        if is_taken:
+            self._refused.pop(key, None)
+        return is_taken or self._is_refused_too_long(key, milliseconds)
+
+    def _is_refused_too_long(self, key: str, milliseconds: int) -> bool:
+        now = self._clock.monotonic()
+        if len(self._refused) >= _MAX_REFUSED:
+            self._refused.clear()
+        if now - self._refused.setdefault(key, now) < REFUSED_TURNS * milliseconds / 1_000:
+            return False
+        del self._refused[key]
+        return True
 
     def _is_unavailable(self, error: str) -> None:
         self._unavailable_until = self._clock.monotonic() + UNAVAILABLE_SECONDS

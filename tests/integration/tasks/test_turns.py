@@ -7,7 +7,7 @@ from redis.asyncio import Redis
 from tests.integration.tasks.manual_clock import ManualClock
 from tests.patience import SECONDS
 from zmartd.clock import SystemClock
-from zmartd.tasks.turns import TURN_MILLISECONDS, UNAVAILABLE_SECONDS, Turns
+from zmartd.tasks.turns import REFUSED_TURNS, TURN_MILLISECONDS, UNAVAILABLE_SECONDS, Turns
 
 
 async def test_one_daemon_has_the_turn_until_it_ends(redis: Redis) -> None:
@@ -52,3 +52,17 @@ async def test_a_client_that_swallows_its_cancellation_holds_nobody_up(redis: Re
     turns = Turns(Stubborn(), "daemon", SystemClock(), patience_seconds=0.05)
     assert await turns.take("sweep", "noon")
     let_go.set()
+
+
+async def test_a_key_that_does_not_end_keeps_nobody_from_an_occasion_for_ever(redis: Redis) -> None:
+    clock = ManualClock()
+    turns = Turns(redis, "daemon", clock, patience_seconds=SECONDS)
+    await redis.set("zmartd:task:sweep:noon", "another daemon")
+    await redis.set("zmartd:task:sweep:one", "another daemon")
+    assert not await turns.take("sweep", "noon")
+    clock.advance(REFUSED_TURNS * TURN_MILLISECONDS / 1_000 - 0.01)
+    assert not await turns.take("sweep", "noon")
+    clock.advance(0.01)
+    assert not await turns.take("sweep", "one")
+    assert await turns.take("sweep", "noon")
+    assert not await turns.take("sweep", "noon")
