@@ -112,8 +112,8 @@ class Proposals:
         others = [voter.wallet for voter in voters if not voter.has_traded]
         minimum = self._voting.proposal_min_balance_lamports
         if minimum:
-            balances = await self._rpc.balances_at_once([Pubkey.from_string(wallet) for wallet in others])
-            others = [str(wallet) for wallet, lamports in balances.items() if lamports >= minimum]
+            asked = [Pubkey.from_string(wallet) for wallet in others]
+            others = [str(wallet) for wallet in await self._rpc.holding_at_once(asked, minimum)]
         return traders + others
 
     def _decide(

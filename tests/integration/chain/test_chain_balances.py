@@ -53,6 +53,18 @@ class MovingCoins(Node):
             assert "result" in await response.json()
 
 
+class PassingSlots(MovingCoins):
+    """Two requests for balances are answered for two slots."""
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        async with self._turn:
+            answer = await Node.handle(self, request)
+            if body["method"] == "getMultipleAccounts":
+                await self._call("zmartd_advanceSlots", {"slots": 1})
+            return answer
+
+
 @asynccontextmanager
 async def serving(node: Node) -> AsyncIterator[Rpc]:
     application = web.Application()
@@ -92,3 +104,22 @@ async def test_coins_that_move_with_each_request_are_counted_once_at_most(localn
     assert len(balances) == ACCOUNTS_PER_REQUEST
     assert sum(balance >= COINS for balance in balances.values()) <= 1
     assert node.requests["getMultipleAccounts"] == 2 * BALANCE_READINGS
+
+
+async def test_wallets_without_coins_keep_no_others_from_being_read_at_one_slot(localnet: Endpoints) -> None:
+    async with aiohttp.ClientSession() as session:
+        node = PassingSlots(localnet.rpc_url, session)
+        for holder in (FIRST, LAST):
+            await node.give(holder, COINS)
+        async with serving(node) as rpc:
+            assert await rpc.holding_at_once(WALLETS, COINS) == [FIRST, LAST]
+            assert await rpc.holding_at_once(WALLETS, COINS + 1) == []
+            assert await rpc.holding_at_once([FIRST, WALLETS[1]], COINS) == [FIRST]
+
+
+async def test_coins_that_move_between_readings_are_held_by_one_wallet_at_most(localnet: Endpoints) -> None:
+    async with aiohttp.ClientSession() as session:
+        node = MovingCoins(localnet.rpc_url, session)
+        await node.give(FIRST, COINS)
+        async with serving(node) as rpc:
+            assert len(await rpc.holding_at_once(WALLETS, COINS)) == 1
