@@ -22,8 +22,14 @@ AGGREGATOR: Final = "vote_aggregator"
 FIRST_PAUSE_SECONDS: Final = 2.0
 LONGEST_PAUSE_SECONDS: Final = 300.0
 """How soon a moment prompts another run, where the one before has not moved the market: it doubles."""
-RECENT_SECONDS: Final = 60
-"""A request for a dispute is looked at for so long. A transaction that takes longer is ended."""
+PROMPTS_OF_COUNTS: Final = 9
+"""How often votes or requests prompt a run that does nothing about them, until there are others: by then the
+pause is as long as it gets, and the sweep comes as often.
+"""
+RECENT_SECONDS: Final = 360
+"""A request for a dispute is looked at for so long: for as long as a horizon is good, and a minute more for
+its transaction. One that takes longer is ended.
+"""
 PURGED_DAYS: Final = 2
 _PURGED_AT_ONCE: Final = 1_000
 
@@ -102,11 +108,13 @@ with rules as (
     union
     select market_id from prompted_moments
      where again_at <= clock_timestamp() and kind in ('approval', 'petition')
+       and prompts < {PROMPTS_OF_COUNTS}
 ), voted as (
     select market.id from changed join markets as market using (id)
      where market.state in ('PROPOSED', 'RESOLVING')
 )
 select pg_snapshot_xmin(pg_current_snapshot())::text as horizon, rules.period_seconds, rules.threshold_bps,
+       exists (select from able where task = '{AGGREGATOR}') as acts_on_counts,
        one.task, one.kind, one.market_id, one.due_at
   from rules
   left join (
@@ -198,6 +206,8 @@ class MomentLook(Struct, frozen=True):
     """Markets whose votes or requests for a dispute may have come to suffice since the horizon."""
     horizon: str
     """Where to look from the next time."""
+    acts_on_counts: bool
+    """Whether a run could act on votes and requests: the task is one of those asked for, and not paused."""
     dispute_period_seconds: int
     approval_threshold_bps: int
 
@@ -240,6 +250,7 @@ async def look(
         ),
         changed=tuple(row["market_id"] for row in rows if row["task"] is None and row["market_id"]),
         horizon=rows[0]["horizon"],
+        acts_on_counts=rows[0]["acts_on_counts"],
         dispute_period_seconds=rows[0]["period_seconds"],
         approval_threshold_bps=rows[0]["threshold_bps"],
     )

@@ -62,6 +62,7 @@ PURGE_SECONDS: Final = 600.0
 _SHORTEST_PAUSE_SECONDS: Final = 0.02
 _AT_ONCE: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _TIMED: Final = frozenset({"finalization", "end_of_vote", "settlement", "automatic_dispute"})
+_COUNTED: Final = frozenset({"approval", "petition"})
 _CHANGING_STATES: Final = frozenset({MarketState.RESOLVING, MarketState.DISPUTED})
 
 
@@ -96,8 +97,12 @@ class DueWatch:
         """By their times."""
         self._seen = (0, clock.monotonic())
         """The chain's time, and when that was known."""
-        self._horizon: str | None = None
-        self._threshold_bps = 0
+        self._heeded: tuple[str | None, int] = (None, 0)
+        """Up to which horizon votes and requests have prompted what they can, with which threshold. Without a
+        horizon none have.
+        """
+        self._shown: tuple[str | None, int] = (None, 0)
+        """The same of what the last look has shown."""
         self._looked_at = float("-inf")
         self._look_at = float("-inf")
         self._occasion: str | None = "look"
@@ -163,7 +168,7 @@ class DueWatch:
 
     async def _look(self) -> None:
         began_at = self._clock.monotonic()
-        horizon = self._horizon if began_at - self._looked_at < HORIZON_SECONDS else None
+        horizon = self._heeded[0] if began_at - self._looked_at < HORIZON_SECONDS else None
         now = await self._present()
         async with self._database.service_reader() as connection:
             found = await due_moments.look(
@@ -180,9 +185,15 @@ class DueWatch:
             if began_at >= self._purge_at:
                 self._purge_at = began_at + PURGE_SECONDS
                 await due_moments.purge(connection)
-        self._horizon, self._looked_at = found.horizon, began_at
-        self._threshold_bps = found.approval_threshold_bps
+        self._looked_at = began_at
+        self._shown = (found.horizon if found.acts_on_counts else None), found.approval_threshold_bps
         self._ahead = sorted([*counted, *found.moments], key=lambda one: one.due_at)
+        self._heed()
+
+    def _heed(self) -> None:
+        """Look at later votes and requests only, unless there are some that have not prompted a run yet."""
+        if not any(one.kind in _COUNTED for one in self._ahead):
+            self._heeded = self._shown
 
     def _continues(self, horizon: str | None, found: MomentLook) -> bool:
         """Whether only markets that have changed since may have enough votes now: it is the same database,
@@ -191,14 +202,14 @@ class DueWatch:
         return (
             horizon is not None
             and int(horizon) <= int(found.horizon)
-            and found.approval_threshold_bps == self._threshold_bps
+            and found.approval_threshold_bps == self._heeded[1]
         )
 
     async def _counted(
         self, connection: Reads, found: MomentLook, among: Sequence[str] | None, now: datetime
     ) -> list[DueMoment]:
         """Proposals with enough votes and petitions with enough requests, `among` these markets if given."""
-        if AGGREGATOR not in self._tasks or (among is not None and not among):
+        if not found.acts_on_counts or (among is not None and not among):
             return []
         proposals = await due_markets.voted_proposals(
             connection, self._voting.min_proposal_votes, found.approval_threshold_bps, now, among
@@ -246,6 +257,7 @@ class DueWatch:
         await self._scheduler.prompt(first_of_each)
         # The next look shows what was too much for one run.
         self._ahead = self._ahead[len(due) :]
+        self._heed()
         for one in first_of_each:
             if one.kind in _TIMED:
                 PROMPT_DELAY.labels(one.kind).observe((now - one.due_at).total_seconds())

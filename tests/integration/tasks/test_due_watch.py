@@ -30,11 +30,13 @@ from tests.integration.tasks.world import (
     World,
 )
 from zmartd.chain.answers import ChainTime
+from zmartd.chain.transport import RpcUnavailable
 from zmartd.clock import SystemClock
 from zmartd.market.decisions import Decision
 from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.realtime.bus import Bus
 from zmartd.realtime.messages import Gap, Message, VoteCast
+from zmartd.store import task_ledger
 
 APPROVED, RESOLVING, DISPUTED, FINALIZED = (
     MarketState.APPROVED,
@@ -373,3 +375,36 @@ async def test_a_moment_that_has_become_another_one_prompts_nothing(world: World
             while daemon.watch._ahead:  # noqa: ASYNC110 - as above
                 await asyncio.sleep(0.02)
         assert await world.fetch("select kind from prompted_moments where task = $1", MONITOR) == []
+
+
+async def test_votes_that_came_while_the_node_was_away_prompt_a_run_once_it_is_back(world: World) -> None:
+    is_away = False
+
+    async def ask() -> ChainTime:
+        if is_away:
+            raise RpcUnavailable("the node is away")
+        return await world.own.rpc.chain_time()
+
+    async with due_daemon(world, ask=ask):
+        market_id = await world.proposal()
+        is_away = True
+        await votes_through_api(world, market_id, MIN_PROPOSAL_VOTES)
+        await asyncio.sleep(4)
+        assert await prompted(world, AGGREGATOR) == []
+        is_away = False
+        await comes_to(world, market_id, APPROVED)
+        await require_no_sweep(world)
+
+
+async def test_votes_that_came_during_a_pause_prompt_a_run_after_it(world: World) -> None:
+    async with due_daemon(world):
+        market_id = await world.proposal()
+        async with world.database.service_reader() as connection:
+            await task_ledger.pause(connection, AGGREGATOR, None, "the node moves", "ann")
+        await votes_through_api(world, market_id, MIN_PROPOSAL_VOTES)
+        await asyncio.sleep(4)
+        assert await prompted(world, AGGREGATOR) == []
+        async with world.database.service_reader() as connection:
+            await task_ledger.resume(connection, AGGREGATOR)
+        await comes_to(world, market_id, APPROVED)
+        await require_no_sweep(world)
