@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, cast
 
+import asyncpg
+import msgspec
 from prometheus_client import Gauge
 from structlog.contextvars import bound_contextvars
 
@@ -81,7 +83,7 @@ class TaskRunner:
         try:
             with bound_contextvars(task=task.name, fencing_token=held.fencing_token):
                 work = asyncio.create_task(task.run(), name=f"task {task.name}")
-            actions = tuple(await self._watched(work, lease, task.schedule.time_limit_seconds))
+            actions = _checked(await self._watched(work, lease, task.schedule.time_limit_seconds))
         except TaskSkipped as error:
             skipped = error.message
         except LeaseLost as error:
@@ -113,10 +115,10 @@ class TaskRunner:
             failure=failure,
             fencing_token=held.fencing_token,
         )
-        if due_at is not None:
-            START_DELAY.labels(task.name).observe((held.started_at - due_at).total_seconds())
-        _observe(report, elapsed_seconds)
         try:
+            if due_at is not None:
+                START_DELAY.labels(task.name).observe((held.started_at - due_at).total_seconds())
+            _observe(report, elapsed_seconds)
             await self._record(lease, report)
         finally:
             self._leases.drop(lease)
@@ -149,6 +151,11 @@ class TaskRunner:
                 is_recorded = await self._ledger.finish(lease.held, report)
             except ZmartdError as error:
                 reason = error.message
+            except (asyncpg.DataError, TypeError, ValueError) as error:
+                # It is the same each time: a NUL in a text, which JSON in Postgres cannot hold, for one.
+                log.exception("task.report_refused", task=report.task)
+                reason = f"{type(error).__name__}: its report cannot be kept; the log has its actions"
+                report = msgspec.structs.replace(report, actions=(), skipped=None, failure=reason)
             except Exception as error:
                 reason = repr(error)
             else:
@@ -168,6 +175,15 @@ class TaskRunner:
             log.warning("task.run_not_given_back", reason=error.message)
         except Exception:
             log.exception("task.run_not_given_back")
+
+
+def _checked(actions: Iterable[object]) -> tuple[TaskAction, ...]:
+    """Check what PeriodicTask declares, since no type checker may have seen a plugin. Raises TypeError."""
+    found = tuple(actions)
+    for action in found:
+        if not isinstance(action, TaskAction):
+            raise TypeError("`run` must return TaskActions")
+    return cast(tuple[TaskAction, ...], found)
 
 
 async def _ended(work: asyncio.Task[Any]) -> None:

@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -419,3 +420,29 @@ async def test_a_pause_after_a_prompt_skips_it_with_the_reason(redis: Redis, dat
             await asyncio.sleep(0.02)
     assert sweep.begun == 1
     assert await prompts(database) == [("skipped", "paused", reason(1))]
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        [TaskAction(None, "pin", ok=False, detail="the service said \x00")],
+        [TaskAction(None, "pin", ok=False, detail="half a character: \ud800")],
+        [TaskAction(None, "pin", ok=False, detail=object())],  # type: ignore[arg-type]
+        ["done"],
+        None,
+    ],
+)
+async def test_a_report_that_cannot_be_kept_is_a_failed_run_and_the_next_one_comes(
+    redis: Redis, database: Database, report: Any
+) -> None:
+    async def strange() -> Sequence[TaskAction]:
+        found: Sequence[TaskAction] = report
+        return found
+
+    sweep = Sweep(strange, schedule=OFTEN)
+    async with running(redis, database, sweep):
+        await wait_for(lambda: sweep.ended >= 3)
+    done = [row for row in await kept(database) if row["status"] == "ran"]
+    assert {(row["outcome"], json.loads(str(row["report"]))["actions"] == []) for row in done} == {
+        ("failed", True)
+    }
