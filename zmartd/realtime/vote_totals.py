@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from typing import Final
 
 from zmartd.clock import Clock
-from zmartd.errors import ZmartdError
 from zmartd.log import get_logger
 from zmartd.market.lifecycle import VoteKind
 from zmartd.realtime import frames
@@ -50,14 +49,16 @@ class VoteTotals:
 
     async def run(self) -> None:
         """Tell counts until cancelled."""
-        while True:
+        task = asyncio.current_task()
+        assert task is not None
+        while not task.cancelling():  # redis-py can take a cancellation for its own time-out
             await self._wake.wait()
             await self._clock.sleep(PACE_SECONDS)
             self._wake.clear()
             changed, self._changed = self._changed, {}
             try:
                 await self._tell(changed)
-            except (ZmartdError, TimeoutError) as error:
+            except Exception as error:  # what has changed is told once that is over, whatever it is
                 log.warning("votes.untold", markets=len(changed), reason=repr(error))
                 self._changed = changed | self._changed
                 await self._clock.sleep(RETRY_SECONDS)

@@ -3,10 +3,12 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 from msgspec import Struct
 from redis.asyncio import Redis
@@ -21,13 +23,14 @@ from zmartd.realtime.bus import Bus
 from zmartd.realtime.filters import Filter
 from zmartd.realtime.history import StreamHistory
 from zmartd.realtime.hub import EVERY_MARKET, Hub
-from zmartd.realtime.live_votes import LiveVotes
+from zmartd.realtime.live_votes import Entry, LiveVotes
 from zmartd.realtime.messages import Message, Retraction, VoteCast
 from zmartd.realtime.publisher import StreamPublisher
 from zmartd.realtime.vote_totals import VoteTotals
 from zmartd.store import markets, votes
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.rls import ACT_AS_SERVICE, Caller
+from zmartd.store.streams import StreamPosition
 
 CLOCK = SystemClock()
 
@@ -81,10 +84,18 @@ async def valkey(tmp_path: Path) -> AsyncIterator[EmbeddedValkey]:
 
 @pytest.fixture
 async def rig(database: Database, valkey: EmbeddedValkey) -> AsyncIterator[Rig]:
+    async with a_rig(database, valkey) as rig:
+        yield rig
+
+
+@asynccontextmanager
+async def a_rig(
+    database: Database, valkey: EmbeddedValkey, kind: type[LiveVotes] = LiveVotes
+) -> AsyncIterator[Rig]:
     redis = Redis.from_url(valkey.url)
     bus = Bus(redis, CLOCK)
     hub = Hub(bus, StreamHistory(database), config.RealtimeSettings(), CLOCK)
-    totals = VoteTotals(hub, LiveVotes(redis, database, CLOCK), database, CLOCK)
+    totals = VoteTotals(hub, kind(redis, database, CLOCK), database, CLOCK)
     tasks = [asyncio.create_task(one.run()) for one in (hub, totals)]
     async with asyncio.timeout(120):
         await hub.listening()
@@ -145,3 +156,26 @@ async def test_counts_are_told_while_redis_is_away_and_after_it_has_forgotten(
     await rig.vote(market, "carol")
     await writer.until(lambda out: in_favour(out)[-1:] == [3])
     assert in_favour(writer) == sorted(in_favour(writer))
+
+
+async def test_counts_that_could_not_be_read_are_told_once_they_can(
+    database: Database, valkey: EmbeddedValkey
+) -> None:
+    failures = 2
+
+    class Unlucky(LiveVotes):
+        """Postgres ends its first reads, as it does in a deadlock."""
+
+        async def at(self, positions: Mapping[str, StreamPosition]) -> dict[str, Entry]:
+            nonlocal failures
+            if failures:
+                failures -= 1
+                raise asyncpg.DeadlockDetectedError("deadlock detected")
+            return await super().at(positions)
+
+    async with a_rig(database, valkey, Unlucky) as rig:
+        market = await rig.proposal()
+        writer = await rig.subscriber(market)
+        await rig.vote(market, "alice")
+        await writer.until(lambda out: in_favour(out) == [1])
+    assert failures == 0
