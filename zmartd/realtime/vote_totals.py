@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
+from zmartd.cancellation import is_being_cancelled
 from zmartd.clock import Clock
 from zmartd.log import get_logger
 from zmartd.market.lifecycle import VoteKind
@@ -49,9 +50,7 @@ class VoteTotals:
 
     async def run(self) -> None:
         """Tell counts until cancelled."""
-        task = asyncio.current_task()
-        assert task is not None
-        while not task.cancelling():  # redis-py can take a cancellation for its own time-out
+        while not is_being_cancelled():
             await self._wake.wait()
             await self._clock.sleep(PACE_SECONDS)
             self._wake.clear()
