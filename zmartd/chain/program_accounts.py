@@ -79,11 +79,9 @@ async def read_config(rpc: Rpc, program_id: Pubkey) -> GlobalConfig:
     return config
 
 
-async def find_market(
-    rpc: Rpc, program_id: Pubkey, address: Pubkey, *, at_least: int | None = None
-) -> ChainMarket | None:
-    """The market at `address`, as of slot `at_least` or later; None where there is none."""
-    return decode_market(await rpc.account(address, at_least=at_least), program_id)
+async def find_market(rpc: Rpc, program_id: Pubkey, address: Pubkey) -> ChainMarket | None:
+    """The market at `address`; None where there is none."""
+    return decode_market(await rpc.account(address), program_id)
 
 
 async def read_config_and_market(

@@ -58,18 +58,12 @@ MAX_PRIORITIZED_ACCOUNTS = 128
 CLOCK_SYSVAR = Pubkey.from_string("SysvarC1ock11111111111111111111111111111111")
 _CLOCK = struct.Struct("<QqQQq")
 _CONFIRMED = CommitmentLevel.Confirmed
+_BASE64 = configs.RpcAccountInfoConfig(encoding=UiAccountEncoding.Base64, commitment=_CONFIRMED)
 _NO_DATA = configs.RpcAccountInfoConfig(
     encoding=UiAccountEncoding.Base64, data_slice=UiDataSliceConfig(0, 0), commitment=_CONFIRMED
 )
 
 T = TypeVar("T")
-
-
-def _base64(at_least: int | None = None) -> configs.RpcAccountInfoConfig:
-    """Accounts with their data, as of slot `at_least` or later."""
-    return configs.RpcAccountInfoConfig(
-        encoding=UiAccountEncoding.Base64, commitment=_CONFIRMED, min_context_slot=at_least
-    )
 
 
 class Rpc:
@@ -174,21 +168,16 @@ class Rpc:
         fees = await self._transport.call(body, list[PrioritizationFee])
         return [one.prioritization_fee for one in fees]
 
-    async def account(self, address: Pubkey, *, at_least: int | None = None) -> ChainAccount | None:
-        """None where nothing exists at `address`. `at_least` is as of `accounts`."""
-        (account,) = await self.accounts([address], at_least=at_least)
+    async def account(self, address: Pubkey) -> ChainAccount | None:
+        """None where nothing exists at `address`."""
+        (account,) = await self.accounts([address])
         return account
 
-    async def accounts(
-        self, addresses: Sequence[Pubkey], *, at_least: int | None = None
-    ) -> list[ChainAccount | None]:
-        """The accounts in the order of `addresses`, in requests of ACCOUNTS_PER_REQUEST.
-
-        As of slot `at_least` or later: a node that is behind is asked again, and at last RpcUnavailable.
-        """
+    async def accounts(self, addresses: Sequence[Pubkey]) -> list[ChainAccount | None]:
+        """The accounts in the order of `addresses`, in requests of ACCOUNTS_PER_REQUEST."""
         found: list[ChainAccount | None] = []
         for chunk in _chunks(addresses, ACCOUNTS_PER_REQUEST):
-            body = requests.GetMultipleAccounts(chunk, _base64(at_least))
+            body = requests.GetMultipleAccounts(chunk, _BASE64)
             answer = await self._transport.call(body, WithContext[list[AccountAnswer | None]])
             found += [
                 None if account is None else account.at(address, answer.context.slot)
@@ -236,13 +225,13 @@ class Rpc:
         return answer.context.slot, dict(zip(wallets, lamports, strict=True))
 
     async def program_accounts(
-        self, program_id: Pubkey, content: Mapping[int, bytes] | None = None, *, at_least: int | None = None
+        self, program_id: Pubkey, content: Mapping[int, bytes] | None = None
     ) -> list[ChainAccount]:
-        """The accounts that a program owns, all of one slot. `at_least` is as of `accounts`.
+        """The accounts that a program owns, all of one slot.
 
         `content` maps offsets to the bytes that must be there, for example {0: an account's discriminator}.
         """
-        return await self._accounts_of(program_id, content, _base64(at_least))
+        return await self._accounts_of(program_id, content, _BASE64)
 
     async def program_addresses(
         self, program_id: Pubkey, content: Mapping[int, bytes] | None = None

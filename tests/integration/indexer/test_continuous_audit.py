@@ -288,17 +288,6 @@ async def test_markets_are_compared_also_where_the_node_does_not_list_them(world
     assert (await through(node, world)).found == ()
 
 
-async def test_a_node_that_is_behind_the_index_shows_no_difference(world: World) -> None:
-    market_id = await active(world)
-    # What the node would show had it come so far is not known.
-    await alter(world, "update markets set slot = slot + 1000000, shares_yes = 7 where id = $1", market_id)
-    async with Rpc(world.rpc_url, clock=SystemClock(), timeout_seconds=1) as rpc:
-        report = await one_pass(world, rpc)
-    (failed,) = report.found
-    assert (failed.address, failed.differences) == (str(world.address(market_id)), 0)
-    assert await differing(world) == []
-
-
 async def test_a_pass_that_is_out_of_time_is_gone_on_with(world: World) -> None:
     for _ in range(3):
         await world.proposal()

@@ -48,22 +48,17 @@ async def read_accounts(rpc: Rpc, program_id: Pubkey) -> ProgramFacts:
     )
 
 
-async def read_market_accounts(
-    rpc: Rpc, program_id: Pubkey, market: Pubkey, *, at_least: int | None = None
-) -> ProgramFacts:
-    """One market with its positions and votes, without configuration, as of slot `at_least` or later.
-
-    Raises what `read_accounts` raises: also where no node has come to that slot.
-    """
+async def read_market_accounts(rpc: Rpc, program_id: Pubkey, market: Pubkey) -> ProgramFacts:
+    """One market with its positions and votes, without configuration. Raises what `read_accounts` raises."""
     unreadable: list[UnreadableAccount] = []
     try:
-        found = await find_market(rpc, program_id, market, at_least=at_least)
+        found = await find_market(rpc, program_id, market)
     except UndecodableData as error:
         found = None
         unreadable.append(UnreadableAccount("market", str(market), str(market), None, error.message))
     of_market = {_MARKET_OFFSET: bytes(market)}
-    positions = await _all(rpc, program_id, UserPosition, of_market, unreadable, at_least=at_least)
-    votes = await _all(rpc, program_id, VoteRecord, of_market, unreadable, at_least=at_least)
+    positions = await _all(rpc, program_id, UserPosition, of_market, unreadable)
+    votes = await _all(rpc, program_id, VoteRecord, of_market, unreadable)
     accounts = {} if found is None else {market: found.account}
     return _facts(accounts, positions.values(), votes.values(), unreadable)
 
@@ -104,12 +99,9 @@ async def _all(
     kind: type[AccountType],
     content: Mapping[int, bytes],
     unreadable: list[UnreadableAccount],
-    *,
-    at_least: int | None = None,
 ) -> dict[Pubkey, AccountType]:
     """The accounts of a kind that can be decoded. Adds those that cannot to `unreadable`."""
-    content = {0: discriminator("account", kind.__name__), **content}
-    found = await rpc.program_accounts(program_id, content, at_least=at_least)
+    found = await rpc.program_accounts(program_id, {0: discriminator("account", kind.__name__), **content})
     decoded: dict[Pubkey, AccountType] = {}
     for one in found:
         try:

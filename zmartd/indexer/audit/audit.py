@@ -107,12 +107,10 @@ async def compare_market(
     """Compare one market with its accounts. Raises what `audit` raises.
 
     Reads the rows, then the accounts, then the signatures, then the rows again: rows that did not change and
-    hold every transaction hold all that the accounts can show. The accounts are at least as new as
-    the rows: of several nodes behind one URL some lag.
+    hold every transaction hold all that the accounts can show.
     """
     before = await read_one_market(database, market)
-    newest = before.slots.get(str(market))
-    on_chain = await read_market_accounts(rpc, program_id, market, at_least=newest)
+    on_chain = await read_market_accounts(rpc, program_id, market)
     differences = compare(before.facts, on_chain)
     found = MarketComparison(differences, before.versions.get(str(market)), on_chain.accounts)
     if not differences:

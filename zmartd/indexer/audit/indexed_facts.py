@@ -21,7 +21,7 @@ from zmartd.indexer.effects.facts import (
 from zmartd.indexer.rebuild.corrections import Correction, corrections_by_address
 
 _MARKETS = f"""
-select market.on_chain_address, market.version, market.slot, {MARKET_FACTS},
+select market.on_chain_address, market.version, {MARKET_FACTS},
        coalesce(traded.trades, 0) as trades, coalesce(traded.volume, 0) as trades_volume,
        coalesce(traded.protocol_fees, 0) as trades_protocol_fees,
        coalesce(cast_.proposal, 0) as proposal_votes, coalesce(cast_.dispute, 0) as dispute_votes
@@ -61,8 +61,6 @@ class IndexedFacts(Struct, frozen=True):
 
     facts: ProgramFacts
     versions: Mapping[str, int]
-    slots: Mapping[str, int]
-    """The newest slot of which the index has something of the market, by address."""
 
 
 async def read_index(connection: Connection) -> IndexedFacts:
@@ -97,7 +95,6 @@ async def _read(
             configuration,
         ),
         {row["on_chain_address"]: row["version"] for row in markets},
-        {row["on_chain_address"]: row["slot"] for row in markets},
     )
 
 
