@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, TypeVar
 
 from msgspec import UNSET, UnsetType
 
@@ -28,7 +27,9 @@ from zmartd.realtime.memberships import Memberships
 from zmartd.realtime.messages import AnyMessage, Gap, Message, market_of, market_stream, wallet_of
 from zmartd.realtime.outbox import Outbox
 from zmartd.realtime.stream import Stream
+from zmartd.realtime.stream_finder import StreamFinder
 from zmartd.realtime.subscription_errors import ForeignStream, TooManySubscriptions, UnknownMarket, not_found
+from zmartd.realtime.waitlist import Waitlist
 from zmartd.store.streams import StreamPosition
 
 EVERY_MARKET = "*"
@@ -61,20 +62,17 @@ class Hub:
     ) -> None:
         self._bus = bus
         self._streams = FollowedStreams(history, self, clock)
+        self._finder = StreamFinder(self._streams, turn_seconds)
         self._settings = settings
         self._clock = clock
         self._clients: set[Client] = set()
         self._outbox = Outbox(settings.max_buffered_bytes, clock)
         self._members = Memberships()
         self._watchers: list[Watcher] = []
-        self._waiting: dict[str, dict[Client, StreamPosition | None]] = {}
-        """By name: those that get its messages once it can be read, and after which position, if any."""
-        self._paused: dict[Client, dict[str, StreamPosition | None]] = {}
-        """By name: wallets' streams of clients whose sessions are not known to go on."""
+        self._waitlist = Waitlist()
         self._arrived: list[AnyMessage] = []
         self._wake = asyncio.Event()
         self._listening = asyncio.Event()
-        self._turn_seconds = turn_seconds
 
     @property
     def clients(self) -> Collection[Client]:
@@ -103,8 +101,7 @@ class Hub:
         return {
             "clients": len(self._clients),
             "subscriptions": self._members.count(),
-            "waiting": sum(len(clients) for clients in list(self._waiting.values())),
-            "paused": sum(len(names) for names in list(self._paused.values())),
+            **self._waitlist.entries(),
             "behind": self._outbox.behind,
             "streams": self._streams.count,
         }
@@ -186,7 +183,7 @@ class Hub:
         self._leave(client, name)
         _choose(client, name, chosen)
         try:
-            stream, missed = await self._find(name, since)
+            stream, missed = await self._finder.find(name, since)
         except UnknownMarket:
             _forget(client, name)
             raise
@@ -196,7 +193,7 @@ class Hub:
             if name in client.subscriptions:
                 answer = subscription_answers.unknown(name, client.subscriptions, self._now())
                 client.send(frames.answer(answer, message_id))
-                self._waiting.setdefault(name, {})[client] = None
+                self._waitlist.wait(name, [client])
             return
         if client.closed or name not in client.subscriptions:
             return
@@ -237,7 +234,7 @@ class Hub:
         wallet = client.wallet
         if EVERY_MARKET in channels:
             await self._follow_every(client, chosen)
-        found = await self._find_all(
+        found = await self._finder.find_all(
             {name: since for name, since in channels.items() if name != EVERY_MARKET}
         )
         if client.closed:
@@ -266,7 +263,7 @@ class Hub:
             if name == EVERY_MARKET:
                 self._admit_to_every(client, chosen)
             elif beginning is None:
-                self._waiting.setdefault(name, {})[client] = None
+                self._waitlist.wait(name, [client])
             else:
                 self._admit(client, name, beginning.stream, beginning.missed)
 
@@ -318,15 +315,14 @@ class Hub:
             return
         client.signed_in = trusted
         if trusted:
-            for name, since in self._paused.pop(client, {}).items():
-                self._waiting.setdefault(name, {})[client] = since
+            self._waitlist.unpause(client)
             self._wake.set()
             return
         for name in client.subscriptions:
             if wallet_of(name) is not None and self._gets(client, name):
                 position = self._streams.position(name)
                 self._leave(client, name)
-                self._paused.setdefault(client, {})[name] = position
+                self._waitlist.pause(client, name, position)
 
     def close(self, code: int, reason: str) -> None:
         """Close all connections."""
@@ -354,7 +350,7 @@ class Hub:
         """Tell the subscribers of a stream that they may have missed messages; its state follows."""
         for name, clients in self._members.part(stream_name):
             self._resync(name, clients)
-            self._waiting.setdefault(name, {}).update(dict.fromkeys(clients))
+            self._waitlist.wait(name, clients)
         market_id = market_of(stream_name)
         if market_id is not None:
             self._resync(market_id, self._members.all_without(stream_name))
@@ -385,8 +381,7 @@ class Hub:
             return
         wallet = client.wallet
         try:
-            async with asyncio.timeout(self._turn_seconds):
-                await self._streams.looked()
+            await self._finder.looked()
         except (ZmartdError, TimeoutError) as error:
             _forget(client, EVERY_MARKET)
             raise StreamUnavailable from error
@@ -399,32 +394,6 @@ class Hub:
         _choose(client, EVERY_MARKET, chosen)
         self._members.join_all(client, chosen)
 
-    async def _find_all(self, channels: Mapping[str, StreamPosition | None]) -> dict[str, Stream | None]:
-        """By name, but for all markets: the stream, with what follows its position if that can be had.
-
-        None if it cannot be read now. Raises UnknownMarket.
-        """
-        named = {name: since for name, since in channels.items() if name != EVERY_MARKET}
-        found = {name: self._streams.at_hand(name, since) for name, since in named.items()}
-        if lacking := [name for name, stream in found.items() if stream is None]:
-            read = await asyncio.gather(*(self._find_or_wait(name, channels[name]) for name in lacking))
-            found.update(zip(lacking, read, strict=True))
-        return found
-
-    async def _find_or_wait(self, name: str, since: StreamPosition | None) -> Stream | None:
-        """The stream, with what follows `since` if that can be had; None if it cannot be read now.
-
-        Raises UnknownMarket.
-        """
-        try:
-            stream, _ = await self._find(name, since)
-        except UnknownMarket:
-            raise
-        except (ZmartdError, TimeoutError) as error:
-            log.warning("realtime.snapshot_failed", name=name, reason=repr(error))
-            return None
-        return stream
-
     async def _serve_waiting(self) -> None:
         """Send those who wait for a stream what they lack of it, again and again, until cancelled."""
         while True:
@@ -433,23 +402,19 @@ class Hub:
                     await self._wake.wait()
             self._wake.clear()
             with suppress(ZmartdError, TimeoutError):
-                for name, clients in list(self._waiting.items()):
-                    for since in dict.fromkeys(clients.values()):
-                        await self._serve(name, since)
+                for name, since in self._waitlist.positions():
+                    await self._serve(name, since)
 
     async def _serve(self, name: str, since: StreamPosition | None) -> None:
         """Serve those who wait for a stream after the same position. Raises TimeoutError, ZmartdError."""
         try:
-            stream, missed = await self._find(name, since)
+            stream, missed = await self._finder.find(name, since)
         except UnknownMarket:
             self._end(name)
             return
-        for client, after in list(self._waiting.get(name, {}).items()):
-            if after != since:
-                continue
-            _remove(self._waiting, name, client)
+        for client in self._waitlist.take(name, since):
             if wallet_of(name) is not None and not client.signed_in:
-                self._paused.setdefault(client, {})[name] = since
+                self._waitlist.pause(client, name, since)
             elif since is not None and missed is not None and fits(client, missed, name):
                 self._admit(client, name, stream, missed)
             else:
@@ -457,23 +422,6 @@ class Hub:
                     client.send(frames.resync(name, self._now()).encode())
                 client.send(subscription_answers.state(name, stream, self._now()).encode())
                 self._admit(client, name, stream, after_snapshot(stream))
-
-    async def _find(
-        self, name: str, since: StreamPosition | None
-    ) -> tuple[Stream, Sequence[Broadcast] | None]:
-        """A wallet's stream, or a market's with its snapshot; and what it has after `since`.
-
-        Raises UnknownMarket, TimeoutError, and errors of the database.
-        """
-        async with asyncio.timeout(self._turn_seconds):
-            while True:
-                private = wallet_of(name) is not None
-                stream = await (self._streams.find_wallet(name) if private else self._streams.find(name))
-                if stream is None:
-                    raise not_found(name)
-                missed = None if since is None else await self._streams.replay(stream, since)
-                if self._streams.follows(stream) and (private or stream.snapshot is not None):
-                    return stream, missed
 
     def _require_own(self, client: Client, name: str) -> None:
         """Raises ForeignStream, StreamUnavailable unless it is a market's, or of the wallet of the client."""
@@ -504,14 +452,13 @@ class Hub:
         if name == EVERY_MARKET:
             self._members.leave_all(client, client.filters.get(name))
             return
-        _remove(self._waiting, name, client)
-        _remove(self._paused, client, name)
+        self._waitlist.leave(client, name)
         self._members.leave(client, name, self._stream_name(name))
 
     def _end(self, name: str) -> None:
         """End the subscriptions to a market that is not on the chain after all."""
         frame = frames.error(not_found(name), self._now()).encode()
-        for client in self._waiting.pop(name, {}):
+        for client in self._waitlist.take_all(name):
             _forget(client, name)
             client.send(frame)
 
@@ -543,16 +490,3 @@ def _choose(client: Client, name: str, chosen: Filter | None) -> None:
     client.filters.pop(name, None)
     if chosen is not None:
         client.filters[name] = chosen
-
-
-Outer = TypeVar("Outer")
-Inner = TypeVar("Inner")
-
-
-def _remove(entries: dict[Outer, dict[Inner, Any]], outer: Outer, inner: Inner) -> None:
-    """Remove an entry, and with its last one what it is in."""
-    within = entries.get(outer)
-    if within is not None:
-        within.pop(inner, None)
-        if not within:
-            del entries[outer]
