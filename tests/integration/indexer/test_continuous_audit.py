@@ -9,13 +9,12 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 from redis.asyncio import Redis
-from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 from solders.system_program import TransferParams, transfer
 
 from tests.integration.chain.chain_nodes import Node, node_before, unauthorized
-from tests.integration.indexer.test_audit import cut_short
-from tests.integration.tasks.world import CREATOR, HOLDERS, PROGRAM_ID, TREASURY, World, a_world
+from tests.integration.indexer.test_audit import active, alter, buy, cut_short
+from tests.integration.tasks.world import HOLDERS, PROGRAM_ID, TREASURY, World, a_world
 from zmartd.chain.rpc import Rpc
 from zmartd.chain.transport import RpcUnavailable
 from zmartd.clock import SystemClock
@@ -66,11 +65,6 @@ async def differing(world: World) -> list[DifferingMarket]:
         return await market_audits.differing(connection, 100)
 
 
-async def alter(world: World, statement: str, *arguments: object) -> None:
-    async with world.database.service() as connection:
-        await connection.execute(statement, *arguments)
-
-
 async def make_due(world: World, *, configuration: bool = True) -> None:
     """As if each market had last been compared more than half an hour ago, and the configuration as well."""
     await alter(
@@ -81,28 +75,9 @@ async def make_due(world: World, *, configuration: bool = True) -> None:
     )
 
 
-async def buy(world: World, market_id: str, holder: Keypair = HOLDERS[0], *, indexed: bool) -> None:
-    purchase = world.program.buy_shares(
-        user=holder.pubkey(),
-        market=world.address(market_id),
-        protocol_fee_wallet=TREASURY.pubkey(),
-        outcome=True,
-        target_cost=10**8,
-    )
-    await world.act(holder, purchase, indexed=indexed)
-
-
-async def active(world: World) -> str:
-    market_id = await world.proposal()
-    await world.approve(market_id)
-    activate = world.program.activate_market(authority=CREATOR.pubkey(), market=world.address(market_id))
-    await world.act(CREATOR, activate)
-    return market_id
-
-
 async def test_the_first_pass_compares_everything_and_the_next_only_what_changed(world: World) -> None:
     market_id, other = await active(world), await world.proposal()
-    await buy(world, market_id, indexed=True)
+    await buy(world, market_id, HOLDERS[0])
     await world.vote_on_proposal(other, yes=1)
 
     first = await one_pass(world)
@@ -113,14 +88,14 @@ async def test_the_first_pass_compares_everything_and_the_next_only_what_changed
     assert first.total.oldest_at is not None
 
     assert (await one_pass(world)).compared == 0
-    await buy(world, market_id, HOLDERS[1], indexed=True)
+    await buy(world, market_id, HOLDERS[1])
     again = await one_pass(world)
     assert (again.compared, again.accounts, again.found) == (1, 3, ())
 
 
 async def test_what_was_altered_is_found_named_and_gone_once_it_is_repaired(world: World) -> None:
     market_id = await active(world)
-    await buy(world, market_id, indexed=True)
+    await buy(world, market_id, HOLDERS[0])
     await one_pass(world)
     # Nothing shows that the market has changed; it is compared because its time has come.
     await alter(world, "update markets set shares_yes = shares_yes + 1 where id = $1", market_id)
@@ -162,7 +137,7 @@ class Paused(SystemClock):
 async def test_a_trade_that_was_lost_is_a_difference(world: World) -> None:
     market_id = await active(world)
     await one_pass(world)
-    await buy(world, market_id, indexed=False)
+    await buy(world, market_id, HOLDERS[0], indexed=False)
     await make_due(world)
     (found,) = (await one_pass(world)).found
     assert "trades" in found.differing
@@ -187,7 +162,7 @@ async def test_a_trade_during_the_pass_proves_nothing(world: World, *, paid: boo
     under_way = asyncio.create_task(audit.run())
     await clock.paused.wait()  # the first market is compared
     second = max(markets)
-    await buy(world, markets[second], indexed=False)
+    await buy(world, markets[second], HOLDERS[0], indexed=False)
     clock.go_on.set()
     report = await under_way
     assert (report.compared, report.found, report.total.moving_markets) == (2, (), 1)
