@@ -1,30 +1,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
-from redis.asyncio import Redis
 
 from tests.integration.alerts.receiving import ReceivingServer, receiving
-from tests.integration.tasks.world import World, a_world
-from zmartd.store.postgres.database import Database
-
-
-@pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    client = Redis.from_url(redis_url)
-    yield client
-    await client.aclose()
 
 
 @pytest.fixture
 async def server() -> AsyncIterator[ReceivingServer]:
     async with receiving() as server:
         yield server
-
-
-@pytest.fixture
-async def world(tmp_path: Path, database: Database, redis: Redis) -> AsyncIterator[World]:
-    async with a_world(tmp_path / "chain", database, redis) as world:
-        yield world

@@ -3,22 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
-from redis.asyncio import Redis
 
-from tests.integration.tasks.world import PROGRAM_ID, World, a_world
-from zmartd.store.postgres.database import Database
-
-
-@pytest.fixture
-async def world(tmp_path: Path, database: Database, redis_url: str) -> AsyncIterator[World]:
-    redis = Redis.from_url(redis_url)
-    async with a_world(tmp_path / "chain", database, redis) as world:
-        yield world
-    await redis.aclose()
+from tests.integration.tasks.world import PROGRAM_ID, World
 
 
 @pytest.fixture

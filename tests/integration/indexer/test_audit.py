@@ -1,11 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from functools import partial
-from pathlib import Path
 
-import pytest
-from redis.asyncio import Redis
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 
@@ -16,7 +12,6 @@ from tests.integration.tasks.world import (
     PROGRAM_ID,
     TREASURY,
     World,
-    a_world,
 )
 from zmartd import config
 from zmartd.chain.codec import Codec
@@ -28,15 +23,6 @@ from zmartd.indexer.repair.repair import Repairer
 from zmartd.indexer.replay.replay import ReplayReport, replay
 from zmartd.indexer.walks.backfill import fill
 from zmartd.market.lifecycle import VoteKind
-from zmartd.store.postgres.database import Database
-
-
-@pytest.fixture
-async def world(tmp_path: Path, database: Database, redis_url: str) -> AsyncIterator[World]:
-    redis = Redis.from_url(redis_url)
-    async with a_world(tmp_path / "chain", database, redis) as world:
-        yield world
-    await redis.aclose()
 
 
 async def audited(world: World, patience_seconds: float = 0.0) -> AuditReport:

@@ -3,34 +3,23 @@ from __future__ import annotations
 import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import msgspec
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from based58 import b58decode, b58encode
-from redis.asyncio import Redis
 from solders.instruction import AccountMeta, Instruction
 from solders.system_program import TransferParams, transfer
 
 from tests.integration.chain.chain_nodes import node_before
-from tests.integration.tasks.world import CREATOR, HOLDERS, PROGRAM_ID, World, a_world
+from tests.integration.tasks.world import CREATOR, HOLDERS, PROGRAM_ID, World
 from zmartd.chain.answers import SignatureInfo
 from zmartd.chain.rpc import Rpc
 from zmartd.clock import SystemClock
 from zmartd.indexer.audit.audit import audit
 from zmartd.indexer.walks.backfill import backfill
 from zmartd.indexer.walks.ranged import WHOLE_HISTORY, HistoryChanged, RangeWalk, SignatureRange, UnknownEnd
-from zmartd.store.postgres.database import Database
-
-
-@pytest.fixture
-async def world(tmp_path: Path, database: Database, redis_url: str) -> AsyncIterator[World]:
-    redis = Redis.from_url(redis_url)
-    async with a_world(tmp_path / "chain", database, redis) as world:
-        yield world
-    await redis.aclose()
 
 
 async def history(world: World) -> list[SignatureInfo]:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from redis.asyncio import Redis
 
 from tests.integration.indexer.test_forged_deliveries import (
     PARSE,
@@ -29,23 +26,13 @@ from tests.integration.indexer.test_parking import (
 )
 from tests.integration.indexer.test_reconcile import assert_true_to_the_chain, settled
 from tests.integration.indexer.test_repair import alter
-from tests.integration.tasks.world import World, a_world
+from tests.integration.tasks.world import World
 from zmartd.clock import SystemClock
 from zmartd.indexer.inbox import Inbox
 from zmartd.indexer.parking import park
 from zmartd.indexer.verification import Verification
 from zmartd.store import inbox as deliveries
 from zmartd.store.parked import Unapplied
-from zmartd.store.postgres.database import Database
-
-
-@pytest.fixture
-async def world(tmp_path: Path, database: Database, redis_url: str) -> AsyncIterator[World]:
-    redis = Redis.from_url(redis_url)
-    async with a_world(tmp_path / "chain", database, redis) as world:
-        yield world
-    await redis.aclose()
-
 
 BAD: dict[str, dict[str, Any]] = {
     "no meta": {"meta": None},

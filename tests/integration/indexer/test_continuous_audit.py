@@ -3,18 +3,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from redis.asyncio import Redis
 from solders.pubkey import Pubkey
 from solders.system_program import TransferParams, transfer
 
 from tests.integration.chain.chain_nodes import Node, node_before, unauthorized
 from tests.integration.indexer.test_audit import active, alter, buy, cut_short
-from tests.integration.tasks.world import HOLDERS, PROGRAM_ID, TREASURY, World, a_world
+from tests.integration.tasks.world import HOLDERS, PROGRAM_ID, TREASURY, World
 from zmartd.chain.rpc import Rpc
 from zmartd.chain.transport import RpcUnavailable
 from zmartd.clock import SystemClock
@@ -23,17 +21,8 @@ from zmartd.indexer.audit.continuous import MOST_UNANSWERED, AuditLimits, Contin
 from zmartd.indexer.repair.repair import Repairer
 from zmartd.store import market_audits
 from zmartd.store.market_audits import Audited, DifferingMarket
-from zmartd.store.postgres.database import Database
 
 LIMITS = AuditLimits(accounts_per_second=100_000, pass_seconds=600, everything_seconds=3_600)
-
-
-@pytest.fixture
-async def world(tmp_path: Path, database: Database, redis_url: str) -> AsyncIterator[World]:
-    redis = Redis.from_url(redis_url)
-    async with a_world(tmp_path / "chain", database, redis) as world:
-        yield world
-    await redis.aclose()
 
 
 @pytest.fixture

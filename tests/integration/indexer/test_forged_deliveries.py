@@ -10,12 +10,10 @@ import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from redis.asyncio import Redis
 from solders.instruction import Instruction
 from solders.keypair import Keypair
 from solders.signature import Signature
@@ -32,7 +30,7 @@ from tests.integration.indexer.test_reconcile import (
 )
 from tests.integration.indexer.test_rollback import facts
 from tests.integration.tasks.manual_clock import ManualClock
-from tests.integration.tasks.world import CREATOR, DOCUMENT_CID, HOLDERS, PROGRAM_ID, Daemon, World, a_world
+from tests.integration.tasks.world import CREATOR, DOCUMENT_CID, HOLDERS, PROGRAM_ID, Daemon, World
 from tests.unit.chain.chain_logs import OURS, data_line, event_line, frame, raw
 from zmartd.chain import events
 from zmartd.chain.assemble import sign
@@ -55,21 +53,12 @@ from zmartd.indexer.verification import MAX_ATTEMPTS, Verification
 from zmartd.market import ids
 from zmartd.store import checkpoints
 from zmartd.store.checkpoints import Checkpoint
-from zmartd.store.postgres.database import Database
 from zmartd.store.unverified import MOST
 
 FAR = 2**62
 CODEC = Codec(default_idl(str(PROGRAM_ID)))
 PARSE = partial(parse_transaction, program_id=PROGRAM_ID, codec=CODEC)
 U64_MAX = 2**64 - 1
-
-
-@pytest.fixture
-async def world(tmp_path: Path, database: Database, redis_url: str) -> AsyncIterator[World]:
-    redis = Redis.from_url(redis_url)
-    async with a_world(tmp_path / "chain", database, redis) as world:
-        yield world
-    await redis.aclose()
 
 
 def inbox_of(world: World, fetcher: Fetcher | None = None) -> Inbox:

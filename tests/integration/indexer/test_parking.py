@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
-from redis.asyncio import Redis
 
 from tests.integration.chain.chain_nodes import Node, node_before, refused
 from tests.integration.indexer.test_reconcile import (
@@ -21,7 +19,7 @@ from tests.integration.indexer.test_reconcile import (
     settled,
 )
 from tests.integration.indexer.test_repair import alter
-from tests.integration.tasks.world import HOLDERS, PROGRAM_ID, World, a_world
+from tests.integration.tasks.world import HOLDERS, PROGRAM_ID, World
 from zmartd.chain.program_accounts import find_market
 from zmartd.chain.rpc import Rpc
 from zmartd.chain.transport import RpcRejected, RpcUnavailable
@@ -36,7 +34,6 @@ from zmartd.indexer.walks.backfill import backfill
 from zmartd.indexer.walks.ranged import RangeWalk
 from zmartd.store import parked
 from zmartd.store.parked import Unapplied
-from zmartd.store.postgres.database import Database
 from zmartd.tasks.catching_up import catch_up
 
 UNSUPPORTED = refused(-32015, "Transaction version (2) is not supported by the requesting client")
@@ -47,14 +44,6 @@ class HastyClock(SystemClock):
 
     async def sleep(self, seconds: float) -> None:
         return
-
-
-@pytest.fixture
-async def world(tmp_path: Path, database: Database, redis_url: str) -> AsyncIterator[World]:
-    redis = Redis.from_url(redis_url)
-    async with a_world(tmp_path / "chain", database, redis) as world:
-        yield world
-    await redis.aclose()
 
 
 class Behind:

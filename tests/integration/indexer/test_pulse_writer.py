@@ -4,25 +4,13 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
-import pytest
-from redis.asyncio import Redis
 from solders.instruction import AccountMeta, Instruction
 from solders.system_program import TransferParams, transfer
 
-from tests.integration.tasks.world import CREATOR, HOLDERS, PROGRAM_ID, TREASURY, World, a_world
+from tests.integration.tasks.world import CREATOR, HOLDERS, PROGRAM_ID, TREASURY, World
 from zmartd.clock import SystemClock
 from zmartd.indexer.pulse import PulseWriter
-from zmartd.store.postgres.database import Database
-
-
-@pytest.fixture
-async def world(tmp_path: Path, database: Database, redis_url: str) -> AsyncIterator[World]:
-    redis = Redis.from_url(redis_url)
-    async with a_world(tmp_path / "chain", database, redis) as world:
-        yield world
-    await redis.aclose()
 
 
 @asynccontextmanager

@@ -1,34 +1,23 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
+from collections.abc import Callable
 
 import msgspec
 import pytest
-from redis.asyncio import Redis
 
 from tests.integration.chain.chain_nodes import node_before
 from tests.integration.indexer.test_reconcile import assert_true_to_the_chain, purchase
 from tests.integration.indexer.test_rollback import facts
-from tests.integration.tasks.world import AUTHORITY, CREATOR, HOLDERS, PROGRAM_ID, RESOLVER, World, a_world
+from tests.integration.tasks.world import AUTHORITY, CREATOR, HOLDERS, PROGRAM_ID, RESOLVER, World
 from zmartd.chain.codec import Codec
 from zmartd.chain.idl import default_idl
 from zmartd.chain.rpc import Rpc
 from zmartd.chain.transactions import ChainTransaction, Quarantined
 from zmartd.clock import SystemClock
 from zmartd.indexer.quarantine import QuarantineReport, retry_quarantined
-from zmartd.store.postgres.database import Database
 
 CODEC = Codec(default_idl())
-
-
-@pytest.fixture
-async def world(tmp_path: Path, database: Database, redis_url: str) -> AsyncIterator[World]:
-    redis = Redis.from_url(redis_url)
-    async with a_world(tmp_path / "chain", database, redis) as world:
-        yield world
-    await redis.aclose()
 
 
 async def a_whole_life(world: World) -> None:

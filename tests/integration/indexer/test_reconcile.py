@@ -5,16 +5,14 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
-from pathlib import Path
 
 import pytest
-from redis.asyncio import Redis
 from solders.instruction import Instruction
 from solders.keypair import Keypair
 
 from tests.integration.chain.chain_nodes import Node, node_before
 from tests.integration.indexer.second_database import second_database
-from tests.integration.tasks.world import CREATOR, HOLDERS, PROGRAM_ID, TREASURY, World, a_world
+from tests.integration.tasks.world import CREATOR, HOLDERS, PROGRAM_ID, TREASURY, World
 from zmartd.chain.assemble import sign
 from zmartd.chain.codec import Codec
 from zmartd.chain.rpc import Rpc
@@ -26,15 +24,6 @@ from zmartd.indexer.replay.replay import replay_into
 from zmartd.indexer.walks.checkpointed import CheckpointedWalk
 from zmartd.store import checkpoints
 from zmartd.store.checkpoints import Checkpoint
-from zmartd.store.postgres.database import Database
-
-
-@pytest.fixture
-async def world(tmp_path: Path, database: Database, redis_url: str) -> AsyncIterator[World]:
-    redis = Redis.from_url(redis_url)
-    async with a_world(tmp_path / "chain", database, redis) as world:
-        yield world
-    await redis.aclose()
 
 
 async def reconciled(world: World) -> ReconcileReport:

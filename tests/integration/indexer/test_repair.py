@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
-
-import pytest
-from redis.asyncio import Redis
 
 from tests.integration.chain.chain_nodes import node_before
 from tests.integration.indexer.test_reconcile import active, assert_true_to_the_chain, purchase, settled
 from tests.integration.indexer.test_rollback import facts
 from tests.integration.indexer.test_truncation_recovery import trade_a_lot
-from tests.integration.tasks.world import AUTHORITY, HOLDERS, PROGRAM_ID, World, a_world
+from tests.integration.tasks.world import AUTHORITY, HOLDERS, PROGRAM_ID, World
 from zmartd.chain.rpc import Rpc
 from zmartd.clock import SystemClock
 from zmartd.indexer.repair.repair import Repairer, RepairReport
-from zmartd.store.postgres.database import Database
 
 UNKNOWN_SIGNATURE = "2" * 88
 FORGED_EVENT = """
@@ -103,14 +97,6 @@ NOT_SEEN_BY_ACCOUNTS = {
     "a trade of another time": ("update trades set block_time = now(), price_after = 0.5",),
     "another history of fees": ("update protocol_config_history set protocol_fee_bps = 1",),
 }
-
-
-@pytest.fixture
-async def world(tmp_path: Path, database: Database, redis_url: str) -> AsyncIterator[World]:
-    redis = Redis.from_url(redis_url)
-    async with a_world(tmp_path / "chain", database, redis) as world:
-        yield world
-    await redis.aclose()
 
 
 async def a_market_that_is_over(world: World) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +19,7 @@ from tests.integration.indexer.test_reconcile import (
     roll_back,
 )
 from tests.integration.realtime.listeners import RecordingWriter
-from tests.integration.tasks.world import HOLDERS, World, a_world
+from tests.integration.tasks.world import HOLDERS, World
 from zmartd import config
 from zmartd.chain.assemble import sign
 from zmartd.chain.transport import RpcRejected
@@ -29,15 +28,6 @@ from zmartd.market.ids import trade_id
 from zmartd.realtime.bus import Bus
 from zmartd.realtime.history import StreamHistory
 from zmartd.realtime.hub import Hub
-from zmartd.store.postgres.database import Database
-
-
-@pytest.fixture
-async def world(tmp_path: Path, database: Database, redis_url: str) -> AsyncIterator[World]:
-    redis = Redis.from_url(redis_url)
-    async with a_world(tmp_path / "chain", database, redis) as world:
-        yield world
-    await redis.aclose()
 
 
 @pytest.fixture

@@ -76,13 +76,6 @@ from zmartd.store.postgres.database import Database
 from zmartd.tasks.reconciler import Reconciler
 
 
-@pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    redis = Redis.from_url(redis_url)
-    yield redis
-    await redis.aclose()
-
-
 def with_truncated_logs(raw: dict[str, Any]) -> dict[str, Any]:
     return raw | {"meta": raw["meta"] | {"logMessages": ["Log truncated"]}}
 

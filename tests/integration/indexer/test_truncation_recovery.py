@@ -1,10 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
-from redis.asyncio import Redis
 from solders.compute_budget import set_compute_unit_limit
 from solders.instruction import Instruction
 from solders.keypair import Keypair
@@ -20,20 +16,11 @@ from tests.integration.indexer.test_reconcile import (
     roll_back,
     settled,
 )
-from tests.integration.tasks.world import HOLDERS, TREASURY, World, a_world
-from zmartd.store.postgres.database import Database
+from tests.integration.tasks.world import HOLDERS, TREASURY, World
 
 MEMO = Pubkey.from_string("MemoSq4gqABAXKb96qnH8TysNcWxMyWCqXgDLGmfcHr")
 TRADES = 20
 """In one transaction: so many that the runtime truncates its logs."""
-
-
-@pytest.fixture
-async def world(tmp_path: Path, database: Database, redis_url: str) -> AsyncIterator[World]:
-    redis = Redis.from_url(redis_url)
-    async with a_world(tmp_path / "chain", database, redis) as world:
-        yield world
-    await redis.aclose()
 
 
 def sale(world: World, market_id: str, holder: Keypair, shares: int) -> Instruction:

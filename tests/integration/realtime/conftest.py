@@ -16,13 +16,6 @@ from zmartd.store.postgres.database import Database
 
 
 @pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    client = Redis.from_url(redis_url)
-    yield client
-    await client.aclose()
-
-
-@pytest.fixture
 def bus(redis: Redis) -> Bus:
     return Bus(redis, SystemClock())
 

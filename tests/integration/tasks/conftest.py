@@ -9,17 +9,6 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from tests.integration.tasks.world import World, a_world
-from zmartd.store.postgres.database import Database
-
-
-@pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    """A client of a server that holds nothing yet."""
-    client = Redis.from_url(redis_url)
-    yield client
-    await client.aclose()
-
 
 @pytest.fixture
 async def lost_redis(tmp_path: Path) -> AsyncIterator[Redis]:
@@ -37,10 +26,3 @@ async def silent_redis(tmp_path: Path) -> AsyncIterator[Redis]:
     yield client
     await client.aclose()
     listener.close()
-
-
-@pytest.fixture
-async def world(tmp_path: Path, database: Database, redis: Redis) -> AsyncIterator[World]:
-    """A chain whose admin is the backend authority."""
-    async with a_world(tmp_path / "chain", database, redis) as world:
-        yield world
