@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Final
 
 from asyncpg import Connection, Record
 from msgspec import Struct
@@ -12,28 +11,13 @@ from msgspec import Struct
 from zmartd.market.decisions import Decision
 from zmartd.market.lifecycle import VoteKind
 from zmartd.market.votes import CountingRule, VoteCounts
+from zmartd.store import counted_votes
 from zmartd.store.postgres.reader import Reads
 
 _LOCK = "select zmartd.lock_votes($1, $2)"
 _CLOSE = """
 insert into vote_tallies (market_id, kind, yes, no) values ($1, $2, 0, 0)
 on conflict (market_id, kind) do nothing
-"""
-_VOTERS = """
-select vote.user_wallet as wallet,
-       exists (select from user_positions as held
-                where held.user_wallet = vote.user_wallet and held.trades_count > 0) as has_traded
-  from proposal_votes as vote where vote.market_id = $1 order by vote.user_wallet
-"""
-_HOLDERS_WHO_VOTED = """
-select vote.user_wallet as wallet, vote.source = 'chain' as on_chain, vote.vote,
-       coalesce(position.shares_yes, 0) as shares_yes, coalesce(position.shares_no, 0) as shares_no,
-       coalesce(position.total_invested, 0) as total_invested,
-       coalesce(position.trades_count, 0) as trades_count
-  from dispute_votes as vote
-  join dispute_electorate as held using (market_id, user_wallet)
-  left join user_positions as position using (market_id, user_wallet)
- where vote.market_id = $1 order by vote.user_wallet
 """
 _PROPOSAL_COUNTS = """(
     select count(*) filter (where user_wallet = any($2::text[]) and vote) as yes,
@@ -99,7 +83,6 @@ _LOCK_ALL = """
 select zmartd.lock_votes(market_id, $2)
   from (select market_id from unnest($1::text[]) as asked (market_id) order by market_id) as sorted
 """
-_OF_MARKETS = _COLUMNS + "where market_id = any($1::text[]) and kind = $2"
 _SENT = """
 update vote_tallies as tally
    set signature = sent.signature, threshold_bps = sent.threshold_bps, min_votes = sent.min_votes,
@@ -122,38 +105,6 @@ update vote_tallies set verdict = $2, settles_at = $3
  where market_id = $1 and kind = 'dispute' and verdict is distinct from $2
 returning true
 """
-_COUNTED_COLUMNS = (
-    "yes, no, stake_yes, stake_no, electorate_wallets, electorate_stake, not_counted, counted_at, "
-    "threshold_bps, quorum_bps, decided_by, signature"
-)
-_PROPOSAL_COLUMNS = "yes, no, not_counted, counted_at, threshold_bps, min_votes, decided_by, signature"
-_COUNTED = {
-    kind: f"""
-select {columns} from (
-    select 1 as place, {columns}
-      from vote_tallies where market_id = $1 and kind = '{kind}' and counted_at is not null
-    union all
-    select 2, {columns} from {table} where market_id = $1 and $2
-) as counted order by place limit 1
-"""  # noqa: S608 - constants
-    for kind, table, columns in (
-        (VoteKind.PROPOSAL, "settled_proposals", _PROPOSAL_COLUMNS),
-        (VoteKind.DISPUTE, "settled_disputes", _COUNTED_COLUMNS),
-    )
-}
-_KEEP_SETTLED = {
-    kind: f"""
-insert into {table} (market_id, {columns})
-select market_id, {columns}
-  from vote_tallies where market_id = $1 and kind = '{kind}' and counted_at is not null
-on conflict (market_id) do update
-   set {", ".join(f"{column} = excluded.{column}" for column in columns.split(", "))}
-"""  # noqa: S608 - constants
-    for kind, table, columns in (
-        (VoteKind.PROPOSAL, "settled_proposals", _PROPOSAL_COLUMNS),
-        (VoteKind.DISPUTE, "settled_disputes", _COUNTED_COLUMNS),
-    )
-}
 _REOPEN = f"""
 delete from vote_tallies as tally
  where market_id = $1 and kind = $2 and not {_MAY_STAND}
@@ -185,49 +136,12 @@ class Tally(Struct, frozen=True):
     """What the counts were held to for that transaction."""
 
 
-class CountedVotes(Struct, frozen=True, kw_only=True):
-    """The counted votes on a proposal or a dispute. Stakes are lamports, and zero for proposals.
-
-    `rule` is what they were held to, and `signature` the transaction that recorded them; None before there is
-    one, and where it was done past the daemon.
-    """
-
-    counts: VoteCounts
-    stake: VoteCounts
-    electorate_wallets: int
-    electorate_stake: int
-    not_counted: int
-    counted_at: datetime
-    rule: CountingRule | None
-    signature: str | None
-
-
-class Voter(Struct, frozen=True):
-    """A wallet that voted on a proposal, and whether it has ever traded."""
-
-    wallet: str
-    has_traded: bool
-
-
 async def lock(connection: Connection, kind: VoteKind, market_id: str) -> None:
     """Lock the votes of this kind on a market until the transaction ends.
 
     Voters wait for that, and so do tasks that close the votes or act on them. Takes a service transaction.
     """
     await connection.execute(_LOCK, market_id, kind)
-
-
-class HolderWhoVoted(Struct, frozen=True):
-    """A holder's vote on a dispute, and its position, as the index has them."""
-
-    wallet: str
-    on_chain: bool
-    """Whether the vote was cast on the chain, not through the API."""
-    vote: bool
-    shares_yes: int
-    shares_no: int
-    total_invested: int
-    trades_count: int
 
 
 async def close(connection: Connection, kind: VoteKind, market_id: str) -> Tally:
@@ -241,17 +155,6 @@ async def close(connection: Connection, kind: VoteKind, market_id: str) -> Tally
     tally = await find(connection, kind, market_id)
     assert tally is not None, "a row that was just written"
     return tally
-
-
-async def voters(connection: Reads, market_id: str) -> list[Voter]:
-    """All wallets that voted on a proposal. Takes a service reader."""
-    return [Voter(**dict(row)) for row in await connection.fetch(_VOTERS, market_id)]
-
-
-async def holders_who_voted(connection: Reads, market_id: str) -> list[HolderWhoVoted]:
-    """The votes on a dispute that count: those of its electorate. Takes a service reader."""
-    rows = await connection.fetch(_HOLDERS_WHO_VOTED, market_id)
-    return [HolderWhoVoted(**dict(row)) for row in rows]
 
 
 async def count_proposal(connection: Connection, market_id: str, eligible: Sequence[str]) -> Tally | None:
@@ -293,27 +196,6 @@ async def find_all(connection: Reads, kind: VoteKind, market_ids: Sequence[str])
     """The tallies of those of these markets that have one, by market. Any caller may read them."""
     found = await connection.fetch(_FIND_ALL, kind, list(market_ids))
     return {row["market_id"]: _tally(row) for row in found}
-
-
-async def counted(connection: Reads, kind: VoteKind, market_id: str, *, is_over: bool) -> CountedVotes | None:
-    """The counted votes on a market; None before they are counted. Any caller may read them.
-
-    `is_over`: also those that decided it, where the market has moved on to its next state.
-    """
-    row = await connection.fetchrow(_COUNTED[kind], market_id, is_over)
-    if row is None:
-        return None
-    stakes = row if kind is VoteKind.DISPUTE else _NO_STAKES
-    return CountedVotes(
-        counts=VoteCounts(row["yes"], row["no"]),
-        stake=VoteCounts(int(stakes["stake_yes"]), int(stakes["stake_no"])),
-        electorate_wallets=stakes["electorate_wallets"],
-        electorate_stake=int(stakes["electorate_stake"]),
-        not_counted=row["not_counted"],
-        counted_at=row["counted_at"],
-        rule=_rule(row),
-        signature=row["signature"],
-    )
 
 
 async def open_tallies(connection: Reads, kind: VoteKind) -> tuple[Tally, ...]:
@@ -371,7 +253,7 @@ async def lock_all(connection: Connection, kind: VoteKind, market_ids: Iterable[
     """
     asked = list(market_ids)
     await connection.execute(_LOCK_ALL, asked, kind)
-    return {row["market_id"]: _tally(row) for row in await connection.fetch(_OF_MARKETS, asked, kind)}
+    return await find_all(connection, kind, asked)
 
 
 async def release(connection: Connection, kind: VoteKind, market_id: str) -> None:
@@ -393,7 +275,7 @@ async def settle(connection: Connection, kind: VoteKind, market_id: str) -> None
 
     Takes a service transaction.
     """
-    await connection.execute(_KEEP_SETTLED[kind], market_id)
+    await counted_votes.keep(connection, kind, market_id)
     await release(connection, kind, market_id)
 
 
@@ -412,19 +294,5 @@ def _tally(row: Record | None) -> Tally:
         verdict=None if row["verdict"] is None else Decision(row["verdict"]),
         settles_at=row["settles_at"],
         signature=row["signature"],
-        rule=_rule(row),
-    )
-
-
-_NO_STAKES: Final = {"stake_yes": 0, "stake_no": 0, "electorate_wallets": 0, "electorate_stake": 0}
-
-
-def _rule(row: Record) -> CountingRule | None:
-    if row["threshold_bps"] is None:
-        return None
-    return CountingRule(
-        threshold_bps=row["threshold_bps"],
-        min_votes=row.get("min_votes"),
-        quorum_bps=row.get("quorum_bps"),
-        decided_by=row["decided_by"],
+        rule=counted_votes.rule_of(row),
     )

@@ -17,7 +17,7 @@ from zmartd.market.decisions import Decision, Undecided, dispute_verdict
 from zmartd.market.iso_time import iso_time
 from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.market.votes import CountingRule, share_bps
-from zmartd.store import decisions, due_markets, electorates, tallies
+from zmartd.store import decisions, due_markets, electorates, tallies, voters
 from zmartd.store.decisions import MarketDecision
 from zmartd.store.tallies import Tally
 from zmartd.tasks.admin_decisions import how_to_decide
@@ -147,7 +147,7 @@ class Disputes:
     async def _verify(self, market_id: str, dispute_period_seconds: int) -> None:
         async with self._database.service_reader() as connection:
             await electorates.require_read(connection, market_id, dispute_period_seconds)
-            holders = await tallies.holders_who_voted(connection, market_id)
+            holders = await voters.on_dispute(connection, market_id)
         await require_voters_on_chain(self._rpc, self._program, market_id, holders)
 
     def _as_decided(

@@ -12,7 +12,7 @@ from zmartd.chain.program_accounts import ChainMarket
 from zmartd.market import votes
 from zmartd.market.lifecycle import VoteKind
 from zmartd.market.votes import CountingRule, VoteCounts
-from zmartd.store import due_markets, tallies
+from zmartd.store import due_markets, tallies, voters
 from zmartd.store.tallies import Tally
 from zmartd.tasks.announcements import Announcements
 from zmartd.tasks.authority import Authority, MarketAccountMissing, ProtocolState
@@ -107,9 +107,9 @@ class Proposals:
     async def _eligible(self, market_id: str) -> list[str]:
         """The wallets that voted and whose votes count."""
         async with self._database.service_reader() as connection:
-            voters = await tallies.voters(connection, market_id)
-        traders = [voter.wallet for voter in voters if voter.has_traded]
-        others = [voter.wallet for voter in voters if not voter.has_traded]
+            cast = await voters.on_proposal(connection, market_id)
+        traders = [voter.wallet for voter in cast if voter.has_traded]
+        others = [voter.wallet for voter in cast if not voter.has_traded]
         minimum = self._voting.proposal_min_balance_lamports
         if minimum:
             asked = [Pubkey.from_string(wallet) for wallet in others]

@@ -19,7 +19,7 @@ from zmartd.chain.rpc import Rpc
 from zmartd.chain.wire import UndecodableData
 from zmartd.errors import ZmartdError
 from zmartd.market.lifecycle import VoteKind
-from zmartd.store.tallies import HolderWhoVoted
+from zmartd.store.voters import HolderWhoVoted
 
 
 class IndexDiffers(ZmartdError):

@@ -8,7 +8,7 @@ import pytest
 from tests.integration.store.rows import insert, insert_market, market_id, signature, wallet
 from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.market.votes import CountingRule, VoteCounts
-from zmartd.store import tallies, votes
+from zmartd.store import tallies, voters, votes
 from zmartd.store.markets import MarketNotFound
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.rls import Caller
@@ -47,8 +47,8 @@ async def take(database: Database, kind: VoteKind, market: str) -> Tally:
         if kind is VoteKind.DISPUTE:
             tally = await tallies.count_dispute(connection, market)
         else:
-            voters = [voter.wallet for voter in await tallies.voters(connection, market)]
-            tally = await tallies.count_proposal(connection, market, voters)
+            everybody = [voter.wallet for voter in await voters.on_proposal(connection, market)]
+            tally = await tallies.count_proposal(connection, market, everybody)
     assert tally is not None
     return tally
 
@@ -239,10 +239,10 @@ async def test_a_proposals_votes_count_for_the_wallets_that_are_eligible(databas
         await insert(
             connection, "user_positions", market_id=market, user_wallet=wallet("trader"), trades_count=1
         )
-        voters = await tallies.voters(connection, market)
+        found = await voters.on_proposal(connection, market)
         await tallies.close(connection, VoteKind.PROPOSAL, market)
         tally = await tallies.count_proposal(
-            connection, market, [voter.wallet for voter in voters if voter.has_traded]
+            connection, market, [voter.wallet for voter in found if voter.has_traded]
         )
     assert tally is not None
     assert (tally.counts, tally.not_counted) == (VoteCounts(1, 0), 1)

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from tests.integration.tasks.world import ADMIN, AUTHORITY, CREATOR, EXPIRY_SLOTS, World, a_world, killed_once
 from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.market.votes import CountingRule
-from zmartd.store import tallies
+from zmartd.store import counted_votes, tallies
 from zmartd.store.postgres.database import Database
 from zmartd.store.votes import VotingClosed
 from zmartd.tasks.authority import NoAuthority, WrongAuthority
@@ -38,8 +38,8 @@ async def test_a_proposal_that_enough_wallets_like_is_approved_in_one_transactio
     assert await world.outbox(market_id) == [("approve_proposal", "landed")]
     assert await world.closed_votes(market_id) == []
     async with world.database.service_reader() as connection:
-        kept = await tallies.counted(connection, VoteKind.PROPOSAL, market_id, is_over=True)
-        assert await tallies.counted(connection, VoteKind.PROPOSAL, market_id, is_over=False) is None
+        kept = await counted_votes.find(connection, VoteKind.PROPOSAL, market_id, is_over=True)
+        assert await counted_votes.find(connection, VoteKind.PROPOSAL, market_id, is_over=False) is None
     assert kept is not None
     assert (kept.counts.yes, kept.counts.no, kept.signature) == (3, 1, action.signature)
     assert kept.rule == CountingRule(threshold_bps=7_000, min_votes=3)

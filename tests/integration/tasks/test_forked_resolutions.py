@@ -15,7 +15,7 @@ from tests.integration.tasks.world import DISPUTE_PERIOD_SECONDS, HOLDERS, RESOL
 from zmartd.indexer.events.recording import TransactionInSlot
 from zmartd.market.decisions import Decision
 from zmartd.market.lifecycle import MarketState, VoteKind
-from zmartd.store import decisions, dispute_requests, tallies
+from zmartd.store import decisions, dispute_requests, voters
 
 ACTIVE, RESOLVING = MarketState.ACTIVE, MarketState.RESOLVING
 SOL = 10**9
@@ -105,7 +105,7 @@ async def test_votes_about_one_outcome_do_not_count_about_another(world: World) 
     await world.dispute(market_id)
     await world.vote(VoteKind.DISPUTE, market_id, HOLDERS[0], False)
     async with world.database.service_reader() as connection:
-        cast = await tallies.holders_who_voted(connection, market_id)
+        cast = await voters.on_dispute(connection, market_id)
     assert [(vote.wallet, vote.vote) for vote in cast] == [(str(HOLDERS[0].pubkey()), False)]
     await world.travel(DISPUTE_PERIOD_SECONDS)
     (action,) = await aggregate(world)

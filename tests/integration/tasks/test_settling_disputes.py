@@ -22,7 +22,7 @@ from zmartd.market.decisions import Decision
 from zmartd.market.iso_time import iso_time
 from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.market.votes import CountingRule
-from zmartd.store import tallies
+from zmartd.store import counted_votes
 from zmartd.store.decisions import AlreadyDecided
 from zmartd.store.votes import AlreadyVoted, NotAHolder, VotingClosed
 from zmartd.tasks.admin_decisions import AdminDecisions, NothingToDecide, PendingDecisionChanged
@@ -89,8 +89,8 @@ async def test_a_dispute_is_settled_where_wallets_and_stake_say_the_same(
     assert await world.closed_votes(market_id) == []
     assert await waits_for(world, market_id) == (False, False)
     async with world.database.service_reader() as connection:
-        told = await tallies.counted(connection, VoteKind.DISPUTE, market_id, is_over=True)
-        assert await tallies.counted(connection, VoteKind.DISPUTE, market_id, is_over=False) is None
+        told = await counted_votes.find(connection, VoteKind.DISPUTE, market_id, is_over=True)
+        assert await counted_votes.find(connection, VoteKind.DISPUTE, market_id, is_over=False) is None
     assert told is not None
     assert (told.counts.yes, told.counts.no) == counts
     assert told.electorate_wallets == len(votes)
@@ -324,7 +324,7 @@ async def test_a_dispute_without_votes_awaits_a_decision(world: World) -> None:
     assert made.decision is Decision.KEEP
     assert (await world.account(market_id)).final_outcome is True
     async with world.database.service_reader() as connection:
-        told = await tallies.counted(connection, VoteKind.DISPUTE, market_id, is_over=True)
+        told = await counted_votes.find(connection, VoteKind.DISPUTE, market_id, is_over=True)
     assert told is not None
     assert told.rule is not None
     assert (told.counts.total, told.rule.decided_by, told.signature) == (0, "admin", action.signature)

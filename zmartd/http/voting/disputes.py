@@ -21,11 +21,12 @@ from zmartd.market.iso_time import iso_time, iso_time_or_none
 from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.market.next_steps import Action
 from zmartd.market.votes import VoteCounts
-from zmartd.store import decisions, dispute_requests, electorates, tallies
+from zmartd.store import counted_votes, decisions, dispute_requests, electorates
+from zmartd.store.counted_votes import CountedVotes
 from zmartd.store.decisions import AlreadyDecided, MarketDecision
 from zmartd.store.dispute_requests import DisputeRequestRefused
 from zmartd.store.markets import MarketNotFound, MarketRow
-from zmartd.store.tallies import CountedVotes, Tally
+from zmartd.store.tallies import Tally
 from zmartd.tasks.admin_decisions import DisputeWindowClosed, NothingToDecide, SettlementUnderWay
 
 ResolverKind = Literal["creator", "trusted_resolver", "stranger"]
@@ -155,7 +156,7 @@ async def get_settlement(call: Call[None]) -> SettlementBody:
     async with call.app[keys.DATABASE].reader(call.caller) as connection:
         market = await chain_market(connection, call.path["id"])
         is_final = market.state is MarketState.FINALIZED
-        tally = await tallies.counted(connection, VoteKind.DISPUTE, market.id, is_over=is_final)
+        tally = await counted_votes.find(connection, VoteKind.DISPUTE, market.id, is_over=is_final)
         decided = await decisions.of_market(connection, market.id)
     async with call.app[keys.DATABASE].service_reader() as connection:
         not_known = await electorates.not_known(connection, [market.id])

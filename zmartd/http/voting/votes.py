@@ -29,11 +29,11 @@ from zmartd.market.next_steps import Action, next_steps
 from zmartd.market.situation import Situation
 from zmartd.market.votes import VoteCounts, share_bps
 from zmartd.realtime.messages import Message, VoteCast
-from zmartd.store import tallies, votes
+from zmartd.store import counted_votes, votes
+from zmartd.store.counted_votes import CountedVotes
 from zmartd.store.markets import MarketNotFound, MarketRow
 from zmartd.store.metadata import Registration
 from zmartd.store.postgres.rls import ACT_AS_SERVICE
-from zmartd.store.tallies import CountedVotes
 from zmartd.store.votes import (
     AlreadyVoted,
     LiveCounts,
@@ -233,7 +233,7 @@ async def get_market_votes(call: Call[VotesQuery]) -> MarketVotes:
         market_id = _id_of(found)
         if caller.wallet is not None:
             own = await votes.find(connection, kind, market_id, caller.wallet)
-        counted = await tallies.counted(connection, kind, market_id, is_over=_is_over(kind, found))
+        counted = await counted_votes.find(connection, kind, market_id, is_over=_is_over(kind, found))
     current = await _current(call, found)
     own_body = (
         None if own is None or caller.wallet is None else vote_body(market_id, kind, caller.wallet, own)
