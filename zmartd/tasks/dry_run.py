@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from zmartd.chain.failures import explain_failure
 from zmartd.chain.network_fees import LAMPORTS_PER_SIGNATURE, lamports_for
@@ -159,7 +160,7 @@ def _under_way(meant: Sequence[Meant], standing: Mapping[str, Standing]) -> list
     for one in meant:
         if one.market.id in standing:
             by_signature.setdefault(standing[one.market.id].transaction.signature, []).append(one)
-    return [_described(part, under_way=signature) for signature, part in by_signature.items()]
+    return [replace(_described(part), under_way=signature) for signature, part in by_signature.items()]
 
 
 async def _tried(part: Sequence[Meant], authority: Authority, context: TaskContext) -> DryTransaction:
@@ -167,8 +168,8 @@ async def _tried(part: Sequence[Meant], authority: Authority, context: TaskConte
     tried = await authority.budgets.tried(instructions, authority.address)
     if tried.err is not None:
         failure = explain_failure(tried.err, tried.logs, context.program.idl)
-        return _described(
-            part,
+        return replace(
+            _described(part),
             units=tried.units,
             failure=f"{failure.name}: {failure.message}",
             logs=tuple(tried.logs or ()),
@@ -178,27 +179,12 @@ async def _tried(part: Sequence[Meant], authority: Authority, context: TaskConte
         expired = await expired_before(connection, [one.intent for one in part])
     price = await authority.budgets.price(instructions, limit, expired)
     fee = LAMPORTS_PER_SIGNATURE + lamports_for(limit, price)
-    return _described(part, units=tried.units, units_limit=limit, fee_lamports=fee)
+    return replace(_described(part), units=tried.units, units_limit=limit, fee_lamports=fee)
 
 
-def _described(
-    part: Sequence[Meant],
-    *,
-    under_way: str | None = None,
-    units: int | None = None,
-    units_limit: int | None = None,
-    fee_lamports: int | None = None,
-    failure: str | None = None,
-    logs: tuple[str, ...] = (),
-) -> DryTransaction:
+def _described(part: Sequence[Meant]) -> DryTransaction:
     return DryTransaction(
         purpose=part[0].purpose,
         market_ids=tuple(one.market.id for one in part),
         details=tuple(one.detail for one in part),
-        under_way=under_way,
-        units=units,
-        units_limit=units_limit,
-        fee_lamports=fee_lamports,
-        failure=failure,
-        logs=logs,
     )
