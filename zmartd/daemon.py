@@ -9,9 +9,10 @@ import asyncio
 import gc
 import random
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from socket import socket
 
 import msgspec
 from aiohttp import web
@@ -59,6 +60,7 @@ from zmartd.realtime.live_votes import LiveVotes
 from zmartd.realtime.vote_totals import VoteTotals
 from zmartd.store import electorates, parked, task_ledger
 from zmartd.store.postgres.database import FAILURES
+from zmartd.systemd import ServiceManager, Sockets
 from zmartd.tasks.plugins import BrokenPlugin
 from zmartd.transactions.admission import Admission
 from zmartd.transactions.funds import Funds
@@ -90,6 +92,8 @@ turn of the event loop. Of more it drops some, which wait for a second or longer
 default.
 """
 _OBJECTS_BEFORE_COLLECTION = 20_000
+NO_MANAGER = ServiceManager()
+NO_SOCKETS = Sockets()
 
 log = get_logger(__name__)
 
@@ -263,30 +267,50 @@ async def _run_with_restarts(name: str, work: Callable[[], Awaitable[object]], c
 
 
 @asynccontextmanager
-async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterator[None]:
-    """Run the daemon for the length of a block. It listens when the block begins."""
+async def running(
+    settings: Settings, clock: Clock | None = None, sockets: Sockets = NO_SOCKETS
+) -> AsyncIterator[None]:
+    """Run the daemon for the length of a block. It listens when the block begins, on `sockets` where it has
+    been given some, and otherwise on the addresses of the settings.
+    """
     server, operator = settings.server, settings.operator
     own_descriptors = OWN_DESCRIPTORS + settings.database.pool_size
     async with open_core(settings, clock or SystemClock()) as core, AsyncExitStack() as listeners:
         app = application(core)
         runner = runner_of(app, server, own_descriptors)
-        await listeners.enter_async_context(listening(runner, "server", server.host, server.port))
-        if operator.port:
+        await listeners.enter_async_context(
+            listening(runner, "server", server.host, server.port, sockets.api)
+        )
+        if operator.port or sockets.operator:
             operator_app = operator_application(app[HEALTH], server, operator.host, core.clock)
             few = msgspec.structs.replace(server, max_connections=MAX_OPERATOR_CONNECTIONS)
+            operator_runner = runner_of(operator_app, few)
             await listeners.enter_async_context(
-                listening(runner_of(operator_app, few), "operator", operator.host, operator.port)
+                listening(operator_runner, "operator", operator.host, operator.port, sockets.operator)
             )
         log.info("daemon.ready", host=server.host, port=server.port, operator_port=operator.port)
         yield
         log.info("daemon.stopping")
 
 
-async def serve(settings: Settings, stop: asyncio.Event) -> None:
-    """Run the daemon until `stop` is set."""
-    async with running(settings):
-        tune_garbage_collection()
-        await stop.wait()
+async def serve(
+    settings: Settings,
+    stop: asyncio.Event,
+    manager: ServiceManager = NO_MANAGER,
+    sockets: Sockets = NO_SOCKETS,
+) -> None:
+    """Run the daemon until `stop` is set, and tell `manager` what it does."""
+    clock = SystemClock()
+    feeding = asyncio.create_task(manager.keep_watchdog_fed(clock), name="watchdog")
+    manager.status("opening Postgres, Redis and the chain")
+    try:
+        async with running(settings, clock, sockets):
+            tune_garbage_collection()
+            manager.ready(f"serving on {settings.server.host}:{settings.server.port}")
+            await stop.wait()
+            manager.stopping("finishing requests and tasks")
+    finally:
+        feeding.cancel()
 
 
 def tune_garbage_collection() -> None:
@@ -325,12 +349,20 @@ class RealtimeDegraded(ZmartdError):
 
 
 @asynccontextmanager
-async def listening(runner: Runner, section: str, host: str, port: int) -> AsyncIterator[None]:
-    """Let `runner` serve for the length of a block; `section` of the settings has its address."""
+async def listening(
+    runner: Runner, section: str, host: str, port: int, sockets: Sequence[socket] = ()
+) -> AsyncIterator[None]:
+    """Let `runner` serve for the length of a block; `section` of the settings has its address.
+
+    `sockets` that listen already are used instead.
+    """
     await runner.setup()
     try:
+        for one in sockets:
+            await web.SockSite(runner, one, backlog=BACKLOG).start()
         try:
-            await web.TCPSite(runner, host, port, backlog=BACKLOG).start()
+            if not sockets:
+                await web.TCPSite(runner, host, port, backlog=BACKLOG).start()
         except OSError as error:
             raise PortUnavailable(
                 f"cannot listen on {host}:{port} ({error.strerror}): stop what listens there, or change "

@@ -16,7 +16,9 @@ from zmartd.commands.running import run_until_stopped
 def serve(config_path: Path | None) -> None:
     """Run the daemon: REST, WebSocket, webhook and periodic tasks on one port."""
     from zmartd import daemon, log
+    from zmartd.systemd import ServiceManager, Sockets
 
+    manager, sockets = ServiceManager.of_environment(), Sockets.of_environment()
     settings = config_file.load(config_path)
     log.configure(settings.log.level, settings.log.format)
     logger = log.get_logger(__name__)
@@ -24,4 +26,4 @@ def serve(config_path: Path | None) -> None:
     exposed = config_file.exposed_secrets(config_path)
     if exposed:
         logger.warning("config.exposed", problem=exposed)
-    run_until_stopped(lambda stop: daemon.serve(settings, stop))
+    run_until_stopped(lambda stop: daemon.serve(settings, stop, manager, sockets))
