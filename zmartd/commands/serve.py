@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 from pathlib import Path
 
 import click
@@ -18,6 +19,7 @@ def serve(config_path: Path | None) -> None:
     from zmartd import daemon, log
     from zmartd.systemd import ServiceManager, Sockets
 
+    faulthandler.enable()  # systemd ends a daemon that stands still with SIGABRT: the log then says where
     manager, sockets = ServiceManager.of_environment(), Sockets.of_environment()
     settings = config_file.load(config_path)
     log.configure(settings.log.level, settings.log.format)

@@ -38,6 +38,9 @@ async def test_a_restart_refuses_no_connection_and_systemd_hears_of_each_step(se
         waiting = asyncio.create_task(_status(service.url))  # nobody accepts, and nobody refuses
         await service.start()
         assert await waiting == 200
+    service.send(signal.SIGABRT)  # what systemd sends to a service that does not feed its watchdog
+    assert await service.ended() == -signal.SIGABRT
+    assert "Fatal Python error: Aborted" in service.log.read_text()
 
 
 async def _status(url: str) -> int:
