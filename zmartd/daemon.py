@@ -121,6 +121,7 @@ def application(core: Core) -> web.Application:
         redis=core.redis,
         new_client_id=_random_id,
         newest_slot=core.fetcher.plausibility.newest_slot,
+        jitter=random.Random(),  # noqa: S311 - it only keeps clients from returning together
     )
     funds = Funds(rpc, settings.solana.cluster)
     nonces = Nonces(settings.auth, audience, revocations, clock, _random_id)
@@ -266,10 +267,26 @@ async def _run_with_restarts(name: str, work: Callable[[], Awaitable[object]], c
             return
 
 
+class Daemon:
+    """A daemon that listens."""
+
+    def __init__(self, app: web.Application, runner: Runner) -> None:
+        self._app = app
+        self._runner = runner
+
+    async def drain(self, seconds: float) -> None:
+        """Serve for so many seconds more, and lose those who are served: /ready says 503, each answer is the
+        last on its connection, and clients of streams are sent away one after the other.
+        """
+        self._app[HEALTH].is_draining = True
+        self._runner.drain()
+        await self._app[WEBSOCKET].drain(seconds)
+
+
 @asynccontextmanager
 async def running(
     settings: Settings, clock: Clock | None = None, sockets: Sockets = NO_SOCKETS
-) -> AsyncIterator[None]:
+) -> AsyncIterator[Daemon]:
     """Run the daemon for the length of a block. It listens when the block begins, on `sockets` where it has
     been given some, and otherwise on the addresses of the settings.
     """
@@ -289,7 +306,7 @@ async def running(
                 listening(operator_runner, "operator", operator.host, operator.port, sockets.operator)
             )
         log.info("daemon.ready", host=server.host, port=server.port, operator_port=operator.port)
-        yield
+        yield Daemon(app, runner)
         log.info("daemon.stopping")
 
 
@@ -299,16 +316,19 @@ async def serve(
     manager: ServiceManager = NO_MANAGER,
     sockets: Sockets = NO_SOCKETS,
 ) -> None:
-    """Run the daemon until `stop` is set, and tell `manager` what it does."""
+    """Run the daemon until `stop` is set, and then until those whom it serves have gone; tell `manager`."""
     clock = SystemClock()
     feeding = asyncio.create_task(manager.keep_watchdog_fed(clock), name="watchdog")
     manager.status("opening Postgres, Redis and the chain")
     try:
-        async with running(settings, clock, sockets):
+        async with running(settings, clock, sockets) as daemon:
             tune_garbage_collection()
             manager.ready(f"serving on {settings.server.host}:{settings.server.port}")
             await stop.wait()
-            manager.stopping("finishing requests and tasks")
+            manager.stopping("sending clients to other daemons")
+            log.info("daemon.draining", seconds=settings.server.drain_seconds)
+            await daemon.drain(settings.server.drain_seconds)
+            manager.status("finishing requests and tasks")
     finally:
         feeding.cancel()
 

@@ -55,6 +55,8 @@ class Health:
     def __init__(self, dependencies: Mapping[str, Dependency], clock: Clock) -> None:
         self._clock = clock
         self._started = clock.monotonic()
+        self.is_draining = False
+        """Whether the daemon is about to end, so that it should be sent nothing more."""
         self._names = tuple(dependencies)
         self._essential, self._others = (
             _Probes({name: one.probe for name, one in dependencies.items() if one.essential is which}, clock)

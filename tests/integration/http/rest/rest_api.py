@@ -285,6 +285,7 @@ async def running_api(
             redis=redis,
             new_client_id=lambda: "client",
             newest_slot=plausibility.newest_slot,
+            jitter=random.Random(7),
         )
         app[HEALTH] = Health(
             {"database": Dependency(_probe(database), essential=True), "rpc": Dependency(_asks(rpc), False)},
