@@ -15,9 +15,10 @@ import structlog
 from redis import Redis
 
 from tests import frame_check
+from tests.debian_packages import NotToBeHad
 from tests.event_loop import run
 from tests.patience import patient_database
-from tests.pgbouncer import NoPgBouncer, PgBouncer
+from tests.pgbouncer import PgBouncer
 from zmartd.embedded.postgres import DATABASE, Durability, EmbeddedPostgres
 from zmartd.embedded.valkey import EmbeddedValkey
 from zmartd.store.postgres.database import Database
@@ -173,7 +174,7 @@ def pooler(
     """A transaction pooler in front of Postgres, with fewer connections to it than a test opens."""
     try:
         started = PgBouncer(tmp_path_factory.mktemp("pgbouncer"), postgres_server, default_pool_size="3")
-    except NoPgBouncer as error:
+    except NotToBeHad as error:
         pytest.skip(str(error))
     run(started.start())
     yield started

@@ -87,8 +87,17 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
     keepalive_seconds: Annotated[
         Seconds, described("how long an idle connection is kept; longer than a proxy in front keeps it")
     ] = 75.0
+    drain_seconds: Annotated[
+        float,
+        Meta(ge=0, le=3_600),
+        described(
+            "how long a daemon that is to end goes on serving: /ready says 503, each answer closes its "
+            "connection, and clients of streams are sent away one after the other; longer than a proxy in "
+            "front keeps idle connections"
+        ),
+    ] = 5.0
     shutdown_seconds: Annotated[
-        Seconds, described("how long running requests may take to finish at shutdown")
+        Seconds, described("how long running requests may take to finish after that")
     ] = 10.0
 
     @property

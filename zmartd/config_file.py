@@ -1,4 +1,5 @@
-"""Reads settings from the environment (`ZMARTD_<SECTION>_<NAME>`), the TOML file, or their defaults.
+"""Reads settings from the environment (`ZMARTD_<SECTION>_<NAME>`), the credentials of systemd, the TOML
+file, or their defaults: the first that has a setting gives it.
 
 All problems are reported at once, each with the setting's description.
 """
@@ -18,6 +19,7 @@ from msgspec import Meta, Struct
 
 from zmartd.config import Settings
 from zmartd.config_values import REQUIRE_MEMBER, REQUIRE_TEXT, ConfigError, Secret
+from zmartd.credentials import credentials
 from zmartd.private_file import exposure
 from zmartd.task_settings import TaskSettings
 
@@ -119,6 +121,7 @@ def load(
             tables[name.removeprefix(_TASKS)] = raw
         else:
             problems.append(f"{file}: {name}: {_unknown(name, known)}")
+    _take_credentials(environ, known, fixed, values, problems)
     for setting in known.values():
         text = environ.get(setting.environment_variable)
         if text is not None and setting.name in fixed:
@@ -181,6 +184,24 @@ def _made(kind: type[AnyStruct], values: Mapping[str, Any], section: str, prefix
         return kind(**given)
     except (ValueError, TypeError) as error:
         raise ConfigError([f"{section}: {error}"]) from error
+
+
+def _take_credentials(
+    environ: Mapping[str, str],
+    known: Mapping[str, Setting],
+    fixed: Mapping[str, str],
+    values: dict[str, Any],
+    problems: list[str],
+) -> None:
+    """Take the credentials of systemd. One that is not named like a setting may be for something else."""
+    for name, text in credentials(environ).items():
+        section, _, _ = name.rpartition(".")
+        if name in fixed:
+            problems.append(f"credential {name}: {fixed[name]}")
+        elif name in known:
+            _take(known[name], text, values, problems, f"credential {name}")
+        elif any(setting.startswith(f"{section}.") for setting in known):
+            problems.append(f"credential {name}: {_unknown(name, known)}")
 
 
 def _take_variable_of_plugin(

@@ -10,9 +10,10 @@ import gc
 import random
 import secrets
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from socket import socket
 from typing import Final
 
 import msgspec
@@ -63,6 +64,7 @@ from zmartd.realtime.live_votes import LiveVotes
 from zmartd.realtime.vote_totals import VoteTotals
 from zmartd.reloading import Reloads
 from zmartd.store.postgres.database import FAILURES
+from zmartd.systemd import ServiceManager, Sockets
 from zmartd.transactions.admission import Admission
 from zmartd.transactions.funds import Funds
 from zmartd.transactions.lookup_limit import LookupLimit
@@ -93,6 +95,8 @@ turn of the event loop. Of more it drops some, which wait for a second or longer
 default.
 """
 _OBJECTS_BEFORE_COLLECTION = 20_000
+NO_MANAGER = ServiceManager()
+NO_SOCKETS = Sockets()
 
 RELOADS: Final[web.AppKey[Reloads]] = web.AppKey("reloads")
 LOOP_LAG: Final[web.AppKey[LoopLag]] = web.AppKey("loop_lag")
@@ -124,6 +128,7 @@ def application(core: Core) -> web.Application:
         redis=core.redis,
         new_client_id=_random_id,
         newest_slot=core.fetcher.plausibility.newest_slot,
+        jitter=random.Random(),  # noqa: S311 - it only keeps clients from returning together
     )
     funds = Funds(rpc, settings.solana.cluster)
     nonces = Nonces(settings.auth, audience, revocations, clock, _random_id)
@@ -329,9 +334,34 @@ async def _run_with_restarts(name: str, work: Callable[[], Awaitable[object]], c
             return
 
 
+class Daemon:
+    """A daemon that listens."""
+
+    def __init__(self, app: web.Application, runner: Runner) -> None:
+        self._app = app
+        self._runner = runner
+
+    @property
+    def reloads(self) -> Reloads:
+        """What takes over changed settings."""
+        return self._app[RELOADS]
+
+    async def drain(self, seconds: float) -> None:
+        """Serve for so many seconds more, and lose those who are served: /ready says 503, each answer is the
+        last on its connection, and clients of streams are sent away one after the other.
+        """
+        self._app[HEALTH].is_draining = True
+        self._runner.drain()
+        await self._app[WEBSOCKET].drain(seconds)
+
+
 @asynccontextmanager
-async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Reloads]:
-    """Run the daemon for the length of a block. It listens when the block begins."""
+async def running(
+    settings: Settings, clock: Clock | None = None, sockets: Sockets = NO_SOCKETS
+) -> AsyncIterator[Daemon]:
+    """Run the daemon for the length of a block. It listens when the block begins, on `sockets` where it has
+    been given some, and otherwise on the addresses of the settings.
+    """
     server, operator = settings.server, settings.operator
     own_descriptors = OWN_DESCRIPTORS + settings.database.pool_size
     async with open_core(settings, clock or SystemClock()) as core, AsyncExitStack() as listeners:
@@ -343,8 +373,10 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
             apply=lambda new: limits.limit(new.server),
         )
         runner = runner_of(app, server, limits)
-        await listeners.enter_async_context(listening(runner, "server", server.host, server.port))
-        if operator.port:
+        await listeners.enter_async_context(
+            listening(runner, "server", server.host, server.port, sockets.api)
+        )
+        if operator.port or sockets.operator:
             operator_app = operator_application(app[HEALTH], server, operator.host, core.clock)
             few = msgspec.structs.replace(server, max_connections=MAX_OPERATOR_CONNECTIONS)
             await listeners.enter_async_context(
@@ -353,21 +385,41 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
                     "operator",
                     operator.host,
                     operator.port,
+                    sockets.operator,
                 )
             )
         log.info("daemon.ready", host=server.host, port=server.port, operator_port=operator.port)
-        yield app[RELOADS]
+        yield Daemon(app, runner)
         log.info("daemon.stopping")
 
 
-async def serve(settings: Settings, stop: asyncio.Event, load: Callable[[], Settings]) -> None:
-    """Run the daemon until `stop` is set. On SIGHUP it takes over what it can of what `load` then gives."""
-    async with running(settings) as reloads, asyncio.TaskGroup() as reloading:
-        asyncio.get_running_loop().add_signal_handler(
-            signal.SIGHUP, lambda: reloading.create_task(reloads.reload(load))
-        )
-        tune_garbage_collection()
-        await stop.wait()
+async def serve(
+    settings: Settings,
+    stop: asyncio.Event,
+    load: Callable[[], Settings],
+    manager: ServiceManager = NO_MANAGER,
+    sockets: Sockets = NO_SOCKETS,
+) -> None:
+    """Run the daemon until `stop` is set, and then until those whom it serves have gone; tell `manager`. On
+    SIGHUP it takes over what it can of what `load` then gives.
+    """
+    clock = SystemClock()
+    feeding = asyncio.create_task(manager.keep_watchdog_fed(clock), name="watchdog")
+    manager.status("opening Postgres, Redis and the chain")
+    try:
+        async with running(settings, clock, sockets) as daemon, asyncio.TaskGroup() as reloading:
+            asyncio.get_running_loop().add_signal_handler(
+                signal.SIGHUP, lambda: reloading.create_task(daemon.reloads.reload(load))
+            )
+            tune_garbage_collection()
+            manager.ready(f"serving on {settings.server.host}:{settings.server.port}")
+            await stop.wait()
+            manager.stopping("sending clients to other daemons")
+            log.info("daemon.draining", seconds=settings.server.drain_seconds)
+            await daemon.drain(settings.server.drain_seconds)
+            manager.status("finishing requests and tasks")
+    finally:
+        feeding.cancel()
 
 
 def tune_garbage_collection() -> None:
@@ -388,12 +440,20 @@ class PortUnavailable(ZmartdError):
 
 
 @asynccontextmanager
-async def listening(runner: Runner, section: str, host: str, port: int) -> AsyncIterator[None]:
-    """Let `runner` serve for the length of a block; `section` of the settings has its address."""
+async def listening(
+    runner: Runner, section: str, host: str, port: int, sockets: Sequence[socket] = ()
+) -> AsyncIterator[None]:
+    """Let `runner` serve for the length of a block; `section` of the settings has its address.
+
+    `sockets` that listen already are used instead.
+    """
     await runner.setup()
     try:
+        for one in sockets:
+            await web.SockSite(runner, one, backlog=BACKLOG).start()
         try:
-            await web.TCPSite(runner, host, port, backlog=BACKLOG).start()
+            if not sockets:
+                await web.TCPSite(runner, host, port, backlog=BACKLOG).start()
         except OSError as error:
             raise PortUnavailable(
                 f"cannot listen on {host}:{port} ({error.strerror}): stop what listens there, or change "

@@ -341,7 +341,9 @@ class System:
     def _settings(self, daemon: Daemon) -> config.Settings:
         """Short intervals and short patience, so that a fault is met often and soon over."""
         return config.Settings(
-            server=config.ServerSettings(port=daemon.port, environment="development", shutdown_seconds=3.0),
+            server=config.ServerSettings(
+                port=daemon.port, environment="development", drain_seconds=0.0, shutdown_seconds=3.0
+            ),
             operator=config.OperatorSettings(port=daemon.port + 1),
             realtime=config.RealtimeSettings(
                 max_connections_per_ip=10_000, max_messages_per_minute=1_000_000

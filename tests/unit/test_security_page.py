@@ -17,6 +17,7 @@ NOT_OF_STRANGERS = {
     "network_fees.max_markets_per_transaction",
     "network_fees.max_priority_fee_lamports",
     "realtime.heartbeat_seconds",
+    "server.drain_seconds",
     "server.shutdown_seconds",
     "solana.timeout_seconds",
     "transactions.keep_days",

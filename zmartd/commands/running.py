@@ -24,15 +24,23 @@ def run(work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
 
 
 def run_until_stopped(work: Callable[[asyncio.Event], Awaitable[None]]) -> None:
-    """Run `work`, and pass it an event that SIGINT and SIGTERM set."""
+    """Run `work`, and pass it an event that SIGINT and SIGTERM set. A second one ends the process at once."""
     import asyncio
+    import os
     import signal
 
     async def main() -> None:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
+
+        def received(number: signal.Signals) -> None:
+            if stop.is_set():
+                signal.signal(number, signal.SIG_DFL)
+                os.kill(os.getpid(), number)
+            stop.set()
+
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop.set)
+            loop.add_signal_handler(number, received, number)
         await work(stop)
 
     run(main)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import signal
 import sys
 from pathlib import Path
@@ -19,8 +20,11 @@ def serve(config_path: Path | None) -> None:
     """Run the daemon: REST, WebSocket, webhook and periodic tasks on one port."""
     from zmartd import daemon, log
     from zmartd.log_output import background_output
+    from zmartd.systemd import ServiceManager, Sockets
 
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it can be acted on
+    faulthandler.enable()  # systemd ends a daemon that stands still with SIGABRT: the log then says where
+    manager, sockets = ServiceManager.of_environment(), Sockets.of_environment()
     settings = config_file.load(config_path)
     with background_output(sys.stderr, _tell_dropped) as output:
         log.configure(settings.log.level, settings.log.format, output)
@@ -29,7 +33,9 @@ def serve(config_path: Path | None) -> None:
         exposed = config_file.exposed_secrets(config_path)
         if exposed:
             logger.warning("config.exposed", problem=exposed)
-        run_until_stopped(lambda stop: daemon.serve(settings, stop, lambda: config_file.load(config_path)))
+        run_until_stopped(
+            lambda stop: daemon.serve(settings, stop, lambda: config_file.load(config_path), manager, sockets)
+        )
 
 
 def _tell_dropped(lines: int) -> None:

@@ -324,11 +324,6 @@ class Hub:
                 self._leave(client, name)
                 self._waitlist.pause(client, name, position)
 
-    def close(self, code: int, reason: str) -> None:
-        """Close all connections."""
-        for client in list(self._clients):
-            client.close(code, reason)
-
     def watch(self, watcher: Watcher) -> None:
         """Call `watcher` with the name of each stream that is told of, and what is told.
 

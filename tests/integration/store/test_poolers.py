@@ -17,9 +17,10 @@ import asyncpg
 import msgspec
 import pytest
 
+from tests.debian_packages import NotToBeHad
 from tests.integration.store.pooled_process import CALLERS, Seen, holder
 from tests.integration.store.rows import insert, insert_market, insert_position, wallet
-from tests.pgbouncer import NoPgBouncer, PgBouncer
+from tests.pgbouncer import PgBouncer
 from zmartd import config
 from zmartd.config_values import PostgresUrl
 from zmartd.embedded.postgres import DATABASE, EmbeddedPostgres
@@ -57,7 +58,7 @@ async def pgbouncer(postgres_server: EmbeddedPostgres, tmp_path: Path) -> AsyncI
             directory = tmp_path / "-".join(["pgbouncer", *settings.values()])
             try:
                 return await stack.enter_async_context(PgBouncer(directory, postgres_server, **settings))
-            except NoPgBouncer as error:
+            except NotToBeHad as error:
                 pytest.skip(str(error))
 
         yield start

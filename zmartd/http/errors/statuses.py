@@ -45,7 +45,7 @@ from zmartd.http.errors.requests import (
     WebhookUnauthorized,
     WrongState,
 )
-from zmartd.http.errors.websocket import TooManyConnections, UnknownChannel, UpgradeRequired
+from zmartd.http.errors.websocket import Restarting, TooManyConnections, UnknownChannel, UpgradeRequired
 from zmartd.indexer.deliveries import MalformedDelivery
 from zmartd.indexer.fetch import TransactionNotFound
 from zmartd.ipfs.retrieval import DocumentUnreachable
@@ -131,6 +131,7 @@ STATUS: Mapping[type[ZmartdError], int] = {
     WebhookRefusedTooOften: 429,
     Unexpected: 500,
     ServerFull: 503,
+    Restarting: 503,
     DatabaseUnavailable: 503,
     DatabaseTimeout: 503,
     DatabaseNotReady: 503,

@@ -32,6 +32,12 @@ class TooManyConnections(DetailedError[ConnectionLimit]):
     code = "too_many_connections"
 
 
+class Restarting(ZmartdError):
+    """This daemon is about to end; connect to another one, or to the next one here in a moment."""
+
+    code = "restarting"
+
+
 class InvalidMessage(DetailedError[AboutMessage]):
     """Invalid message format: send one JSON object with an `action`, as text."""
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 from aiohttp import hdrs, web
 
 from zmartd import __version__
-from zmartd.http.errors.websocket import TooManyConnections
+from zmartd.http.errors.websocket import Restarting, TooManyConnections
 from zmartd.http.kit.etags import TaggedResponse
 from zmartd.http.kit.operation import Access, Call, NonJson, Operation
 from zmartd.http.openapi.routes import DOCS, PageFacts, PageFile, file_operations
@@ -109,7 +109,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         access=Access.PUBLIC,
         query=ConnectionQuery,
         responses={101: None, 200: NonJson(_HTML, (_TEXT,)), 304: None},
-        errors=(TooManyConnections,),
+        errors=(TooManyConnections, Restarting),
     ),
     *file_operations(_FILES),
 )

@@ -121,9 +121,10 @@ class HttpConnection(web.RequestHandler):
         """Send the response, as aiohttp does, and stop writing after the last one.
 
         One that refuses a client for its many requests is the last one where more of them are waiting: each
-        would cost as much as an answer, and bring nothing.
+        would cost as much as an answer, and bring nothing. So is every one while the server drains.
         """
-        if resp is not None and resp.status == HTTPStatus.TOO_MANY_REQUESTS and self._messages:
+        refuses_many = resp is not None and resp.status == HTTPStatus.TOO_MANY_REQUESTS and self._messages
+        if resp is not None and (refuses_many or self._server.is_draining):
             resp.force_close()
         sent, is_broken = await super().finish_response(request, resp, start_time)
         if not (sent.keep_alive or is_broken or self._successor):
@@ -282,6 +283,8 @@ class HttpServer(web.Server):
     cors: CorsHeaders | None
     hands_over: bool
     """Whether connections can be taken away from aiohttp."""
+    is_draining = False
+    """Whether the daemon is about to end: each response says that it is the last one on its connection."""
 
     def __call__(self) -> HttpConnection:
         return HttpConnection(self, loop=self._loop, **self._kwargs)

@@ -23,6 +23,10 @@ ServerHandler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 SWEEP_SECONDS = 1.0
 """The time between two sweeps over all connections."""
+BEGIN_SECONDS = 1.0
+"""How long the last connections may take to send a request."""
+LOOK_SECONDS = 0.01
+"""The time between two looks whether they have."""
 
 log = get_logger(__name__)
 
@@ -91,11 +95,33 @@ class Runner(web.AppRunner):
             connection = waiting[transport]
             connection.expire(connection.phase[0])
 
+    def drain(self) -> None:
+        """Let each response be the last one on its connection, from now on."""
+        if isinstance(self.server, HttpServer):
+            self.server.is_draining = True
+
     async def cleanup(self) -> None:
+        for site in self.sites:
+            await site.stop()
+        await self._let_begin()
         await super().cleanup()
         if self._sweeping is not None:
             self._sweeping.cancel()
             await asyncio.gather(self._sweeping, return_exceptions=True)
+
+    async def _let_begin(self) -> None:
+        """While the server drains, wait for the requests of connections that were accepted just now.
+
+        To close one on which a request is under way would lose it, and a proxy does not repeat every method.
+        """
+        server, deadline = self.server, self._clock.monotonic() + BEGIN_SECONDS
+        if not isinstance(server, HttpServer) or not server.is_draining:
+            return
+        connections = cast("list[HttpConnection]", server.connections)
+        while self._clock.monotonic() < deadline:
+            if not any(connection.phase[0] is Phase.HEAD for connection in connections):
+                return
+            await self._clock.sleep(LOOK_SECONDS)
 
 
 def _resetting_has_received(handler: ServerHandler) -> ServerHandler:

@@ -13,6 +13,7 @@ import msgspec
 from zmartd.http.sse.event_ids import EventIds
 from zmartd.http.ws.socket import limit_send_buffer
 from zmartd.realtime.client import Client
+from zmartd.realtime.close_codes import retry_of
 
 RECONNECT_MILLISECONDS: Final = 1_000
 """When a client is to connect again that has lost its connection."""
@@ -62,7 +63,10 @@ class EventStream:
     def close(self, code: int, reason: str) -> None:
         if self._is_closed:
             return
-        self._add(event(msgspec.json.encode({"type": "end", "data": {"code": code, "reason": reason}})))
+        retry = retry_of(reason)
+        first = b"" if retry is None else b"retry: %d\n" % retry
+        end = msgspec.json.encode({"type": "end", "data": {"code": code, "reason": reason}})
+        self._add(first + event(end))
         self._is_closed = True
         asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._transport.abort)
 

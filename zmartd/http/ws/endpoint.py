@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import secrets
 from collections.abc import Callable
 from typing import Final
@@ -16,9 +17,10 @@ from zmartd.config import RealtimeSettings
 from zmartd.http.auth.authenticator import BEARER
 from zmartd.http.auth.sessions import Sessions
 from zmartd.http.errors.requests import InvalidHttp
-from zmartd.http.errors.websocket import TooManyConnections, UpgradeRequired
+from zmartd.http.errors.websocket import Restarting, TooManyConnections, UpgradeRequired
 from zmartd.http.kit.client_address import client_of
 from zmartd.http.server.connection import Takeable, takeable_connection
+from zmartd.http.ws import draining
 from zmartd.http.ws.connection import NewestSlot, Services, WebSocketConnection
 from zmartd.http.ws.frame_limits import FrameCounts, FrameLimits, breaches
 from zmartd.http.ws.handshake import Handshake, SwitchingProtocols, read_handshake, wants_upgrade
@@ -29,11 +31,8 @@ from zmartd.http.ws.session_monitor import SessionMonitor
 from zmartd.http.ws.socket import CLOSE_SECONDS, LOST, WebSocket
 from zmartd.metrics import Counter, Sizes
 from zmartd.realtime.client import Client
-from zmartd.realtime.close_codes import CloseCode
 from zmartd.realtime.encodings import deflated_text_frame, text_frame
 from zmartd.realtime.hub import Hub
-
-_RESTARTING = "the server is restarting; connect again"
 
 _connections = Gauge("zmartd_websocket_connections", "Open WebSocket connections")
 _opened = Counter("zmartd_websocket_opened_connections", "WebSocket connections that were opened")
@@ -57,8 +56,11 @@ class WebSocketEndpoint:
         redis: Redis,
         new_client_id: Callable[[], str],
         newest_slot: NewestSlot,
+        jitter: random.Random,
     ) -> None:
         self._hub = hub
+        self._clock = clock
+        self._jitter = jitter
         self._monitor = SessionMonitor(sessions, clock)
         self._settings = settings
         self._new_client_id = new_client_id
@@ -95,10 +97,13 @@ class WebSocketEndpoint:
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """Make a request a WebSocket, which goes on after the answer.
 
-        Raises UpgradeRequired, InvalidHttp, TooManyConnections.
+        Raises UpgradeRequired, InvalidHttp, TooManyConnections; Restarting, so that a proxy tries another
+        daemon.
         """
         if not wants_upgrade(request):
             raise UpgradeRequired
+        if self._is_closing:
+            raise Restarting
         connection = takeable_connection(request)
         handshake = read_handshake(request)
         if not connection.is_upgraded:
@@ -128,13 +133,17 @@ class WebSocketEndpoint:
         """Sign clients out when their sessions end, until cancelled."""
         await self._monitor.run()
 
+    async def drain(self, seconds: float) -> None:
+        """Take no more clients, and send away those that there are, spread over so many seconds."""
+        self._is_closing = True
+        await draining.drain(self._hub.clients, seconds, self._clock, self._jitter)
+
     async def close(self, _: web.Application) -> None:
-        """Close all connections with GOING_AWAY, and wait until they are; an `on_shutdown` signal.
+        """Close all connections with SERVICE_RESTART, and wait until they are; an `on_shutdown` signal.
 
         The browser client would not reconnect after the normal code 1000.
         """
-        self._is_closing = True
-        self._hub.close(CloseCode.GOING_AWAY, _RESTARTING)
+        await self.drain(0)
         async with asyncio.timeout(2 * CLOSE_SECONDS):  # each is aborted after CLOSE_SECONDS
             await self._none_is_open.wait()
         for task in self.services.tasks:
@@ -157,7 +166,7 @@ class WebSocketEndpoint:
     def end_if_closing(self, client: Client) -> None:
         """Close a client that came after all others were closed."""
         if self._is_closing:
-            client.close(CloseCode.GOING_AWAY, _RESTARTING)
+            draining.send_away(client, self._jitter)
 
     async def _begin(self, connection: Takeable, owner: str, handshake: Handshake, token: str | None) -> None:
         transport, deflates = connection.peer_transport, handshake.extensions is not None

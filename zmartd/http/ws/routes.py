@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from aiohttp import web
 from msgspec import Meta, Struct
 
-from zmartd.http.errors.websocket import TooManyConnections, UpgradeRequired
+from zmartd.http.errors.websocket import Restarting, TooManyConnections, UpgradeRequired
 from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.ws.endpoint import WEBSOCKET
 
@@ -60,7 +60,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         access=Access.PUBLIC,
         query=ConnectionQuery,
         responses={101: None},
-        errors=(UpgradeRequired, TooManyConnections),
+        errors=(UpgradeRequired, TooManyConnections, Restarting),
     ),
     Operation(
         method="GET",
@@ -72,6 +72,6 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         access=Access.PUBLIC,
         query=ConnectionQuery,
         responses={101: None},
-        errors=(UpgradeRequired, TooManyConnections),
+        errors=(UpgradeRequired, TooManyConnections, Restarting),
     ),
 )

@@ -286,6 +286,7 @@ async def running_api(
             redis=redis,
             new_client_id=lambda: "client",
             newest_slot=plausibility.newest_slot,
+            jitter=random.Random(7),
         )
         app[HEALTH] = Health(
             {

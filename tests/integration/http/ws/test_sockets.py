@@ -165,7 +165,7 @@ async def test_at_shutdown_all_are_told_to_come_back_and_are_waited_for(
     await daemon.client.server.close()
     assert gauge("zmartd_websocket_connections") == sockets
     for reader, writer in reading:
-        assert closed_with(1001, await rest(reader))
+        assert closed_with(1012, await rest(reader))
         writer.close()
 
 

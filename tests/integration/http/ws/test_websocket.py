@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -25,6 +26,7 @@ from zmartd import config
 from zmartd.config import AuthSettings, RealtimeSettings
 from zmartd.config_values import PostgresUrl
 from zmartd.embedded.valkey import EmbeddedValkey
+from zmartd.http.ws.endpoint import WEBSOCKET
 from zmartd.http.ws.session_monitor import INTERVAL_SECONDS, VALID_SECONDS
 from zmartd.realtime.messages import OwnTransaction
 from zmartd.store.postgres.database import Database
@@ -507,11 +509,26 @@ async def test_an_idle_client_is_pinged_and_a_dead_one_is_let_go(start: StartDae
     await eventually(lambda: _accepted(daemon))
 
 
+async def test_a_daemon_that_drains_takes_no_more_clients(daemon: Daemon) -> None:
+    socket = await connect(daemon)
+    closing = asyncio.create_task(until_closed(socket))
+    assert daemon.client.app is not None
+    await daemon.client.app[WEBSOCKET].drain(0)
+    assert (await closing)[0] == 1012
+    with pytest.raises(WSServerHandshakeError) as refused:
+        await connect(daemon)
+    assert refused.value.status == 503
+    assert refused.value.headers is not None
+    assert int(refused.value.headers["Retry-After"]) > 0
+
+
 async def test_at_shutdown_clients_are_told_to_come_back(daemon: Daemon) -> None:
     socket = await connect(daemon)
     closing = asyncio.create_task(until_closed(socket))
     await daemon.client.server.close()
-    assert await closing == (1001, "the server is restarting; connect again")
+    code, reason = await closing
+    assert code == 1012
+    assert re.fullmatch(r"the server is restarting; retry: [1-9][0-9]{2,3}", reason)
 
 
 async def test_a_wallet_s_own_frames_reach_its_sockets_alone_and_end_with_its_session(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -85,6 +86,7 @@ async def running_daemon(
         redis=redis,
         new_client_id=lambda: f"client_{next(names)}",
         newest_slot=newest_slot,
+        jitter=random.Random(7),
     )
     loops = (hub.run, endpoint.watch_sessions, endpoint.keep_places)
     work = [asyncio.create_task(loop()) for loop in loops]

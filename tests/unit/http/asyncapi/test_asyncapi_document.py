@@ -23,7 +23,7 @@ PONG = {
     "timestamp": "2026-11-29T12:00:00.000Z",
     "data": {"slot": None, "time": "2026-11-29T12:00:00.000Z"},
 }
-IN_THE_HANDSHAKE = {"upgrade_required", "too_many_connections"}
+IN_THE_HANDSHAKE = {"upgrade_required", "too_many_connections", "restarting"}
 
 
 def test_every_frame_and_action_is_described() -> None:

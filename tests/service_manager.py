@@ -1,0 +1,148 @@
+"""What systemd does for a service that is restarted: it keeps its sockets open, and hears what it says."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests import patience
+from zmartd.embedded.process import child_setup
+
+_HAND_OVER = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ["LISTEN_PID"] = str(os.getpid())
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+"""Only the process itself knows its number, and the first socket has descriptor 3."""
+SERVE = (sys.executable, "-m", "zmartd", "serve")
+
+
+class Service:
+    """`zmartd serve` behind a socket that stays open: `async with Service(...) as service:`."""
+
+    def __init__(
+        self,
+        directory: Path,
+        environment: Mapping[str, str],
+        *,
+        port: int = 0,
+        watchdog_seconds: float = 30.0,
+        command: tuple[str, ...] = SERVE,
+    ) -> None:
+        """`directory` gets the service's log."""
+        self.log = directory / f"service-{port}.log"
+        self._command = command
+        self._socket = socket.create_server(("127.0.0.1", port), backlog=4_096)
+        self.port: int = self._socket.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._sockets = tempfile.TemporaryDirectory()
+        self._heard = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._heard.bind(f"{self._sockets.name}/notify")
+        self._heard.setblocking(False)
+        self._environment = dict(environment) | {
+            "NOTIFY_SOCKET": f"{self._sockets.name}/notify",
+            "WATCHDOG_USEC": str(round(watchdog_seconds * 1e6)),
+            "LISTEN_FDS": "1",
+            "LISTEN_FDNAMES": "server",
+            "ZMARTD_SERVER_PORT": str(self.port),
+            "ZMARTD_OPERATOR_PORT": environment.get("ZMARTD_OPERATOR_PORT", "0"),
+        }
+        self._hearing: asyncio.Task[None] | None = None
+        self._process: asyncio.subprocess.Process | None = None
+        self._changed = asyncio.Event()
+        self.told: list[dict[str, str]] = []
+        """The messages of the process that runs, oldest first."""
+
+    async def __aenter__(self) -> Self:
+        self._hearing = asyncio.create_task(self._hear(), name="what a service tells")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+            await self._process.wait()
+        if self._hearing is not None:
+            self._hearing.cancel()
+            await asyncio.gather(self._hearing, return_exceptions=True)
+        self._heard.close()
+        self._socket.close()
+        self._sockets.cleanup()
+
+    async def start(self) -> None:
+        """Start it, and return when it says that it is ready. Raises RuntimeError when it ends instead."""
+        await self.launch()
+        await self.until_told("READY")
+
+    async def launch(self) -> None:
+        """Start it."""
+        self.told.clear()
+        with self.log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-c", _HAND_OVER, str(self._socket.fileno()), *self._command,
+                env=self._environment,
+                pass_fds=(self._socket.fileno(),),
+                stdout=log,
+                stderr=log,
+                preexec_fn=child_setup(signal.SIGKILL),
+            )  # fmt: skip
+
+    async def until_told(self, name: str) -> str:
+        """The value of the first message with this name. Raises RuntimeError when the process ends before."""
+        async with asyncio.timeout(patience.SECONDS):
+            while True:
+                self._changed.clear()
+                for message in self.told:
+                    if name in message:
+                        return message[name]
+                if self.process.returncode is not None:
+                    raise RuntimeError(
+                        f"the service ended with {self.process.returncode}:\n{self.log.read_text()}"
+                    )
+                ended = asyncio.ensure_future(self.process.wait())
+                changed = asyncio.ensure_future(self._changed.wait())
+                await asyncio.wait([ended, changed], return_when=asyncio.FIRST_COMPLETED)
+                for one in (ended, changed):
+                    one.cancel()
+
+    def send(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    async def ended(self) -> int:
+        """Its exit status, once it has ended."""
+        async with asyncio.timeout(patience.SECONDS):
+            return await self.process.wait()
+
+    async def restart(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Stop it, start it when it has ended, and return its exit status when the next one is ready."""
+        self.send(number)
+        status = await self.ended()
+        await self.start()
+        return status
+
+    @property
+    def process(self) -> asyncio.subprocess.Process:
+        assert self._process is not None, "it was started"
+        return self._process
+
+    async def _hear(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            message = (await loop.sock_recv(self._heard, 4_096)).decode()
+            self.told.append(dict(line.split("=", 1) for line in message.split("\n")))
+            self._changed.set()
+
+
+def clean_environment() -> dict[str, str]:
+    """The environment of a service, without settings."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("ZMARTD_")}

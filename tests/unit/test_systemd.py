@@ -1,0 +1,186 @@
+"""What the process tells systemd, and which sockets it takes from it: over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from zmartd.clock import SystemClock
+from zmartd.config_values import ConfigError
+from zmartd.systemd import ServiceManager, Sockets
+
+
+class Receiver:
+    """The end of $NOTIFY_SOCKET that systemd has."""
+
+    def __init__(self, address: str | bytes) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(address)
+        self._socket.setblocking(False)
+
+    def read(self) -> list[str]:
+        """The next message, as lines; [] where there is none."""
+        try:
+            return self._socket.recv(4096).decode().split("\n")
+        except BlockingIOError:
+            return []
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.fixture
+def receiver(tmp_path: Path) -> Iterator[Receiver]:
+    made = Receiver(str(tmp_path / "notify"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def manager(receiver: Receiver, tmp_path: Path) -> ServiceManager:
+    return ServiceManager.of_environment({"NOTIFY_SOCKET": str(tmp_path / "notify")})
+
+
+def test_each_state_is_told_in_a_message_of_its_own(manager: ServiceManager, receiver: Receiver) -> None:
+    manager.status("opening\nPostgres")
+    assert receiver.read() == ["STATUS=opening Postgres"]
+    manager.ready("serving")
+    assert receiver.read() == ["READY=1", "STATUS=serving"]
+    manager.stopping("draining")
+    assert receiver.read() == ["STOPPING=1", "STATUS=draining"]
+
+
+def test_a_reload_says_since_when_by_the_clock_that_systemd_compares(
+    manager: ServiceManager, receiver: Receiver
+) -> None:
+    before = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1_000
+    manager.reloading("reading the configuration")
+    first, since, status = receiver.read()
+    name, _, microseconds = since.partition("=")
+    assert (first, name, status) == ("RELOADING=1", "MONOTONIC_USEC", "STATUS=reading the configuration")
+    assert before <= int(microseconds) <= time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1_000
+
+
+def test_an_address_without_a_file_is_understood() -> None:
+    name = f"zmartd-test-{os.getpid()}"
+    receiver = Receiver(f"\0{name}".encode())
+    ServiceManager(f"@{name}").ready("serving")
+    assert receiver.read() == ["READY=1", "STATUS=serving"]
+    receiver.close()
+
+
+def test_the_variables_are_not_left_to_children() -> None:
+    environ = {
+        "NOTIFY_SOCKET": "/nowhere",
+        "WATCHDOG_USEC": "30000000",
+        "WATCHDOG_PID": str(os.getpid()),
+        "LISTEN_PID": str(os.getpid()),
+        "LISTEN_FDS": "0",
+        "LISTEN_FDNAMES": "",
+        "PATH": "/bin",
+    }
+    assert ServiceManager.of_environment(environ).watchdog_seconds == 30.0
+    Sockets.of_environment(environ)
+    assert environ == {"PATH": "/bin"}
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [{}, {"WATCHDOG_USEC": "0"}, {"WATCHDOG_USEC": "x"}, {"WATCHDOG_USEC": "1", "WATCHDOG_PID": "1"}],
+)
+def test_without_a_watchdog_of_this_process_nothing_is_fed(environ: dict[str, str]) -> None:
+    assert ServiceManager.of_environment(environ).watchdog_seconds is None
+
+
+def test_nothing_fails_where_systemd_does_not_listen(tmp_path: Path) -> None:
+    ServiceManager().ready("serving")
+    ServiceManager(str(tmp_path / "nobody")).ready("serving")
+
+
+def test_a_manager_that_reads_nothing_holds_up_nothing(manager: ServiceManager) -> None:
+    began = time.monotonic()
+    for _ in range(5_000):  # the system keeps a few hundred at most
+        manager.feed_watchdog()
+    assert time.monotonic() - began < 300
+
+
+async def test_the_watchdog_is_fed_by_the_loop_and_not_while_that_is_blocked(tmp_path: Path) -> None:
+    receiver = Receiver(str(tmp_path / "notify"))
+    manager = ServiceManager(str(tmp_path / "notify"), watchdog_seconds=0.03)
+    feeding = asyncio.create_task(manager.keep_watchdog_fed(SystemClock()))
+    fed = 0
+    while fed < 3:
+        await asyncio.sleep(0.001)
+        fed += receiver.read() == ["WATCHDOG=1"]
+    while receiver.read():
+        pass
+    time.sleep(0.2)  # noqa: ASYNC251 - the loop is blocked on purpose, for longer than the watchdog waits
+    assert receiver.read() == []
+    await asyncio.sleep(0.02)
+    assert receiver.read() == ["WATCHDOG=1"]
+    feeding.cancel()
+    receiver.close()
+
+
+def descriptors(*sockets: socket.socket) -> int:
+    """The first of as many descriptors in a row as there are sockets, which are theirs as well."""
+    first = 700
+    for number, one in enumerate(sockets):
+        os.dup2(one.fileno(), first + number)
+        one.close()
+    return first
+
+
+def listener() -> socket.socket:
+    opened = socket.socket()
+    opened.bind(("127.0.0.1", 0))
+    opened.listen()
+    return opened
+
+
+def handed_over(count: int, names: str | None) -> dict[str, str]:
+    environ = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": str(count)}
+    return environ if names is None else environ | {"LISTEN_FDNAMES": names}
+
+
+@pytest.mark.parametrize(
+    ("names", "api", "operator"),
+    [("server:operator", [0], [1]), ("operator:server", [1], [0]), (None, [0, 1], []), ("api", [0, 1], [])],
+)
+def test_sockets_are_told_apart_by_their_names(
+    names: str | None, api: list[int], operator: list[int]
+) -> None:
+    with ExitStack() as stack:
+        opened = [listener(), listener()]
+        addresses = [one.getsockname() for one in opened]
+        found = Sockets.of_environment(handed_over(2, names), descriptors(*opened))
+        for one in (*found.api, *found.operator):
+            stack.enter_context(one)
+            assert not one.get_inheritable()
+            assert not one.getblocking()
+        assert [one.getsockname() for one in found.api] == [addresses[index] for index in api]
+        assert [one.getsockname() for one in found.operator] == [addresses[index] for index in operator]
+
+
+@pytest.mark.parametrize("environ", [{}, {"LISTEN_PID": "1", "LISTEN_FDS": "1"}])
+def test_sockets_of_another_process_are_not_taken(environ: dict[str, str]) -> None:
+    found = Sockets.of_environment(environ, first=700)
+    assert (found.api, found.operator) == ((), ())
+
+
+def test_what_does_not_listen_for_streams_is_refused() -> None:
+    first = descriptors(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    with pytest.raises(ConfigError, match="does not listen: use ListenStream= and Accept=no"):
+        Sockets.of_environment(handed_over(1, "server"), first)
+    first = descriptors(socket.socket())
+    with pytest.raises(ConfigError, match="does not listen"):
+        Sockets.of_environment(handed_over(1, "server"), first)
+    with pytest.raises(ConfigError, match="descriptor 900"):
+        Sockets.of_environment(handed_over(1, "server"), first=900)
