@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from itertools import count
 
@@ -42,7 +43,24 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("any machine")
 
 
+LONGEST = (
+    "tests/stress/test_faults_on_purpose.py",
+    "tests/integration/http/contract/test_schemathesis.py",
+    "tests/stress/test_ws_on_purpose.py",
+    "tests/e2e/test_dev_demo.py",
+    "tests/stress/test_tasks_on_purpose.py",
+    "tests/e2e/test_dev.py",
+    "tests/e2e/test_quickstart.py",
+    "tests/e2e/test_demo.py",
+    "tests/e2e/streams/test_resume_across_restarts.py",
+    "tests/integration/indexer/test_truncated_instructions.py",
+    "tests/integration/commands/test_operator_commands.py",
+)
+"""Files that take long, the longest first: they begin before all others, so that none is alone at the end."""
+
 _SUMMARY = "summary"
+_last_reports: dict[str, float] = {}
+"""By the process that runs tests, when it ended one."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -62,8 +80,23 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     return cores + cores // 2
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {file: place for place, file in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.location[0], len(LONGEST)))
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    worker = getattr(report, "node", None)
+    if worker is not None:
+        _last_reports[worker.gateway.id] = time.monotonic()
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Writes what tests gave to `tell_reader`."""
+    """Writes what tests gave to `tell_reader`, and how long processes had no test left to run."""
+    end = max(_last_reports.values(), default=0.0)
+    idle = (f"{worker} {end - last:.0f} s" for worker, last in sorted(_last_reports.items()))
+    if _last_reports:
+        terminalreporter.write_line(f"idle at the end: {', '.join(idle)}")
     for report in terminalreporter.getreports("passed"):
         for name, value in report.user_properties:
             if name == _SUMMARY:

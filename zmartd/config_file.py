@@ -10,6 +10,7 @@ import difflib
 import os
 import tomllib
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
@@ -64,13 +65,18 @@ class Setting(Struct, frozen=True):
                 meta.extra[rule](value)
 
 
-def settings_table(section: type[Struct] = Settings, prefix: str = "") -> Iterator[Setting]:
+@cache
+def settings_table(section: type[Struct] = Settings) -> tuple[Setting, ...]:
     """All settings, in the order of the file."""
+    return tuple(_settings_of(section, ""))
+
+
+def _settings_of(section: type[Struct], prefix: str) -> Iterator[Setting]:
     hints = get_type_hints(section, include_extras=True)
     for field in msgspec.structs.fields(section):
         annotation = hints[field.name]
         if isinstance(annotation, type) and issubclass(annotation, Struct):
-            yield from settings_table(annotation, f"{prefix}{field.name}.")
+            yield from _settings_of(annotation, f"{prefix}{field.name}.")
             continue
         if section is Settings:
             continue  # the tables of plugins

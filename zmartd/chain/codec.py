@@ -9,7 +9,7 @@ from zmartd.chain.accounts import ACCOUNTS
 from zmartd.chain.discriminators import DISCRIMINATOR_BYTES, discriminator
 from zmartd.chain.events import ProgramEvent
 from zmartd.chain.idl import Idl, IdlError
-from zmartd.chain.wire import Layout, UndecodableData
+from zmartd.chain.wire import Layout, UndecodableData, layout_of
 
 
 class Codec:
@@ -22,12 +22,12 @@ class Codec:
     def __init__(self, idl: Idl) -> None:
         self.idl = idl
         for account in ACCOUNTS:
-            _check(idl, "accounts", {item.name for item in idl.accounts}, Layout(account))
+            _check(idl, "accounts", {item.name for item in idl.accounts}, layout_of(account))
         emitted = {item.name for item in idl.events}
         self._layouts: dict[type[Any], tuple[bytes, Layout[Any]]] = {}
         self._by_discriminator: dict[bytes, Layout[Any]] = {}
         for kind in get_args(ProgramEvent):
-            layout: Layout[Any] = Layout(kind)
+            layout: Layout[Any] = layout_of(kind)
             if kind.__name__ in emitted or kind.__name__ not in events.OUTSIDE_THE_IDL:
                 _check(idl, "events", emitted, layout)
             prefix = discriminator("event", kind.__name__)

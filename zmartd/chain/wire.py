@@ -140,6 +140,16 @@ class Layout(Generic[T]):
         return b"\1" + packed if field.optional else packed
 
 
+_layouts: dict[type[Any], Layout[Any]] = {}
+
+
+def layout_of(kind: type[T]) -> Layout[T]:
+    """The layout of a struct, compiled at the first call."""
+    if kind not in _layouts:
+        _layouts[kind] = Layout(kind)
+    return _layouts[kind]
+
+
 def _field(name: str, annotation: Any) -> _Field:
     optional = get_origin(annotation) is UnionType or NoneType in get_args(annotation)
     if optional:

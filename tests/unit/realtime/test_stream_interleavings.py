@@ -6,10 +6,9 @@ one filter; the database, the bus and the clients are as small as they can be.
 
 from __future__ import annotations
 
-import copy
 from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import Final, cast
+from typing import Final, TypeVar, cast
 
 import pytest
 from msgspec import Struct
@@ -85,6 +84,17 @@ def read_market(commits: int) -> Snapshot:
     )
 
 
+Slotted = TypeVar("Slotted", Stream, Group)
+
+
+def shallow(one: Slotted) -> Slotted:
+    """What `copy.copy` gives, in a third of the time: there are hundreds of thousands."""
+    new = object.__new__(type(one))
+    for name in one.__slots__:
+        setattr(new, name, getattr(one, name))
+    return new
+
+
 class State:
     """A moment of the system. `seen` is how far the client has come, None before its first answer.
 
@@ -124,12 +134,13 @@ class State:
 
     def copied(self) -> State:
         """A state that changes by itself. Messages do not change, so they are shared."""
-        new = copy.copy(self)
+        new = object.__new__(State)
+        new.__dict__.update(self.__dict__)
         if self.stream is not None:
-            new.stream = copy.copy(self.stream)
+            new.stream = shallow(self.stream)
             new.stream._early, new.stream._recent = self.stream._early.copy(), self.stream._recent.copy()
         if self.group is not None:
-            new.group = copy.copy(self.group)
+            new.group = shallow(self.group)
             new.group.clients, new.group._last = self.group.clients.copy(), self.group._last.copy()
         return new
 

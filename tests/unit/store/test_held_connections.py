@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[3] / "zmartd"
@@ -36,9 +37,9 @@ def _awaited_beside(node: ast.AST, held: set[str]) -> Iterator[ast.Await]:
         yield from _awaited_beside(child, here)
 
 
-def _sources() -> Iterator[tuple[Path, ast.Module]]:
-    for path in sorted(ROOT.rglob("*.py")):
-        yield path.relative_to(ROOT), ast.parse(path.read_text())
+@cache
+def _sources() -> list[tuple[Path, ast.Module]]:
+    return [(path.relative_to(ROOT), ast.parse(path.read_text())) for path in sorted(ROOT.rglob("*.py"))]
 
 
 def test_what_is_awaited_while_a_connection_is_held_is_given_that_connection() -> None:

@@ -6,6 +6,7 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -36,14 +37,7 @@ class Method:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
-        hints = typing.get_type_hints(function, include_extras=True)
-        parameters = inspect.signature(function).parameters
-        self._parameters = [(name, hints[name]) for name in parameters]
-        self._defaults = {
-            name: default
-            for name, parameter in parameters.items()
-            if (default := _default(parameter, hints[name])) is not inspect.Parameter.empty
-        }
+        self._parameters, self._defaults = _signature(getattr(function, "__func__", function))
         self._required = len(self._parameters) - len(self._defaults)
 
     def __call__(self, params: list[Any]) -> Any:
@@ -154,6 +148,22 @@ def _parsed(body: bytes | str) -> Any:
 
 def _id(request: Any) -> Any:
     return request.get("id") if isinstance(request, dict) else None
+
+
+@cache
+def _signature(function: Callable[..., Any]) -> tuple[list[tuple[str, Any]], dict[str, Any]]:
+    """The parameters and their types, without a method's own, and the values of those that may be left out.
+
+    Kept, since the methods of each WebSocket connection are those of one class.
+    """
+    hints = typing.get_type_hints(function, include_extras=True)
+    parameters = {name: one for name, one in inspect.signature(function).parameters.items() if name in hints}
+    defaults = {
+        name: default
+        for name, parameter in parameters.items()
+        if (default := _default(parameter, hints[name])) is not inspect.Parameter.empty
+    }
+    return [(name, hints[name]) for name in parameters], defaults
 
 
 def _default(parameter: inspect.Parameter, wanted: Any) -> Any:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -137,8 +138,9 @@ FILES = (
 )
 
 
-def read_files(files: Sequence[PageFile], facts: PageFacts) -> Mapping[str, TaggedResponse]:
-    """The responses of files by path."""
+@cache
+def read_files(files: tuple[PageFile, ...], facts: PageFacts) -> Mapping[str, TaggedResponse]:
+    """The responses of files by path. They are read once: applications about the same chain share them."""
     return {file.path: file.response(facts) for file in files}
 
 

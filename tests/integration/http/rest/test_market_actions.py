@@ -10,6 +10,7 @@ from typing import Any
 from solders.keypair import Keypair
 from solders.system_program import ID as SYSTEM_PROGRAM_ID
 
+from tests.conftest import execute
 from tests.integration.http.rest.rest_api import PROGRAM, Answer
 from tests.integration.http.rest.rest_stage import ALICE, AUTHORITY, BOB, CREATOR, SOL, Stage, running_stage
 from zmartd.chain.assemble import compute_budget, sign
@@ -24,6 +25,9 @@ from zmartd.transactions.outbox import DatabaseOutbox
 
 EVIDENCE = "QmT78zSuBmuS4z925WZfrqQ1qHaJ56DQaTfyMUF7F8ff5o"
 DAY = 86_400
+CANCEL_WHO_WAITS = """
+select pg_cancel_backend(pid) from pg_locks where relation = 'stream_messages'::regclass and not granted
+"""
 EARLY = {"early": True, "early_reason": "It has rained since noon."}
 
 
@@ -431,15 +435,19 @@ async def test_anybody_can_dispute_while_the_window_is_open(stage: Stage) -> Non
     )
 
 
-async def test_evidence_is_kept_only_together_with_what_is_told_of_it(stage: Stage) -> None:
+async def test_evidence_is_kept_only_together_with_what_is_told_of_it(
+    stage: Stage, database_url: str
+) -> None:
     market_id = await resolved_market(stage)
     await stage.travel(1)
     await stage.bob.carry_out(f"/api/markets/{market_id}/dispute")
     path, body = f"/api/markets/{market_id}/dispute/evidence", {"evidence": "It was dry all day."}
     async with stage.api.database.service() as connection:
         await connection.execute("lock table stream_messages in exclusive mode")
-        cut_off = await stage.bob.post(path, body)
-    assert cut_off.status == 503
+        handing_in = asyncio.create_task(stage.bob.post(path, body))
+        while not handing_in.done():
+            await execute(database_url, CANCEL_WHO_WAITS)
+    assert (await handing_in).status == 503
     assert (await shown(stage, market_id))["dispute_evidence"] is None
     assert (await stage.bob.post(path, body)).status == 201
     assert (await shown(stage, market_id))["dispute_evidence"]["text"] == "It was dry all day."
