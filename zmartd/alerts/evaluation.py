@@ -18,9 +18,12 @@ from msgspec.structs import replace
 from zmartd.alert_settings import AlertSettings
 from zmartd.alerts.messages import Kind, about, encoded, new_id
 from zmartd.alerts.rule import Facts, Finding, Rule
+from zmartd.log import get_logger
 from zmartd.store import alert_deliveries, alerts
 from zmartd.store.alert_deliveries import NewDelivery
 from zmartd.store.alerts import MAX_SUBJECT, Alert, NewAlert, SeenAgain
+
+log = get_logger(__name__)
 
 MAX_SUBJECTS: Final = 20
 """Of one rule that are told, besides those that are known. The others are counted in the last's summary."""
@@ -52,9 +55,9 @@ class Changes(Struct, frozen=True):
 class Told(Struct, frozen=True):
     """The alerts about which messages were queued."""
 
-    opened: tuple[Alert, ...]
-    reminded: tuple[Alert, ...]
-    resolved: tuple[Alert, ...]
+    opened: tuple[Alert, ...] = ()
+    reminded: tuple[Alert, ...] = ()
+    resolved: tuple[Alert, ...] = ()
 
 
 def find(rules: Iterable[Rule], facts: Facts, settings: AlertSettings) -> Found:
@@ -145,9 +148,15 @@ async def evaluate(
     settings: AlertSettings,
     receivers: Sequence[str],
 ) -> Told:
-    """Change the alerts, and queue the messages for each receiver, in this transaction."""
+    """Change the alerts, and queue the messages for each receiver, in this transaction.
+
+    Does nothing where another evaluation was written since these facts were read: they may be older than its.
+    """
     found = find(rules.values(), facts, settings)
     await alerts.lock(connection)
+    if not await alerts.supersede(connection, facts.index.evaluations):
+        log.info("alerts.evaluation_superseded")
+        return Told()
     known = await alerts.unresolved(connection)
     now = facts.now
     changes = judge(found, known, rules, settings, now)

@@ -9,7 +9,7 @@ from zmartd.alert_settings import AlertSettings
 from zmartd.alerts.rule import Facts, Finding, Rule, listed
 from zmartd.market.lifecycle import MarketState
 
-_MOVED_BY_TASKS: Final = frozenset({MarketState.RESOLVING, MarketState.DISPUTED})
+MOVED_BY_TASKS: Final = frozenset({MarketState.RESOLVING, MarketState.DISPUTED})
 """The states that a task ends. Others wait for people, and no operator can help."""
 
 
@@ -29,7 +29,7 @@ def stuck_markets(facts: Facts, settings: AlertSettings) -> Iterator[Finding] | 
 def _stuck_markets(facts: Facts, settings: AlertSettings) -> Iterator[Finding]:
     assert facts.chain is not None, "the caller has looked"
     for stuck in facts.chain.stuck:
-        if stuck.state in _MOVED_BY_TASKS and stuck.markets > settings.stuck_markets:
+        if stuck.state in MOVED_BY_TASKS and stuck.markets > settings.stuck_markets:
             yield Finding(
                 stuck.markets,
                 f"{stuck.markets} {stuck.state.name} markets are more than an hour overdue"

@@ -31,6 +31,7 @@ failed as (
                           and run.lease_until > moment.now)
 )
 select moment.now,
+       coalesce((select evaluations from alert_order), 0) as evaluations,
        (select count(*) from failed) as failed,
        array(select market_id || ' (' || error_code || ')' from failed order by attempt_count desc limit $3)
            as failed_examples,
@@ -72,6 +73,8 @@ class IndexFacts(Struct, frozen=True, kw_only=True):
     """What Postgres says at `now`, by its clock."""
 
     now: datetime
+    evaluations: int
+    """How many evaluations of the rules were written before."""
     failed_transitions: Several
     """Markets that could not be moved on; with the code of the last error."""
     awaiting_decision: Several
@@ -107,6 +110,7 @@ async def read(
     assert row is not None, "a moment is one row"
     return IndexFacts(
         now=row["now"],
+        evaluations=row["evaluations"],
         failed_transitions=Several(row["failed"], tuple(row["failed_examples"])),
         awaiting_decision=Several(row["awaiting"], tuple(row["awaiting_examples"])),
         quarantined_events=row["quarantined_events"],

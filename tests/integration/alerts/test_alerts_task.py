@@ -142,6 +142,9 @@ async def test_a_webhook_that_is_silent_while_the_reconciler_makes_up_for_it_is_
         await reconciled(world, TaskAction(None, "apply_missing", ok=True), ago=30)
     async with world.database.service() as connection:
         await inbox.add(connection, [(b"[]", 1)])
+    async with world.database.service_reader() as reader:
+        vitals = Vitals(takes_webhooks=True)
+        await daemons.report(reader, uuid4(), "host:1", vitals, up_seconds=1.0, receivers=())
     assert await opened(world) == {}
     async with world.database.service() as connection:
         await connection.execute("update webhook_inbox set received_at = now() - interval '901 s'")

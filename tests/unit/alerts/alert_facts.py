@@ -17,7 +17,8 @@ AUTHORITY = "9xQeWvG816bUx9EPjHmaT23yvVM2ZWbrrpZb9PusVFin"
 
 
 def daemon(number: int = 1, *, place: str = "host:4000", ago: float = 86_400, **vitals: Any) -> DaemonRow:
-    """One that reports, started so many seconds ago."""
+    """One that reports, started so many seconds ago, and takes webhooks."""
+    vitals = {"takes_webhooks": True} | vitals
     return DaemonRow(
         instance=UUID(int=number),
         place=place,
@@ -32,6 +33,7 @@ def daemon(number: int = 1, *, place: str = "host:4000", ago: float = 86_400, **
 
 INDEX = IndexFacts(
     now=NOW,
+    evaluations=0,
     failed_transitions=Several(0),
     awaiting_decision=Several(0),
     quarantined_events=0,

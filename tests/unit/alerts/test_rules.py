@@ -150,6 +150,13 @@ def test_a_rule_finds_what_exceeds_its_threshold_and_nothing_else(
     assert finding.value == pytest.approx(value)
 
 
+def test_a_webhook_is_silent_only_where_a_daemon_takes_it() -> None:
+    silent = index(delivered_seconds=None, making_up_runs=9)
+    without = daemon(1, takes_webhooks=False)
+    assert found("webhook_silent", replace(silent, daemons=(without,))) == []
+    assert len(found("webhook_silent", replace(silent, daemons=(without, daemon(2))))) == 1
+
+
 def test_a_threshold_is_the_operators() -> None:
     facts = index(parked_transactions=2)
     assert found("parked", facts, AlertSettings(parked=2)) == []
