@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from datetime import timedelta
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -17,7 +17,13 @@ from zmartd.chain.rpc import Rpc
 from zmartd.chain.transport import RpcUnavailable
 from zmartd.clock import SystemClock
 from zmartd.indexer.audit.comparison import UNREADABLE
-from zmartd.indexer.audit.continuous import MOST_UNANSWERED, AuditLimits, ContinuousAudit, PassReport
+from zmartd.indexer.audit.continuous import (
+    LOOK_AGAIN_SECONDS,
+    MOST_UNANSWERED,
+    AuditLimits,
+    ContinuousAudit,
+    PassReport,
+)
 from zmartd.indexer.repair.repair import Repairer
 from zmartd.store import market_audits
 from zmartd.store.market_audits import Audited, DifferingMarket
@@ -175,6 +181,122 @@ async def test_what_differed_stays_so_while_nothing_can_be_proven(world: World) 
             assert await market_audits.differing(connection, 9) == [before]
         total = await market_audits.finish(connection, str(PROGRAM_ID), 2)
     assert (total.differences, total.failed_markets, total.moving_markets) == (1, 1, 1)
+
+
+def of_slot(slot: int) -> Callable[[Any], Any]:
+    """What a node answers that says it is at this slot."""
+    return lambda result: result | {"context": {"slot": slot}}
+
+
+async def test_a_node_that_is_behind_the_index_shows_no_difference(world: World, node: Node) -> None:
+    market_id = await active(world)
+    await one_pass(world)
+    await alter(
+        world,
+        "update markets set shares_yes = shares_yes + 1, version = version + 1 where id = $1",
+        market_id,
+    )
+    (slot,) = (await world.fetch("select slot from markets where id = $1", market_id))[0]
+    for method in ("getMultipleAccounts", "getProgramAccounts"):
+        node.changes[method] = of_slot(slot - 1)
+        behind = await through(node, world)
+        assert (behind.found, behind.total.moving_markets) == ((), 1), method
+        del node.changes[method]
+    node.changes["getMultipleAccounts"] = node.changes["getProgramAccounts"] = of_slot(slot)
+    (found,) = (await through(node, world)).found
+    assert found.differing == ("shares_yes",)
+
+
+async def test_a_position_that_the_index_knows_from_a_later_slot_is_no_difference(
+    world: World, node: Node
+) -> None:
+    market_id = await active(world)
+    await buy(world, market_id, HOLDERS[0])
+    (slot,) = (await world.fetch("select max(slot) from trades"))[0]
+    await alter(world, "update markets set shares_yes = shares_yes + 1, slot = 0 where id = $1", market_id)
+    node.changes["getMultipleAccounts"] = node.changes["getProgramAccounts"] = of_slot(slot - 1)
+    assert (await through(node, world)).found == ()
+
+
+class AlteringBetweenLooks(SystemClock):
+    """A clock during whose pause before the second look another field differs than before."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    async def sleep(self, seconds: float) -> None:
+        if seconds == LOOK_AGAIN_SECONDS:
+            await alter(
+                self._world, "update markets set shares_yes = shares_yes - 1, total_volume = total_volume + 1"
+            )
+
+
+async def test_a_difference_counts_when_a_second_look_confirms_it(world: World) -> None:
+    await active(world)
+    await alter(world, "update markets set shares_yes = shares_yes + 1")
+    audit = ContinuousAudit(world.database, world.own.rpc, PROGRAM_ID, LIMITS, AlteringBetweenLooks(world))
+    report = await audit.run()
+    assert (report.found, report.total.moving_markets) == ((), 1)
+    (found,) = (await one_pass(world)).found
+    assert found.differing == ("total_volume",)
+
+
+async def test_what_was_listed_before_a_market_was_equal_is_not_looked_at_again(
+    world: World, node: Node
+) -> None:
+    market_id = await active(world)
+    await pay(world, world.address(market_id))
+    await alter(world, "update markets set shares_yes = shares_yes + 1")
+    assert len((await through(node, world)).found) == 1
+    assert node.requests["getTransaction"] > 0, "whether the payment has an event"
+    await alter(world, "update markets set shares_yes = shares_yes - 1")
+    assert (await through(node, world)).found == ()
+    before = node.requests["getTransaction"]
+    await pay(world, TREASURY.pubkey())  # so that the slot of the payment to the market is over
+    assert (await one_pass(world, everything_seconds=1e-6)).compared == 1
+    await alter(world, "update markets set shares_yes = shares_yes + 1, version = version + 1")
+    assert len((await through(node, world)).found) == 1
+    assert node.requests["getTransaction"] == before
+
+
+async def uncompared(world: World) -> list[tuple[str, str]]:
+    async with world.database.service_reader() as connection:
+        return [(one.why, one.address) for one in await market_audits.uncompared(connection, 100)]
+
+
+async def test_since_when_a_market_could_not_be_compared_is_kept_until_it_is(world: World) -> None:
+    market_id = await active(world)
+    await one_pass(world)
+    address = str(world.address(market_id))
+    assert await uncompared(world) == []
+
+    async def record(**result: Any) -> list[tuple[str, datetime]]:
+        async with world.database.service_reader() as connection:
+            await market_audits.record(connection, Audited(address=address, version=1, slot=9, **result))
+            return [(one.why, one.since) for one in await market_audits.uncompared(connection, 9)]
+
+    ((why, since),) = await record(failure="the node refuses it")
+    assert why == "failing"
+    assert await record(failure="it still does") == [("failing", since)]
+    ((why, since),) = await record(moving=True)
+    assert why == "moving"
+    assert await record(moving=True) == [("moving", since)]
+    assert await record() == []
+    await make_due(world)
+    newest = await one_pass(world)
+    assert newest.total.oldest_at is not None
+
+
+async def test_the_oldest_comparison_is_one_that_proved_something(world: World) -> None:
+    market_id = await active(world)
+    first = await one_pass(world)
+    async with world.database.service_reader() as connection:
+        await market_audits.record(
+            connection,
+            Audited(address=str(world.address(market_id)), version=1, slot=9, failure="no answer"),
+        )
+        later = await market_audits.finish(connection, str(world.program.pdas.global_config()), 9)
+    assert later.oldest_at == first.total.oldest_at
 
 
 async def test_a_market_nobody_indexed_is_found(world: World) -> None:

@@ -1,7 +1,8 @@
 """The continuous audit: compares what has changed, and within an hour everything, market by market.
 
 Each market's result is recorded at once, so that a pass which is interrupted is gone on with by the next one.
-A comparison that is disturbed by a change proves nothing: the market is compared again by the next pass.
+A comparison that is disturbed by a change, or by a node that is behind the index, proves nothing: the market
+is compared again by the next pass. A difference counts when two looks in a row show it.
 """
 
 from __future__ import annotations
@@ -101,6 +102,7 @@ class ContinuousAudit:
         slot = await self._rpc.slot()
         async with self._database.service_reader() as connection:
             started_at = await market_audits.now(connection)
+            await market_audits.enter(connection)
         done = await self._audit_configuration(slot, started_at)
         while self._clock.monotonic() < stop_at and (batch := await self._due(started_at)):
             done += await self._audit_batch(batch, slot, stop_at)
@@ -133,7 +135,7 @@ class ContinuousAudit:
         if differences:
             await self._clock.sleep(self._look_again_seconds)
             differences = await compare_configuration(self._database, self._rpc, self._program_id)
-        audited = _audited(due, slot, MarketComparison(differences, due.version, accounts=1))
+        audited = _audited(due, slot, MarketComparison(differences, due.version, 1, slot))
         if not_listed is not None and not differences:
             audited = Audited(address=due.address, version=due.version, slot=slot, failure=not_listed)
         await self._record(audited)
@@ -154,23 +156,23 @@ class ContinuousAudit:
     async def _audit_batch(self, batch: Sequence[DueAudit], slot: int, stop_at: float) -> list[Audited]:
         """Compare markets until it is time to stop. Those that differ are compared again together."""
         done: list[Audited] = []
-        doubtful: list[DueAudit] = []
+        doubtful: list[tuple[DueAudit, Audited]] = []
         for one in batch:
             if self._clock.monotonic() >= stop_at:
                 break
             begun = self._clock.monotonic()
             audited = await self._compare(one, slot)
             if audited.differences or audited.moving:
-                doubtful.append(one)
+                doubtful.append((one, audited))
             else:
                 done.append(audited)
                 await self._record(audited)
             await self._pause(audited, begun)
         if doubtful:
             await self._clock.sleep(self._look_again_seconds)
-        for one in doubtful:
+        for one, first in doubtful:
             begun = self._clock.monotonic()
-            audited = await self._compare(one, slot)
+            audited = _confirmed(first, await self._compare(one, slot))
             done.append(audited)
             await self._record(audited)
             await self._pause(audited, begun)
@@ -180,7 +182,9 @@ class ContinuousAudit:
         market = Pubkey.from_string(due.address)
         try:
             async with asyncio.timeout(MARKET_SECONDS):
-                comparison = await compare_market(self._database, self._rpc, self._program_id, market)
+                comparison = await compare_market(
+                    self._database, self._rpc, self._program_id, market, due.equal_slot or 0
+                )
                 comparison = await without_strangers(self._rpc, self._program_id, comparison)
         except Exception as error:
             if self._ends_the_pass(error):
@@ -210,15 +214,26 @@ class ContinuousAudit:
                 await market_audits.record(connection, audited)
 
 
+def _confirmed(first: Audited, second: Audited) -> Audited:
+    """What the second look says. A difference that the first did not show has not been looked at twice."""
+    if second.differences and not set(first.differing) & set(second.differing):
+        return _moving(second.address, second.version, second.slot)
+    return second
+
+
+def _moving(address: str, version: int | None, slot: int) -> Audited:
+    return Audited(address=address, version=version, slot=slot, moving=True)
+
+
 def _audited(due: DueAudit, slot: int, comparison: MarketComparison) -> Audited:
     """What a comparison proves. A transaction that the index lacks was lost if it is older than the pass."""
     if not (comparison.is_conclusive() or comparison.lacks_until(slot)):
-        return Audited(address=due.address, version=due.version, slot=slot, moving=True)
+        return _moving(due.address, due.version, slot)
     differences = comparison.differences
     return Audited(
         address=due.address,
         version=comparison.version,
-        slot=slot,
+        slot=comparison.slot,
         accounts=comparison.accounts,
         differences=len(differences),
         differing=_named(differences),
