@@ -84,6 +84,26 @@ def audit_differences(facts: Facts, settings: AlertSettings) -> Iterator[Finding
         )
 
 
+_NOT_COMPARED: Final = {
+    "failing": "could not be read or compared",
+    "moving": "changed during each comparison",
+    "overdue": "were not compared",
+}
+
+
+def audit_incomplete(facts: Facts, settings: AlertSettings) -> Iterator[Finding]:
+    for why, what in _NOT_COMPARED.items():
+        if (waiting := facts.index.uncompared.get(why)) is not None:
+            is_overdue = why == "overdue"
+            allowed = settings.audit_overdue_seconds if is_overdue else settings.audit_failing_seconds
+            yield Finding(
+                waiting.seconds,
+                f"{waiting.number} markets {what} for up to {waiting.seconds:.0f} s; "
+                f"{allowed} s are allowed{listed(waiting.examples, waiting.number)}",
+                why,
+            )
+
+
 RULES: Final = (
     Rule(
         name="failed_transitions",
@@ -139,5 +159,14 @@ RULES: Final = (
         remedy="`zmartd audit` lists them, `zmartd audit --repair` fetches those markets again.",
         settings=("audit_differences",),
         find=audit_differences,
+    ),
+    Rule(
+        name="audit_incomplete",
+        severity="warning",
+        meaning="Markets could not be compared with the chain: nobody knows whether the index is right.",
+        remedy="`zmartd tasks explain auditor` says why. Where they are overdue, more accounts a second "
+        "have to be compared: `tasks.auditor.accounts_per_second`.",
+        settings=("audit_failing_seconds", "audit_overdue_seconds"),
+        find=audit_incomplete,
     ),
 )

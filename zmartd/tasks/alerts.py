@@ -71,6 +71,8 @@ class Alerts:
                 reader,
                 unexplained_seconds=settings.unexplained_seconds,
                 silent_seconds=settings.webhook_silent_seconds,
+                failing_seconds=settings.audit_failing_seconds,
+                overdue_seconds=settings.audit_overdue_seconds,
                 with_size=settings.database_max_bytes > 0,
             )
             known = await daemons.listed(reader)

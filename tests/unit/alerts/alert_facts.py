@@ -46,6 +46,7 @@ INDEX = IndexFacts(
     lag_slots=3,
     overdue_seconds={},
     audit_differences=Several(0),
+    uncompared={},
     database_bytes=None,
 )
 CHAIN = ChainFacts(authority=AUTHORITY, authority_lamports=10**9, ahead_seconds=0.5, stuck=())
