@@ -28,7 +28,7 @@ with known as (
            coalesce(audit.audited_at, '-infinity') as audited_at
       from known full join market_audits as audit on audit.address = known.address
 )
-select address, version, equal_slot
+select address, version, equal_slot, audited_at < $3 as is_aged
   from compared
  where address <> $1 and audited_at < $2
    and (version is distinct from audited_version or differences > 0 or moving_since is not null
@@ -114,6 +114,30 @@ select audit.address, market.id as market_id, audit.differences, audit.differing
  order by audit.differs_since, audit.address
  limit $1
 """
+# In base58 the longer one is greater, and of texts of one length they are in the order of the numbers. Only
+# zero bytes at the beginning, each of which is a 1, make a smaller number longer.
+_MEMBERS = """
+select on_chain_address
+  from markets
+ where not orphaned
+   and ($3::boolean is null
+        or starts_with(on_chain_address, '1') = $3
+           and (char_length(on_chain_address), on_chain_address::text collate "C")
+               >= (char_length($1::text), $1 collate "C")
+           and (char_length(on_chain_address), on_chain_address::text collate "C")
+               <= (char_length($2::text), $2::text collate "C"))
+"""
+_RECORD_EQUAL = """
+insert into market_audits (address, version, slot, accounts, differences, differing, equal_slot, compared_at)
+select address, version, slot, accounts, 0, '{}', slot, clock_timestamp()
+  from unnest($1::text[], $2::bigint[], $3::bigint[], $4::int[]) as equal(address, version, slot, accounts)
+on conflict (address) do update
+   set version = excluded.version, slot = excluded.slot, accounts = excluded.accounts, differences = 0,
+       differing = '{}', differs_since = null, moving_since = null, failure = null, failing_since = null,
+       equal_slot = excluded.equal_slot, compared_at = excluded.compared_at, audited_at = clock_timestamp()
+returning true
+"""
+_NUMBER = "select count(*) from markets where not orphaned"
 _UNCOMPARED = """
 select why, address, market.id as market_id, since, compared_at
   from (
@@ -135,6 +159,17 @@ class DueAudit(Struct, frozen=True):
     """Its version in the index; None for a market that only the chain has."""
     equal_slot: int | None = None
     """That of the last comparison that found everything equal."""
+    is_aged: bool = False
+    """Whether its time has come, whatever else there is about it."""
+
+
+class AddressRange(Struct, frozen=True):
+    """Addresses in the order of their bytes, both ends included."""
+
+    first: str
+    last: str
+    begins_with_zero: bool | None
+    """Whether their first byte is 0; None where some begin with it."""
 
 
 class Audited(Struct, frozen=True, kw_only=True):
@@ -231,6 +266,29 @@ async def record(connection: Reads, found: Audited) -> None:
         await connection.fetchval(_RECORD_UNPROVEN, *what, found.failure)
     else:
         await connection.fetchval(_RECORD, *what, found.accounts, found.differences, found.differing)
+
+
+async def number(connection: Reads) -> int:
+    """How many markets the index has."""
+    markets: int = await connection.fetchval(_NUMBER)
+    return markets
+
+
+async def members(connection: Reads, addresses: AddressRange) -> list[str]:
+    """The addresses of the index's markets that are in this range."""
+    rows = await connection.fetch(_MEMBERS, addresses.first, addresses.last, addresses.begins_with_zero)
+    return [row["on_chain_address"] for row in rows]
+
+
+async def record_equal(connection: Reads, found: Sequence[Audited]) -> None:
+    """Record markets of which nothing differs."""
+    await connection.fetch(
+        _RECORD_EQUAL,
+        [one.address for one in found],
+        [one.version for one in found],
+        [one.slot for one in found],
+        [one.accounts for one in found],
+    )
 
 
 async def forget(connection: Reads, address: str) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -24,9 +25,11 @@ from zmartd.indexer.audit.continuous import (
     ContinuousAudit,
     PassReport,
 )
+from zmartd.indexer.audit.groups import addresses_with, prefix_length
 from zmartd.indexer.repair.repair import Repairer
 from zmartd.store import market_audits
 from zmartd.store.market_audits import Audited, DifferingMarket
+from zmartd.store.postgres.database import Database
 
 LIMITS = AuditLimits(accounts_per_second=100_000, pass_seconds=600, everything_seconds=3_600)
 
@@ -338,7 +341,7 @@ async def test_a_market_the_node_does_not_answer_for_is_named_and_ends_nothing(
         await world.proposal()
     await one_pass(world)
     await make_due(world, configuration=False)
-    node.instead("getProgramAccounts", unauthorized)
+    node.instead("getProgramAccounts", unauthorized, unauthorized)  # for all of them, and for the first alone
     report = await through(node, world)
     (failed,) = report.found
     assert (report.compared, report.total.failed_markets) == (3, 1)
@@ -360,6 +363,55 @@ async def test_a_node_that_answers_for_no_market_ends_the_pass(world: World, nod
     node.behave()
     healed = await through(node, world)
     assert (healed.found, healed.total.failed_markets) == ((), 0)
+
+
+async def test_markets_whose_time_has_come_are_compared_together(world: World, node: Node) -> None:
+    traded, altered = await active(world), await active(world)
+    voted, *_ = [await world.proposal() for _ in range(3)]
+    await buy(world, traded, HOLDERS[0])
+    before = node.requests.total()
+    first = await through(node, world)
+    assert (first.compared, first.accounts, first.found) == (5, 6, ())
+    # For the pass its slot, for the configuration its account and the list of markets, for the others three.
+    assert node.requests.total() - before == 6
+    assert (await one_pass(world)).compared == 0
+
+    await buy(world, traded, HOLDERS[1], indexed=False)
+    await alter(world, "update markets set total_volume = 7 where id = $1", altered)
+    vote = world.program.submit_proposal_vote(
+        user=HOLDERS[2].pubkey(), market=world.address(voted), vote=True
+    )
+    await world.act(HOLDERS[2], vote, indexed=False)
+    await make_due(world)
+    second = await through(node, world)
+    assert second.compared == 5
+    assert {one.address: one.differing[-1] for one in second.found} == {
+        str(world.address(traded)): "position.exists",
+        str(world.address(altered)): "total_volume",
+        str(world.address(voted)): "proposal_votes",
+    }
+
+
+async def test_an_address_is_in_the_group_of_its_first_bytes(database: Database) -> None:
+    rng = random.Random(7)
+    addresses = [Pubkey.from_bytes(rng.randbytes(32)) for _ in range(300)]
+    ends = [bytes([first]) + rest * 31 for first in range(0, 256, 15) for rest in (b"\0", b"\xff")]
+    addresses += map(Pubkey.from_bytes, ends)
+    async with database.service() as connection:
+        await connection.executemany(
+            "insert into markets (id, on_chain_address) values ($1, $2)",
+            [(bytes(one).hex(), str(one)) for one in addresses],
+        )
+    async with database.service_reader() as reader:
+        for byte in range(256):
+            found = await market_audits.members(reader, addresses_with(bytes([byte])))
+            assert set(found) == {str(one) for one in addresses if bytes(one)[0] == byte}, byte
+        assert len(await market_audits.members(reader, addresses_with(b""))) == len(addresses)
+
+
+@pytest.mark.parametrize(("markets", "length"), [(0, 0), (1_000, 0), (1_001, 1), (100_000, 1)])
+async def test_few_markets_are_one_group_and_more_are_in_256(markets: int, length: int) -> None:
+    assert prefix_length(markets) == length
 
 
 async def test_markets_are_compared_also_where_the_node_does_not_list_them(world: World, node: Node) -> None:
