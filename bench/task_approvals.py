@@ -92,7 +92,7 @@ async def measure(directory: Path, approvals: int) -> list[Figure]:
 
 async def _approved(settings: config.Settings, creator: Keypair, authority: Pubkey, count: int) -> Approved:
     async with open_core(settings, SystemClock()) as core:
-        market_ids = await _proposals(core, creator, count)
+        market_ids = await propose(core, creator, count)
         async with core.database.service() as connection:
             await connection.execute(_VOTES, market_ids, str(creator.pubkey()))
         before = (await core.rpc.balances_at_once([authority]))[authority]
@@ -106,7 +106,7 @@ async def _approved(settings: config.Settings, creator: Keypair, authority: Pubk
     return Approved(count, len({one.signature for one in approved}), seconds, before - after)
 
 
-async def _proposals(core: Core, creator: Keypair, count: int) -> Sequence[str]:
+async def propose(core: Core, creator: Keypair, count: int) -> Sequence[str]:
     """Propose so many markets, and index them; their ids."""
     turns = asyncio.Semaphore(AT_ONCE)
 

@@ -1,6 +1,7 @@
 """Measures what periodic tasks cost.
 
-    python -m bench.tasks [--approvals N] [--markets N] [--votes N] [--seconds N] [--only PART] [--json]
+    python -m bench.tasks [--approvals N] [--markets N] [--votes N] [--seconds N] [--audited N]
+                          [--only PART] [--json]
 
 It starts Postgres, Valkey and a localnet with the real program, prints a table and one line of JSON, and
 asserts nothing. A part is a module with an `async def measure(...)` that gives figures; PARTS names them.
@@ -18,7 +19,7 @@ import click
 import uvloop
 from msgspec import Struct
 
-from bench import task_approvals, task_ledger, task_tally
+from bench import task_approvals, task_audit, task_ledger, task_tally
 from bench.figures import Figure, print_figures
 from zmartd import log
 
@@ -30,12 +31,14 @@ class Sizes(Struct, frozen=True):
     markets: int
     votes: int
     seconds: int
+    audited: int
 
 
 PARTS: Final[dict[str, Callable[[Path, Sizes], Awaitable[list[Figure]]]]] = {
     "approvals": lambda directory, sizes: task_approvals.measure(directory, sizes.approvals),
     "tally": lambda directory, sizes: task_tally.measure(directory, sizes.markets, sizes.votes),
     "ledger": lambda directory, sizes: task_ledger.measure(directory, sizes.seconds),
+    "audit": lambda directory, sizes: task_audit.measure(directory, sizes.audited),
 }
 
 
@@ -64,10 +67,19 @@ async def measure(directory: Path, parts: tuple[str, ...], sizes: Sizes) -> list
 @click.option(
     "--seconds", type=click.IntRange(5, 3_600), default=60, show_default=True, help="Of the ledger, twice."
 )
+@click.option(
+    "--audited", type=click.IntRange(3, 100_000), default=1_000, show_default=True, help="Of the audit."
+)
 @click.option("--only", "parts", multiple=True, type=click.Choice(list(PARTS)), help="These parts alone.")
 @click.option("--json", "only_json", is_flag=True, help="Print JSON only.")
 def main(
-    approvals: int, markets: int, votes: int, seconds: int, parts: tuple[str, ...], only_json: bool
+    approvals: int,
+    markets: int,
+    votes: int,
+    seconds: int,
+    audited: int,
+    parts: tuple[str, ...],
+    only_json: bool,
 ) -> None:
     """Measure periodic tasks."""
     with tempfile.TemporaryDirectory(prefix="zmartd-bench-") as directory, open(os.devnull, "w") as nowhere:
@@ -76,7 +88,8 @@ def main(
         for path in (Path(directory), *(Path(directory) / part for part in chosen)):
             path.mkdir(exist_ok=True)
             path.chmod(0o711)  # Postgres may run as another user
-        figures = uvloop.run(measure(Path(directory), chosen, Sizes(approvals, markets, votes, seconds)))
+        sizes = Sizes(approvals, markets, votes, seconds, audited)
+        figures = uvloop.run(measure(Path(directory), chosen, sizes))
     print_figures(figures, only_json=only_json)
 
 

@@ -112,6 +112,15 @@ class AlertSettings(Struct, frozen=True, kw_only=True):
     audit_differences: Annotated[
         Number, described("audit_differences: alert when the last audit has found more")
     ] = 0
+    audit_failing_seconds: Annotated[
+        WholeSeconds,
+        described(
+            "audit_incomplete: alert when a market fails to be compared, or changes each time, for longer"
+        ),
+    ] = 900
+    audit_overdue_seconds: Annotated[
+        WholeSeconds, described("audit_incomplete: alert when a market has not been compared for longer")
+    ] = 7_200
     unexplained_seconds: Annotated[
         WholeSeconds, described("unexplained_instants: alert when an instant is without a row for longer")
     ] = 120

@@ -43,7 +43,7 @@ from zmartd.http.kit.client_address import TRUSTED_PROXIES, TrustedProxies
 from zmartd.http.kit.development_chain import DEVELOPMENT_CHAIN, development_chain
 from zmartd.http.machines.health import HEALTH
 from zmartd.http.machines.operator import MAX_OPERATOR_CONNECTIONS, operator_application
-from zmartd.http.machines.webhook_credentials import require_webhook_secret
+from zmartd.http.machines.webhook_credentials import WebhookCredentials, require_webhook_secret
 from zmartd.http.machines.webhook_verification import DELIVERY_VERIFIER
 from zmartd.http.middleware.access_log import api_answers
 from zmartd.http.server import file_descriptors
@@ -261,6 +261,7 @@ async def _background(core: Core, app: web.Application) -> AsyncIterator[None]:
         clock=core.clock,
         counts=partial(_counts, app[WEBSOCKET]),
         place=place_of(settings.server.port),
+        takes_webhooks=WebhookCredentials(settings.helius).configured,
     ) as vitals:
         loops: dict[str, Callable[[], Awaitable[object]]] = {
             "hub": app[keys.HUB].run,

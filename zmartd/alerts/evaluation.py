@@ -6,28 +6,37 @@ killed after it has lost nothing; whoever is killed before it has done nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Container, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
 from asyncpg import Connection
 from msgspec import Struct
+from msgspec.structs import replace
 
 from zmartd.alert_settings import AlertSettings
 from zmartd.alerts.messages import Kind, about, encoded, new_id
 from zmartd.alerts.rule import Facts, Finding, Rule
+from zmartd.log import get_logger
 from zmartd.store import alert_deliveries, alerts
 from zmartd.store.alert_deliveries import NewDelivery
 from zmartd.store.alerts import MAX_SUBJECT, Alert, NewAlert, SeenAgain
 
+log = get_logger(__name__)
+
 MAX_SUBJECTS: Final = 20
-"""Of one rule. The findings beyond them are counted in the summary of the last."""
+"""Of one rule that are told, besides those that are known. The others are counted in the last's summary."""
+
+
+Key = tuple[str, str]
+"""A rule's name and a subject."""
 
 
 class Found(Struct, frozen=True):
     """What the rules say: findings by rule and subject, and the rules that could say nothing."""
 
-    findings: Mapping[tuple[str, str], Finding]
+    findings: Mapping[Key, Finding]
     unknown: frozenset[str]
 
 
@@ -46,31 +55,39 @@ class Changes(Struct, frozen=True):
 class Told(Struct, frozen=True):
     """The alerts about which messages were queued."""
 
-    opened: tuple[Alert, ...]
-    reminded: tuple[Alert, ...]
-    resolved: tuple[Alert, ...]
+    opened: tuple[Alert, ...] = ()
+    reminded: tuple[Alert, ...] = ()
+    resolved: tuple[Alert, ...] = ()
 
 
 def find(rules: Iterable[Rule], facts: Facts, settings: AlertSettings) -> Found:
     """Ask every rule."""
-    findings: dict[tuple[str, str], Finding] = {}
+    findings: dict[Key, Finding] = {}
     unknown = set()
     for rule in rules:
         found = rule.find(facts, settings)
         if found is None:
             unknown.add(rule.name)
             continue
-        for one in _bounded(list(found)):
+        for one in found:
             findings[rule.name, one.subject[:MAX_SUBJECT]] = one
     return Found(findings, frozenset(unknown))
 
 
-def _bounded(found: Sequence[Finding]) -> Sequence[Finding]:
-    if len(found) <= MAX_SUBJECTS:
-        return found
-    *shown, last = sorted(found, key=lambda one: one.subject)[:MAX_SUBJECTS]
-    more = len(found) - MAX_SUBJECTS
-    return [*shown, Finding(last.value, f"{last.summary}; and {more} more like it", last.subject)]
+def _bounded(found: Mapping[Key, Finding], known: Container[Key]) -> dict[Key, Finding]:
+    """The findings that are told: those that are known, and of each rule others up to MAX_SUBJECTS."""
+    by_rule: dict[str, list[Key]] = defaultdict(list)
+    for key in found:
+        by_rule[key[0]].append(key)
+    shown: dict[Key, Finding] = {}
+    for keys in by_rule.values():
+        told = sorted(keys, key=lambda key: (key not in known, key))
+        told = sorted(told[: max(MAX_SUBJECTS, sum(key in known for key in keys))])
+        shown |= {key: found[key] for key in told}
+        if more := len(keys) - len(told):
+            last = found[told[-1]]
+            shown[told[-1]] = replace(last, summary=f"{last.summary}; and {more} more like it")
+    return shown
 
 
 def judge(
@@ -85,11 +102,8 @@ def judge(
     Nothing happens to those of a rule that could say nothing.
     """
     by_key = {(one.rule, one.subject): one for one in known}
-    new = [
-        (rules[rule], finding)
-        for (rule, subject), finding in found.findings.items()
-        if (rule, subject) not in by_key
-    ]
+    shown = _bounded(found.findings, by_key)
+    new = [(rules[key[0]], finding) for key, finding in shown.items() if key not in by_key]
     gone = [one for key, one in by_key.items() if key not in found.findings and one.rule not in found.unknown]
     opened = [one for one in gone if one.opened_at is not None]
     is_over = {one.id for one in opened if _is_over(one, settings, now)}
@@ -97,9 +111,9 @@ def judge(
         pending=tuple(_new(rule, finding) for rule, finding in new if rule.lasts_seconds > 0),
         opened=tuple(_new(rule, finding) for rule, finding in new if rule.lasts_seconds <= 0),
         seen=tuple(
-            _seen(alert, rules[alert.rule], found.findings[key], settings, now)
+            _seen(alert, rules[alert.rule], shown[key], settings, now)
             for key, alert in by_key.items()
-            if key in found.findings
+            if key in shown
         ),
         quiet=tuple(one.id for one in opened if one.quiet_since is None and one.id not in is_over),
         resolved=tuple(sorted(is_over)),
@@ -134,9 +148,15 @@ async def evaluate(
     settings: AlertSettings,
     receivers: Sequence[str],
 ) -> Told:
-    """Change the alerts, and queue the messages for each receiver, in this transaction."""
+    """Change the alerts, and queue the messages for each receiver, in this transaction.
+
+    Does nothing where another evaluation was written since these facts were read: they may be older than its.
+    """
     found = find(rules.values(), facts, settings)
     await alerts.lock(connection)
+    if not await alerts.supersede(connection, facts.index.evaluations):
+        log.info("alerts.evaluation_superseded")
+        return Told()
     known = await alerts.unresolved(connection)
     now = facts.now
     changes = judge(found, known, rules, settings, now)

@@ -44,7 +44,8 @@ def parked(facts: Facts, settings: AlertSettings) -> Iterator[Finding]:
 def webhook_silent(facts: Facts, settings: AlertSettings) -> Iterator[Finding]:
     seconds, runs = facts.index.delivered_seconds, facts.index.making_up_runs
     is_silent = seconds is None or seconds > settings.webhook_silent_seconds
-    if is_silent and runs >= SILENT_RUNS:
+    is_wanted = any(one.vitals.takes_webhooks for one in facts.alive)
+    if is_wanted and is_silent and runs >= SILENT_RUNS:
         since = "ever" if seconds is None else f"for {seconds:.0f} s"
         yield Finding(
             runs,

@@ -9,7 +9,7 @@ from zmartd.alert_settings import AlertSettings
 from zmartd.alerts.rule import Facts, Finding, Rule, listed
 from zmartd.market.lifecycle import MarketState
 
-_MOVED_BY_TASKS: Final = frozenset({MarketState.RESOLVING, MarketState.DISPUTED})
+MOVED_BY_TASKS: Final = frozenset({MarketState.RESOLVING, MarketState.DISPUTED})
 """The states that a task ends. Others wait for people, and no operator can help."""
 
 
@@ -29,7 +29,7 @@ def stuck_markets(facts: Facts, settings: AlertSettings) -> Iterator[Finding] | 
 def _stuck_markets(facts: Facts, settings: AlertSettings) -> Iterator[Finding]:
     assert facts.chain is not None, "the caller has looked"
     for stuck in facts.chain.stuck:
-        if stuck.state in _MOVED_BY_TASKS and stuck.markets > settings.stuck_markets:
+        if stuck.state in MOVED_BY_TASKS and stuck.markets > settings.stuck_markets:
             yield Finding(
                 stuck.markets,
                 f"{stuck.markets} {stuck.state.name} markets are more than an hour overdue"
@@ -82,6 +82,26 @@ def audit_differences(facts: Facts, settings: AlertSettings) -> Iterator[Finding
             f"{found.number} values of the index differ from the accounts on the "
             f"chain{listed(found.examples, len(found.examples))}",
         )
+
+
+_NOT_COMPARED: Final = {
+    "failing": "could not be read or compared",
+    "moving": "changed during each comparison",
+    "overdue": "were not compared",
+}
+
+
+def audit_incomplete(facts: Facts, settings: AlertSettings) -> Iterator[Finding]:
+    for why, what in _NOT_COMPARED.items():
+        if (waiting := facts.index.uncompared.get(why)) is not None:
+            is_overdue = why == "overdue"
+            allowed = settings.audit_overdue_seconds if is_overdue else settings.audit_failing_seconds
+            yield Finding(
+                waiting.seconds,
+                f"{waiting.number} markets {what} for up to {waiting.seconds:.0f} s; "
+                f"{allowed} s are allowed{listed(waiting.examples, waiting.number)}",
+                why,
+            )
 
 
 RULES: Final = (
@@ -139,5 +159,14 @@ RULES: Final = (
         remedy="`zmartd audit` lists them, `zmartd audit --repair` fetches those markets again.",
         settings=("audit_differences",),
         find=audit_differences,
+    ),
+    Rule(
+        name="audit_incomplete",
+        severity="warning",
+        meaning="Markets could not be compared with the chain: nobody knows whether the index is right.",
+        remedy="`zmartd tasks explain auditor` says why. Where they are overdue, more accounts a second "
+        "have to be compared: `tasks.auditor.accounts_per_second`.",
+        settings=("audit_failing_seconds", "audit_overdue_seconds"),
+        find=audit_incomplete,
     ),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, Literal
 from uuid import uuid4
 
@@ -75,10 +75,10 @@ def about(kind: Kind, alert: Alert, rule: Rule | None, now: datetime) -> Message
     )
 
 
-def outage(rule: Rule, summary: str, seconds: float, since: datetime, now: datetime) -> Message:
+def outage(kind: Kind, rule: Rule, summary: str, seconds: float, now: datetime) -> Message:
     """The message of a daemon that sees by itself what keeps the rules from being evaluated."""
     return Message(
-        "alert.opened",
+        kind,
         iso_time(now),
         AlertData(
             number=None,
@@ -90,7 +90,7 @@ def outage(rule: Rule, summary: str, seconds: float, since: datetime, now: datet
             meaning=rule.meaning,
             remedy=rule.remedy,
             count=1,
-            first_seen=iso_time(since),
+            first_seen=iso_time(now - timedelta(seconds=seconds)),
             last_seen=iso_time(now),
             resolved_at=None,
         ),

@@ -28,6 +28,7 @@ async def reporting(
     clock: Clock,
     counts: Callable[[], Mapping[str, float]],
     place: str,
+    takes_webhooks: bool,
 ) -> AsyncIterator[VitalsReporter]:
     """Report the vitals of this process, deliver messages, and tell of a database that is away.
 
@@ -43,6 +44,7 @@ async def reporting(
         window_seconds=settings.window_seconds,
         instance=uuid4(),
         place=place,
+        takes_webhooks=takes_webhooks,
         deliveries=Deliveries(database, receivers, settings.attempt_seconds, rng),
         outages=Outages(settings, receivers, redis, clock, daemon=place, rng=rng),
     )

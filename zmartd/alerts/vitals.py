@@ -19,13 +19,13 @@ from redis.exceptions import RedisError
 
 from zmartd.alerts.deliveries import Deliveries
 from zmartd.alerts.outages import Outages
+from zmartd.alerts.system_gauges import SYSTEM
 from zmartd.alerts.windows import Window
 from zmartd.cancellation import is_being_cancelled
 from zmartd.clock import Clock
 from zmartd.errors import ZmartdError
 from zmartd.log import get_logger
-from zmartd.metrics import Sizes
-from zmartd.store import daemons
+from zmartd.store import daemons, system_gauges
 from zmartd.store.daemons import Standing, Vitals
 from zmartd.store.postgres.database import Database
 
@@ -34,8 +34,6 @@ SAMPLE_SECONDS: Final = 0.5
 """How often the event loop is looked at."""
 REDIS_PATIENCE_SECONDS: Final = 1.0
 _DESCRIPTORS: Final = "/dev/fd"
-
-OPEN: Final = Sizes("zmartd_alerts_open", "Alerts that are open, of all daemons together", "rule")
 
 log = get_logger(__name__)
 
@@ -57,6 +55,7 @@ class VitalsReporter:
         window_seconds: float,
         instance: UUID,
         place: str,
+        takes_webhooks: bool,
         deliveries: Deliveries,
         outages: Outages,
     ) -> None:
@@ -67,14 +66,13 @@ class VitalsReporter:
         self._window = Window(window_seconds)
         self._instance = instance
         self._place = place
+        self._takes_webhooks = takes_webhooks
         self._deliveries = deliveries
         self._outages = outages
         self._started = clock.monotonic()
         self._lag_seconds = 0.0
         self._skew_seconds = 0.0
         self._redis_fails_since: float | None = None
-        self._open: Mapping[str, int] = {}
-        OPEN.count = lambda: self._open
 
     async def run(self) -> None:
         """Report until cancelled."""
@@ -115,7 +113,7 @@ class VitalsReporter:
                     receivers=self._deliveries.receivers,
                 )
             took = self._clock.monotonic() - before
-            await self._outages.recovered(self._database)
+            await self._outages.recovered(self._database, standing.recoveries)
         except (ZmartdError, TimeoutError) as error:
             self._outages.failed(error, error.message if isinstance(error, ZmartdError) else "no answer")
             return None
@@ -124,11 +122,19 @@ class VitalsReporter:
             self._outages.failed(error, type(error).__name__)
             log.exception("alerts.not_reported")
             return None
+        await self._show_system()
         self._skew_seconds = skew(wall, took, standing.now.timestamp())
-        self._open = standing.open_alerts
         if standing.has_deliveries:
             self._deliveries.look()
         return standing
+
+    async def _show_system(self) -> None:
+        """Read what /metrics says of the whole system. What cannot be read is not shown after a while."""
+        try:
+            async with self._database.service_reader() as reader:
+                SYSTEM.show(await system_gauges.read(reader))
+        except (ZmartdError, TimeoutError) as error:
+            log.info("alerts.system_unknown", reason=str(error))
 
     async def _ask_redis(self) -> None:
         try:
@@ -158,6 +164,7 @@ class VitalsReporter:
             loop_lag_seconds=self._window.most("loop_lag"),
             descriptors=descriptors,
             descriptor_limit=descriptor_limit,
+            takes_webhooks=self._takes_webhooks,
         )
 
 

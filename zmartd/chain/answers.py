@@ -22,6 +22,13 @@ class ChainAccount(Struct, frozen=True):
     slot: int
 
 
+class AtSlot(Struct, Generic[T], frozen=True):
+    """What a node answered, and the slot that it was at: of several answers the oldest one's."""
+
+    slot: int
+    value: T
+
+
 class ChainTime(Struct, frozen=True):
     """The chain's clock: unix seconds as programs see them in `slot`."""
 

@@ -26,6 +26,7 @@ from solders.transaction_status import UiTransactionEncoding
 
 from zmartd.chain.answers import (
     AccountAnswer,
+    AtSlot,
     BlockhashAnswer,
     ChainAccount,
     ChainPosition,
@@ -179,7 +180,12 @@ class Rpc:
 
     async def accounts(self, addresses: Sequence[Pubkey]) -> list[ChainAccount | None]:
         """The accounts in the order of `addresses`, in requests of ACCOUNTS_PER_REQUEST."""
+        return (await self.accounts_at(addresses)).value
+
+    async def accounts_at(self, addresses: Sequence[Pubkey]) -> AtSlot[list[ChainAccount | None]]:
+        """`accounts` with their slot, which also says of what is not there when it was not. At least one."""
         found: list[ChainAccount | None] = []
+        slots: list[int] = []
         for chunk in _chunks(addresses, ACCOUNTS_PER_REQUEST):
             body = requests.GetMultipleAccounts(chunk, _BASE64)
             answer = await self._transport.call(body, WithContext[list[AccountAnswer | None]])
@@ -187,7 +193,8 @@ class Rpc:
                 None if account is None else account.at(address, answer.context.slot)
                 for address, account in zip(chunk, answer.value, strict=True)
             ]
-        return found
+            slots.append(answer.context.slot)
+        return AtSlot(min(slots, default=0), found)
 
     async def balances_at_once(self, wallets: Sequence[Pubkey]) -> dict[Pubkey, int]:
         """Lamports of each wallet, all at one slot, so that coins on the move are not counted twice.
@@ -235,26 +242,32 @@ class Rpc:
 
         `content` maps offsets to the bytes that must be there, for example {0: an account's discriminator}.
         """
+        return (await self.program_accounts_at(program_id, content)).value
+
+    async def program_accounts_at(
+        self, program_id: Pubkey, content: Mapping[int, bytes] | None = None
+    ) -> AtSlot[list[ChainAccount]]:
+        """`program_accounts` with their slot, also where there are none."""
         return await self._accounts_of(program_id, content, _BASE64)
 
     async def program_addresses(
         self, program_id: Pubkey, content: Mapping[int, bytes] | None = None
     ) -> list[Pubkey]:
         """The addresses of the accounts that `program_accounts` would give, without their data."""
-        return [account.address for account in await self._accounts_of(program_id, content, _NO_DATA)]
+        found = await self._accounts_of(program_id, content, _NO_DATA)
+        return [account.address for account in found.value]
 
     async def _accounts_of(
         self, program_id: Pubkey, content: Mapping[int, bytes] | None, shape: configs.RpcAccountInfoConfig
-    ) -> list[ChainAccount]:
+    ) -> AtSlot[list[ChainAccount]]:
         filters: list[int | Memcmp] = [
             Memcmp(offset, ids.base58_encode(wanted)) for offset, wanted in (content or {}).items()
         ]
         config = configs.RpcProgramAccountsConfig(shape, filters, with_context=True)
         body = requests.GetProgramAccounts(program_id, config)
         answer = await self._transport.call(body, WithContext[list[KeyedAccountAnswer]])
-        return [
-            item.account.at(Pubkey.from_string(item.pubkey), answer.context.slot) for item in answer.value
-        ]
+        slot = answer.context.slot
+        return AtSlot(slot, [item.account.at(Pubkey.from_string(item.pubkey), slot) for item in answer.value])
 
     async def signature_statuses(
         self, signatures: Sequence[str], *, search_history: bool = False

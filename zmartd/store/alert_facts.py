@@ -13,8 +13,27 @@ from zmartd.store.postgres.reader import Reads
 
 _EXAMPLES: Final = 5
 
+# Overdue is nothing that nobody compares because an operator wants it so.
 _FACTS = """
 with moment as (select clock_timestamp() as now),
+waiting as (
+    select 'failing' as why, address, failing_since as since
+      from moment, market_audits where failing_since < moment.now - make_interval(secs => $5)
+    union all
+    select 'moving', address, moving_since
+      from moment, market_audits
+     where moving_since < moment.now - make_interval(secs => $5) and failing_since is null
+    union all
+    select 'overdue', address, coalesce(compared_at, entered_at)
+      from moment, market_audits
+     where coalesce(compared_at, entered_at) < moment.now - make_interval(secs => $6)
+       and failing_since is null and moving_since is null
+       and not coalesce((
+           select reason = 'disabled' from task_runs
+            where task = 'auditor' and due_at is not null order by due_at desc limit 1), false)
+       and not exists (select from task_schedules
+                        where task = 'auditor' and paused_until > moment.now)
+),
 failed as (
     select market_id, error_code, attempt_count from market_finalization_errors where resolved_at is null
 ), awaiting as (
@@ -31,6 +50,7 @@ failed as (
                           and run.lease_until > moment.now)
 )
 select moment.now,
+       coalesce((select evaluations from alert_order), 0) as evaluations,
        (select count(*) from failed) as failed,
        array(select market_id || ' (' || error_code || ')' from failed order by attempt_count desc limit $3)
            as failed_examples,
@@ -56,6 +76,12 @@ select moment.now,
        (select coalesce(sum(differences), 0) from market_audits where differences > 0) as differences,
        array(select address::text from market_audits where differences > 0 order by differs_since limit $3)
            as differing,
+       (select coalesce(json_object_agg(why, counted), '{}'::json)
+          from (select why, json_build_object(
+                           'number', count(*),
+                           'seconds', extract(epoch from (select now from moment) - min(since)),
+                           'examples', (array_agg(address::text order by since, address))[1:$3]) as counted
+                  from waiting group by why) as of_why) as uncompared,
        case when $4 then pg_database_size(current_database()) end as database_bytes
   from moment
 """
@@ -68,10 +94,20 @@ class Several(Struct, frozen=True):
     examples: tuple[str, ...] = ()
 
 
+class Waiting(Struct, frozen=True):
+    """A number of markets, for how long the first of them has waited, and the addresses of some."""
+
+    number: int
+    seconds: float
+    examples: tuple[str, ...] = ()
+
+
 class IndexFacts(Struct, frozen=True, kw_only=True):
     """What Postgres says at `now`, by its clock."""
 
     now: datetime
+    evaluations: int
+    """How many evaluations of the rules were written before."""
     failed_transitions: Several
     """Markets that could not be moved on; with the code of the last error."""
     awaiting_decision: Several
@@ -95,18 +131,31 @@ class IndexFacts(Struct, frozen=True, kw_only=True):
     """
     audit_differences: Several
     """The values that the auditor has found different, and not equal since."""
+    uncompared: Mapping[str, Waiting]
+    """Markets that the auditor has not compared for longer than may be: `failing`, `moving` during each
+    attempt, or `overdue`. Without those that there are none of.
+    """
     database_bytes: int | None
     """None where nobody asked for it."""
 
 
 async def read(
-    connection: Reads, *, unexplained_seconds: float, silent_seconds: float, with_size: bool
+    connection: Reads,
+    *,
+    unexplained_seconds: float,
+    silent_seconds: float,
+    failing_seconds: float,
+    overdue_seconds: float,
+    with_size: bool,
 ) -> IndexFacts:
     """Read them. Counting the size of the database takes some milliseconds."""
-    row = await connection.fetchrow(_FACTS, unexplained_seconds, silent_seconds, _EXAMPLES, with_size)
+    row = await connection.fetchrow(
+        _FACTS, unexplained_seconds, silent_seconds, _EXAMPLES, with_size, failing_seconds, overdue_seconds
+    )
     assert row is not None, "a moment is one row"
     return IndexFacts(
         now=row["now"],
+        evaluations=row["evaluations"],
         failed_transitions=Several(row["failed"], tuple(row["failed_examples"])),
         awaiting_decision=Several(row["awaiting"], tuple(row["awaiting_examples"])),
         quarantined_events=row["quarantined_events"],
@@ -119,5 +168,6 @@ async def read(
         lag_slots=row["lag_slots"],
         overdue_seconds=msgspec.json.decode(row["overdue"]),
         audit_differences=Several(row["differences"], tuple(row["differing"])),
+        uncompared=msgspec.json.decode(row["uncompared"], type=dict[str, Waiting]),
         database_bytes=row["database_bytes"],
     )

@@ -22,6 +22,12 @@ MAX_SUBJECT: Final = 300
 PURGED_AT_ONCE: Final = 1_000
 
 _LOCK = "select pg_advisory_xact_lock(hashtextextended('zmartd.alerts', 0))"
+_SUPERSEDE = """
+insert into alert_order as known (id, evaluations) values (1, 1)
+on conflict (id) do update set evaluations = known.evaluations + 1
+ where $1::bigint is null or known.evaluations = $1
+returning true
+"""
 _NAMES: Final = """
 id, rule, subject, severity, summary, value, count, first_seen, last_seen, opened_at, quiet_since,
 acknowledged_at, acknowledged_by, acknowledged_because, resolved_at, told_at, last_delivered_at
@@ -141,6 +147,14 @@ class AlertPageKey(Struct, frozen=True, tag="alerts/1"):
 async def lock(connection: Connection) -> None:
     """Let one daemon at a time change alerts, until the transaction ends."""
     await connection.execute(_LOCK)
+
+
+async def supersede(connection: Connection, evaluations: int | None = None) -> bool:
+    """Keep evaluations from being written that have read their facts before.
+
+    Does nothing and gives False where the number of those written is not `evaluations` any more.
+    """
+    return bool(await connection.fetchval(_SUPERSEDE, evaluations))
 
 
 async def unresolved(connection: Reads) -> tuple[Alert, ...]:

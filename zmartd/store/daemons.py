@@ -5,7 +5,7 @@ A process writes its row every few seconds, in the statement that also reads wha
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -25,13 +25,15 @@ with reported as (
     on conflict (instance) do update set seen_at = excluded.seen_at, vitals = excluded.vitals
 )
 select clock_timestamp() as now,
-       (select coalesce(json_object_agg(rule, number), '{}'::json)
-          from (select rule, count(*) as number from alerts
-                 where resolved_at is null and opened_at is not null group by rule) as counted
-       ) as open_alerts,
+       coalesce((select recoveries from alert_order), 0) as recoveries,
        exists (select from alert_deliveries
                 where receiver = any($5::text[]) and next_attempt_at <= clock_timestamp()
                   and delivered_at is null and given_up_at is null) as has_deliveries
+"""
+_RECOVERED = """
+insert into alert_order as known (id, recoveries) values (1, 1)
+on conflict (id) do update set recoveries = known.recoveries + 1 where known.recoveries = $1
+returning recoveries
 """
 _STOP = "update daemons set stopped_at = clock_timestamp() where instance = $1 returning true"
 _LISTED = "select instance, place, started_at, seen_at, stopped_at, vitals from daemons order by started_at"
@@ -59,6 +61,8 @@ class Vitals(Struct, frozen=True, kw_only=True):
     """The longest that the event loop stood still."""
     descriptors: int = 0
     descriptor_limit: int = 0
+    takes_webhooks: bool = False
+    """Whether it has a credential of the webhook."""
 
 
 class DaemonRow(Struct, frozen=True):
@@ -76,8 +80,8 @@ class Standing(Struct, frozen=True):
     """What a daemon is told when it reports."""
 
     now: datetime
-    open_alerts: Mapping[str, int]
-    """How many are open, by rule."""
+    recoveries: int
+    """How often daemons could write again that could not before."""
     has_deliveries: bool
     """Whether messages wait that it could deliver."""
 
@@ -95,7 +99,17 @@ async def report(
     text = msgspec.json.encode(vitals).decode()
     row = await connection.fetchrow(_REPORT, instance, place, up_seconds, text, list(receivers))
     assert row is not None, "a select without a table has a row"
-    return Standing(row["now"], msgspec.json.decode(row["open_alerts"]), row["has_deliveries"])
+    return Standing(
+        now=row["now"],
+        recoveries=row["recoveries"],
+        has_deliveries=row["has_deliveries"],
+    )
+
+
+async def recovered(connection: Reads, recoveries: int) -> int | None:
+    """Count another recovery, unless another daemon has since there were so many; then None."""
+    number: int | None = await connection.fetchval(_RECOVERED, recoveries)
+    return number
 
 
 async def stop(connection: Reads, instance: UUID) -> None:

@@ -5,7 +5,7 @@ Deadlines are compared with times that the caller passes, because the chain's cl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from msgspec import Struct
@@ -94,20 +94,42 @@ select market.id, market.resolution_proposed_at, petition.*, not {NOT_KNOWN} as 
    and exists (select from dispute_requests as asked where asked.market_id = market.id)
  order by market.resolution_proposed_at, market.id
 """  # noqa: S608 - constants
-_STUCK = """
-with stuck as (
-    select id, state, coalesce(state_changed_at, created_at) as since
-      from markets
-     where (state in ('PROPOSED', 'APPROVED') and coalesce(state_changed_at, created_at) <= $1)
-        or (state = 'ACTIVE' and end_date <= $2)
-        or (state = 'RESOLVING' and resolution_proposed_at <= $3 and not awaiting_decision)
-        or (state = 'DISPUTED' and dispute_initiated_at <= $4
-            and not awaiting_decision and settles_at is null)
-        or (state = 'DISPUTED' and settles_at <= $6)
+_STUCK_WHERE: Mapping[MarketState, tuple[str, str]] = {
+    state: (f"state = '{state.name}' and {condition}", since)
+    for state, condition, since in (
+        (
+            MarketState.PROPOSED,
+            "coalesce(state_changed_at, created_at) <= $1",
+            "coalesce(state_changed_at, created_at)",
+        ),
+        (
+            MarketState.APPROVED,
+            "coalesce(state_changed_at, created_at) <= $1",
+            "coalesce(state_changed_at, created_at)",
+        ),
+        (MarketState.ACTIVE, "end_date <= $2", "end_date"),
+        (
+            MarketState.RESOLVING,
+            "resolution_proposed_at <= $3 and not awaiting_decision",
+            "resolution_proposed_at",
+        ),
+        (
+            MarketState.DISPUTED,
+            "((dispute_initiated_at <= $4 and not awaiting_decision and settles_at is null)"
+            " or settles_at <= $6)",
+            "dispute_initiated_at",
+        ),
+    )
+}
+"""Which markets of a state are stuck, and since when; an index has the oldest of them first."""
+_STUCK = " union all ".join(
+    f"""
+select '{state.name}' as state, (select count(*) from markets where {where}) as markets,
+       array(select id from markets where {where} order by {since}, id limit $5) as oldest
+ where '{state.name}' = any($7::text[])
+"""  # noqa: S608 - constants
+    for state, (where, since) in _STUCK_WHERE.items()
 )
-select state, count(*) as markets, (array_agg(id order by since, id))[1:$5] as oldest
-  from stuck group by state order by state
-"""
 
 
 class UndisputedMarket(Struct, frozen=True):
@@ -214,8 +236,16 @@ async def petitions(
     return tuple(PetitionedMarket(**dict(row)) for row in rows)
 
 
-async def stuck(connection: Reads, deadlines: StuckDeadlines, examples: int) -> tuple[StuckMarkets, ...]:
-    """The markets of each state that should have moved on and have not, with at most so many ids."""
+async def stuck(
+    connection: Reads,
+    deadlines: StuckDeadlines,
+    examples: int,
+    states: Collection[MarketState] = frozenset(_STUCK_WHERE),
+) -> tuple[StuckMarkets, ...]:
+    """The markets of each of these states that should have moved on and have not, with at most so many ids.
+
+    It reads no others: how many there are decides what it costs.
+    """
     rows = await connection.fetch(
         _STUCK,
         deadlines.proposed,
@@ -224,7 +254,10 @@ async def stuck(connection: Reads, deadlines: StuckDeadlines, examples: int) -> 
         deadlines.disputed,
         examples,
         deadlines.settlement,
+        [state.name for state in states],
     )
     return tuple(
-        StuckMarkets(MarketState[row["state"]], row["markets"], tuple(row["oldest"])) for row in rows
+        StuckMarkets(MarketState[row["state"]], row["markets"], tuple(row["oldest"]))
+        for row in rows
+        if row["markets"]
     )

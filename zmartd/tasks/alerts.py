@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Final
 
 from zmartd.alerts.evaluation import Told, evaluate
+from zmartd.alerts.market_rules import MOVED_BY_TASKS
 from zmartd.alerts.receivers import names
 from zmartd.alerts.rule import ChainFacts, Facts
 from zmartd.alerts.rules import RULES
@@ -70,12 +71,15 @@ class Alerts:
                 reader,
                 unexplained_seconds=settings.unexplained_seconds,
                 silent_seconds=settings.webhook_silent_seconds,
+                failing_seconds=settings.audit_failing_seconds,
+                overdue_seconds=settings.audit_overdue_seconds,
                 with_size=settings.database_max_bytes > 0,
             )
             known = await daemons.listed(reader)
             if protocol is None:
                 return Facts(index=index, chain=None, daemons=known)
-            stuck = await due_markets.stuck(reader, stuck_deadlines(self._monitor, protocol[0]), EXAMPLES)
+            deadlines = stuck_deadlines(self._monitor, protocol[0])
+            stuck = await due_markets.stuck(reader, deadlines, EXAMPLES, MOVED_BY_TASKS)
         chain = _chain_facts(protocol, index.now.timestamp(), self._clock.monotonic() - self._asked_at, stuck)
         return Facts(index=index, chain=chain, daemons=known)
 

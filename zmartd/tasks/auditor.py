@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from prometheus_client import Gauge
-
 from zmartd.indexer.audit.continuous import AuditLimits, ContinuousAudit, PassReport
 from zmartd.metrics import Counter
 from zmartd.store.market_audits import Audited
@@ -13,14 +11,6 @@ from zmartd.tasks.base import TaskAction
 from zmartd.tasks.context import TaskContext
 
 ACCOUNTS: Final = Counter("zmartd_audit_accounts", "Accounts that the auditor compared with the index.")
-DIFFERENCES: Final = Gauge(
-    "zmartd_audit_differences", "Values of the index that differ from the chain's accounts."
-)
-FAILED: Final = Gauge("zmartd_audit_failed_markets", "Markets that the auditor could not compare.")
-OLDEST: Final = Gauge(
-    "zmartd_audit_oldest_timestamp_seconds",
-    "When the market was compared that has waited longest; 0 where one never was.",
-)
 _MOST_NAMED = 10
 
 
@@ -48,11 +38,7 @@ class Auditor:
     async def run(self) -> list[TaskAction]:
         """Raises RpcUnavailable, RpcRejected, DatabaseUnavailable and the like."""
         report = await self._audit.run()
-        total = report.total
         ACCOUNTS.inc(report.accounts)
-        DIFFERENCES.set(total.differences)
-        FAILED.set(total.failed_markets)
-        OLDEST.set(0 if total.oldest_at is None else total.oldest_at.timestamp())
         actions = [_action(one) for one in report.found[:_MOST_NAMED]]
         if len(report.found) > _MOST_NAMED:
             detail = f"{len(report.found) - _MOST_NAMED} more: `zmartd audit` lists what differs"

@@ -9,7 +9,6 @@ from typing import Final, Literal
 
 from asyncpg import Connection
 from msgspec import Struct
-from prometheus_client import Gauge
 
 from zmartd.chain.program_accounts import ChainMarket
 from zmartd.market import lifecycle
@@ -32,13 +31,6 @@ from zmartd.tasks.plan import Plan, plan_each
 from zmartd.tasks.vote_counting import PlannedTransaction, VoteCounting
 from zmartd.tasks.voter_verification import require_voters_on_chain
 
-AWAITING: Final = Gauge(
-    "zmartd_disputes_awaiting_decision", "Disputes whose votes decide nothing, so that an admin has to."
-)
-ANNOUNCED: Final = Gauge(
-    "zmartd_disputes_announced",
-    "Disputes that their votes will settle unless an admin decides otherwise.",
-)
 AWAIT_DECISION: Final = "await_decision"
 ANNOUNCE_SETTLEMENT: Final = "announce_settlement"
 
@@ -95,10 +87,7 @@ class Disputes:
             async with self._database.service() as connection:
                 return await tallies.count_dispute(connection, market_id)
 
-        actions = await self._counting.run(market_ids, count, decide, protocol)
-        AWAITING.set(sum(one.action == AWAIT_DECISION for one in actions))
-        ANNOUNCED.set(sum(one.action == ANNOUNCE_SETTLEMENT for one in actions))
-        return actions
+        return await self._counting.run(market_ids, count, decide, protocol)
 
     async def plan(self, protocol: ProtocolState) -> Plan:
         """What `run` would send, by the votes as they are."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from prometheus_client import Gauge
 from solders.pubkey import Pubkey
 
 from zmartd.chain.accounts import GlobalConfig
@@ -22,10 +21,6 @@ from zmartd.tasks.meant import Meant
 from zmartd.tasks.plan import Plan, plan_each
 from zmartd.tasks.vote_counting import PlannedTransaction, VoteCounting
 
-AWAITING: Final = Gauge(
-    "zmartd_proposals_awaiting_approval",
-    "Proposed markets that enough wallets like, and that only the admin can approve.",
-)
 AWAITING_APPROVAL: Final = "awaiting_admin_approval"
 
 
@@ -59,9 +54,7 @@ class Proposals:
                 await self._announcements.withdraw_awaited_approval(market.id)
             return decision
 
-        actions = await self._counting.run(market_ids, self._count, decide, protocol)
-        AWAITING.set(sum(one.action == AWAITING_APPROVAL for one in actions))
-        return actions
+        return await self._counting.run(market_ids, self._count, decide, protocol)
 
     async def plan(self, protocol: ProtocolState) -> Plan:
         """What `run` would send, by the votes as they are."""

@@ -9,7 +9,6 @@ from typing import Any, Final, cast
 
 import asyncpg
 import msgspec
-from prometheus_client import Gauge
 from structlog.contextvars import bound_contextvars
 
 from zmartd.cancellation import cancel_all, is_being_cancelled
@@ -37,9 +36,6 @@ START_DELAY = Histogram(
     "How long after its instant a run of a periodic task began.",
     ["task"],
     buckets=(0.01, 0.05, 0.1, 0.5, 1, 2, 3, 5, 10, 60, 600),
-)
-LAST_SUCCESS = Gauge(
-    "zmartd_task_last_success_timestamp_seconds", "When a task last finished a run without failing.", ["task"]
 )
 
 CHECK_SECONDS: Final = 0.1
@@ -199,8 +195,6 @@ def _observe(report: RunReport, elapsed_seconds: float) -> None:
     outcome = "failed" if report.failure else "skipped" if report.skipped else "done"
     RUNS.labels(report.task, outcome).inc()
     RUN_SECONDS.labels(report.task).observe(elapsed_seconds)
-    if outcome == "done":
-        LAST_SUCCESS.labels(report.task).set(report.finished_at.timestamp())
     for action in report.actions:
         ACTIONS.labels(report.task, action.action, str(action.ok).lower()).inc()
         write = log.info if action.ok or action.awaits_admin else log.error

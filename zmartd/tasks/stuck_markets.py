@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from prometheus_client import Gauge
-
+from zmartd.alerts.market_rules import MOVED_BY_TASKS
 from zmartd.clock import Clock
 from zmartd.market import lifecycle
 from zmartd.market.lifecycle import MarketState
@@ -15,8 +14,6 @@ from zmartd.store.postgres.database import Database
 from zmartd.task_settings import MarketMonitorSettings
 from zmartd.tasks.authority import ProtocolState
 from zmartd.tasks.base import TaskAction
-
-STUCK = Gauge("zmartd_markets_stuck", "Markets that should have moved on and have not.", ["state"])
 
 GRACE_SECONDS: Final = 3_600
 """How long after its deadline a market may wait while the tasks work."""
@@ -29,8 +26,6 @@ _REASONS: Final = {
     MarketState.RESOLVING: "should have been finalized more than an hour ago",
     MarketState.DISPUTED: "should have had their dispute settled more than an hour ago",
 }
-_MOVED_BY_TASKS: Final = frozenset({MarketState.RESOLVING, MarketState.DISPUTED})
-"""The states that a task ends, so that an overdue market is the daemon's fault."""
 
 
 class StuckMarketsReport:
@@ -53,15 +48,10 @@ class StuckMarketsReport:
         deadlines = stuck_deadlines(self._settings, protocol)
         async with self._database.service_reader() as connection:
             found = await due_markets.stuck(connection, deadlines, EXAMPLES)
-        counts = {each.state: each.markets for each in found}
-        for state in _REASONS:
-            STUCK.labels(state.name).set(counts.get(state, 0))
         now = self._clock.monotonic()
         listed = [market_id for each in found for market_id in each.oldest]
         self._seen_at = {market_id: self._seen_at.get(market_id, now) for market_id in listed}
-        return [
-            _action(each) for each in found if each.state not in _MOVED_BY_TASKS or self._lasts(each, now)
-        ]
+        return [_action(each) for each in found if each.state not in MOVED_BY_TASKS or self._lasts(each, now)]
 
     def _lasts(self, found: StuckMarkets, now: float) -> bool:
         patience_seconds = self._settings.overdue_for_seconds
@@ -91,4 +81,4 @@ def _action(found: StuckMarkets) -> TaskAction:
     rest = found.markets - len(found.oldest)
     more = f" and {rest} more" if rest else ""
     detail = f"{found.markets} {found.state.name} {_REASONS[found.state]}: {listed}{more}"
-    return TaskAction(None, "stuck", ok=found.state not in _MOVED_BY_TASKS, detail=detail)
+    return TaskAction(None, "stuck", ok=found.state not in MOVED_BY_TASKS, detail=detail)

@@ -8,9 +8,6 @@ program can only finalize the proposed outcome, so the backend opens the dispute
 from __future__ import annotations
 
 from functools import partial
-from typing import Final
-
-from prometheus_client import Gauge
 
 from zmartd.chain.program_accounts import ChainMarket
 from zmartd.chain.signed_transactions import TransactionFailed
@@ -30,10 +27,6 @@ from zmartd.tasks.disputes import AWAIT_DECISION
 from zmartd.tasks.fan_out import fan_out
 from zmartd.tasks.meant import ChainIsAhead, Meant
 from zmartd.tasks.plan import Plan, plan_each
-
-UNTRUSTED: Final = Gauge(
-    "zmartd_resolutions_by_strangers", "Markets whose outcome a stranger proposed and that await a decision."
-)
 
 
 class UntrustedResolutions:
@@ -56,9 +49,7 @@ class UntrustedResolutions:
                 raise MarketAccountMissing
             return await self._handle(found[market_id], decided.get(market_id), protocol)
 
-        actions = await fan_out(market_ids, AWAIT_DECISION, handle)
-        UNTRUSTED.set(sum(one.action == AWAIT_DECISION for one in actions))
-        return actions
+        return await fan_out(market_ids, AWAIT_DECISION, handle)
 
     async def plan(self, protocol: ProtocolState) -> Plan:
         """What `run` would send."""

@@ -47,13 +47,25 @@ class Trouble:
         )
 
     async def evaluate(self, database: Database, settings: AlertSettings) -> Told:
-        async with database.service_reader() as reader:
-            index = await alert_facts.read(
-                reader, unexplained_seconds=120, silent_seconds=900, with_size=False
-            )
+        return await self.write(database, settings, await read_facts(database))
+
+    async def write(self, database: Database, settings: AlertSettings, facts: Facts) -> Told:
+        """Evaluate what was read before."""
         async with database.service() as connection:
-            facts = Facts(index=index, chain=None, daemons=())
             return await evaluate(connection, facts, {self.rule.name: self.rule}, settings, names(settings))
+
+
+async def read_facts(database: Database) -> Facts:
+    async with database.service_reader() as reader:
+        index = await alert_facts.read(
+            reader,
+            unexplained_seconds=120,
+            silent_seconds=900,
+            failing_seconds=900,
+            overdue_seconds=7_200,
+            with_size=False,
+        )
+    return Facts(index=index, chain=None, daemons=())
 
 
 def deliveries_of(database: Database, settings: AlertSettings) -> Deliveries:

@@ -142,6 +142,9 @@ async def test_a_webhook_that_is_silent_while_the_reconciler_makes_up_for_it_is_
         await reconciled(world, TaskAction(None, "apply_missing", ok=True), ago=30)
     async with world.database.service() as connection:
         await inbox.add(connection, [(b"[]", 1)])
+    async with world.database.service_reader() as reader:
+        vitals = Vitals(takes_webhooks=True)
+        await daemons.report(reader, uuid4(), "host:1", vitals, up_seconds=1.0, receivers=())
     assert await opened(world) == {}
     async with world.database.service() as connection:
         await connection.execute("update webhook_inbox set received_at = now() - interval '901 s'")
@@ -247,6 +250,55 @@ async def test_what_an_interrupted_audit_has_found_is_told(world: World) -> None
         await market_audits.record(reader, found)
     alert = (await opened(world))["audit_differences", ""]
     assert (alert.value, found.address in alert.summary) == (2, True)
+
+
+async def test_a_market_that_was_not_compared_for_long_is_told_unless_nobody_compares(world: World) -> None:
+    market_id = await world.active()
+    address = str(world.address(market_id))
+    auditor = Auditor(world.own.context(authority=None))
+    await auditor.run()
+
+    async def after(seconds: float, **result: Any) -> set[str]:
+        """The subjects that are told when so much time has passed since a comparison with this result."""
+        async with world.database.service_reader() as reader:
+            await market_audits.record(reader, Audited(address=address, version=1, slot=7, **result))
+        async with world.database.service() as connection:
+            await connection.execute(
+                "update market_audits "
+                "set failing_since = failing_since - d, moving_since = moving_since - d, "
+                "compared_at = compared_at - d from (select make_interval(secs => $1) as d) as passed "
+                "where address = $2",
+                seconds,
+                address,
+            )
+        found = {subject: one for (rule, subject), one in (await opened(world)).items() if rule}
+        assert all(address in one.summary for one in found.values())
+        return set(found)
+
+    assert await after(890, failure="no answer") == set()
+    assert await after(20, failure="no answer") == {"failing"}
+    assert await after(910, moving=True) == {"moving"}
+    assert await after(7_190) == set()
+    async with world.database.service() as connection:
+        await connection.execute(
+            "update market_audits set compared_at = compared_at - interval '20 s' where address = $1", address
+        )
+    alerted = await opened(world)
+    assert set(alerted) == {("audit_incomplete", "overdue")}
+    entered = Entered("auditor", Schedule(timing=Every(60), catch_up="last"), enabled=True)
+    await TaskLedger(world.database, "daemon-a", SystemClock()).enter([entered])
+    async with world.database.service_reader() as reader:
+        await task_ledger.pause(reader, "auditor", None, "the node moves", "operator")
+    assert await opened(world) == {}
+    async with world.database.service_reader() as reader:
+        await task_ledger.resume(reader, "auditor")
+    assert set(await opened(world)) == {("audit_incomplete", "overdue")}
+    async with world.database.service() as connection:
+        await connection.execute(
+            "insert into task_runs (task, status, due_at, last_due_at, instants, reason, finished_at) "
+            "values ('auditor', 'skipped', now(), now(), 1, 'disabled', now())"
+        )
+    assert await opened(world) == {}
 
 
 async def test_what_the_auditor_finds_is_told_until_it_is_mended(world: World) -> None:

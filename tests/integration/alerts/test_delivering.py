@@ -26,11 +26,13 @@ from tests.integration.alerts.outbox import (
     deliver,
     deliveries_of,
     make_due,
+    read_facts,
     settings_for,
     waiting,
 )
 from tests.integration.alerts.receiving import Answer, Received, ReceivingServer, cut, endless, status
-from zmartd.alert_settings import AlertWebhookSettings
+from zmartd.alert_settings import AlertSettings, AlertWebhookSettings
+from zmartd.alerts.evaluation import Told
 from zmartd.alerts.rule import Finding
 from zmartd.config_values import ServiceUrl, WebhookSecret
 from zmartd.log import configure
@@ -258,6 +260,23 @@ async def test_a_cause_that_comes_and_goes_is_one_alert(database: Database, serv
         await trouble.evaluate(database, settings)
     await deliver(database, settings)
     assert [one.body["type"] for one in server.at(SIGNED)] == ["alert.opened"]
+
+
+async def test_a_daemon_that_was_frozen_writes_nothing_after_a_newer_evaluation(database: Database) -> None:
+    settings = AlertSettings(resolve_after_seconds=0)
+    trouble, well = Trouble(), Trouble()
+    well.findings = []
+    frozen = await read_facts(database)
+    await well.evaluate(database, settings)
+    assert await trouble.write(database, settings, frozen) == Told()
+    assert await all_alerts(database) == []
+
+    frozen = await read_facts(database)
+    await trouble.evaluate(database, settings)
+    assert await well.write(database, settings, frozen) == Told()
+    (alert,) = await all_alerts(database)
+    assert (alert.quiet_since, alert.resolved_at) == (None, None)
+    assert len((await well.evaluate(database, settings)).resolved) == 1
 
 
 async def test_what_never_arrives_is_given_up_after_a_day(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+from prometheus_client import REGISTRY
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -21,10 +23,12 @@ from tests.integration.alerts.outbox import CHAT, SECRET, SIGNED, Trouble, all_a
 from tests.integration.alerts.receiving import PATIENCE_SECONDS, ReceivingServer, status
 from zmartd import config
 from zmartd.alert_settings import AlertSettings
-from zmartd.alerts.outages import rule_of
+from zmartd.alerts.outages import Outages, rule_of
+from zmartd.alerts.receivers import Receivers
 from zmartd.alerts.reporting import reporting
+from zmartd.alerts.rule import Finding
 from zmartd.alerts.rules import RULES
-from zmartd.alerts.vitals import OPEN, VitalsReporter
+from zmartd.alerts.vitals import VitalsReporter
 from zmartd.clock import SystemClock
 from zmartd.config_values import PostgresUrl
 from zmartd.embedded.postgres import Durability, EmbeddedPostgres
@@ -73,6 +77,7 @@ async def a_daemon(
             clock=OffClock(off_seconds),
             counts=lambda: dict(counts or WELL),
             place=place,
+            takes_webhooks=True,
         ) as reporter:
             yield reporter
     finally:
@@ -98,6 +103,7 @@ async def test_a_daemon_reports_itself_until_it_stops_in_order(
         assert -31 < row.vitals.clock_skew_seconds < -25
         assert 0 < row.vitals.descriptors < row.vitals.descriptor_limit
         assert row.vitals.redis_failing_seconds == 0
+        assert row.vitals.takes_webhooks
         assert row.stopped_at is None
     assert (await rows(database))["host:1"].stopped_at is not None
 
@@ -134,7 +140,24 @@ async def test_every_daemon_shows_how_many_alerts_are_open(
     await trouble.evaluate(database, AlertSettings())
     async with a_daemon(database_url, redis, AlertSettings()) as reporter:
         await reporter.report()
-        assert OPEN.count() == {"parked": 1}
+        assert REGISTRY.get_sample_value("zmartd_alerts_open", {"rule": "parked"}) == 1
+
+
+async def test_every_daemon_shows_how_many_markets_the_alert_calls_stuck(
+    database_url: str, database: Database, redis: Redis
+) -> None:
+    stuck = Trouble("stuck_markets")
+
+    async def shown(*findings: Finding) -> float | None:
+        stuck.findings = list(findings)
+        await stuck.evaluate(database, AlertSettings())
+        await reporter.report()
+        return REGISTRY.get_sample_value("zmartd_markets_stuck", {"state": "RESOLVING"})
+
+    async with a_daemon(database_url, redis, AlertSettings()) as reporter:
+        assert await shown(Finding(3, "three", "RESOLVING")) == 3
+        assert await shown(Finding(2, "two", "RESOLVING")) == 2
+        assert await shown() == 0
 
 
 async def test_two_daemons_deliver_one_alert_once(
@@ -225,20 +248,29 @@ async def test_a_database_that_is_away_is_told_by_one_daemon_and_entered_when_it
         ]
 
 
-async def test_without_redis_daemons_tell_with_the_same_id(
+async def test_without_redis_daemons_tell_and_remind_with_the_same_ids(
     own_postgres: EmbeddedPostgres, tmp_path: Path, server: ReceivingServer
 ) -> None:
     nobody = Redis(unix_socket_path=str(tmp_path / "nobody.sock"), retry=Retry(NoBackoff(), 0))
-    settings = settings_for(server.url, database_seconds=0.2)
+    settings = settings_for(server.url, chat=False, database_seconds=0.2, remind_seconds=2)
     async with (
         a_daemon(own_postgres.dsn, nobody, settings, place="host:1") as one,
         a_daemon(own_postgres.dsn, nobody, settings, place="host:2") as two,
     ):
+        for _ in range(2):  # the second one sees that the first is there
+            await asyncio.gather(one.report(), two.report())
         await own_postgres.stop()
         begun = int(SystemClock().time() // 600)
-        await asyncio.gather(fails_until_told(one, server, 2), fails_until_told(two, server, 2))
-        first, second = server.at(SIGNED)
-        assert first.id == second.id or int(SystemClock().time() // 600) > begun
+        await asyncio.gather(fails_until_told(one, server, 4), fails_until_told(two, server, 4))
+        ids: dict[str, set[str]] = {}
+        for received in server.at(SIGNED)[:4]:
+            ids.setdefault(received.body["data"]["summary"][:6] + received.body["type"], set()).add(
+                received.id
+            )
+        assert set(ids) == {f"host:{one}alert.{kind}" for one in (1, 2) for kind in ("opened", "reminder")}
+        if int(SystemClock().time() // 600) == begun:
+            assert ids["host:1alert.opened"] == ids["host:2alert.opened"]
+            assert ids["host:1alert.reminder"] == ids["host:2alert.reminder"]
         await own_postgres.start()
     await nobody.aclose()
 
@@ -301,6 +333,7 @@ async def test_an_outage_that_became_another_one_does_not_silence_the_next(
         assert await redis.keys("zmartd:alert:*") == []
         await own_postgres.stop()
         await fails_until_told(one, server, 2)
+        assert len({received.id for received in server.at(SIGNED)}) == 2
         await own_postgres.start()
 
 
@@ -317,7 +350,30 @@ async def test_a_daemon_that_was_restarted_meanwhile_tells_the_next_outage(
         assert await redis.keys("zmartd:alert:*") == []
         await own_postgres.stop()
         await fails_until_told(after, server, 2)
+        assert len({received.id for received in server.at(SIGNED)}) == 2
         await own_postgres.start()
+
+
+async def test_an_outage_is_reminded_of_by_one_daemon(redis: Redis, server: ReceivingServer) -> None:
+    clock = SystemClock()
+    settings = settings_for(server.url, chat=False, database_seconds=0.1, remind_seconds=1)
+    receivers = Receivers(settings, clock)
+    daemons = [
+        Outages(settings, receivers, redis, clock, daemon=f"host:{one}", rng=random.Random(one))
+        for one in range(2)
+    ]
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while len(server.at(SIGNED)) < 3:
+            for outages in daemons:
+                outages.failed(OSError(), "it is away")
+            await asyncio.gather(*(outages.settle() for outages in daemons), asyncio.sleep(0.02))
+    await receivers.close()
+    messages = server.at(SIGNED)
+    assert [one.body["type"] for one in messages] == ["alert.opened", "alert.reminder", "alert.reminder"]
+    assert len({one.id for one in messages}) == 3
+    first, second, third = (one.body["data"]["measured"] for one in messages)
+    assert second - first >= 0.9
+    assert third - second >= 0.9
 
 
 def test_a_full_disk_is_told_as_such() -> None:

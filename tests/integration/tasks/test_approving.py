@@ -5,13 +5,12 @@ import json
 from pathlib import Path
 
 import pytest
-from prometheus_client import REGISTRY
 from redis.asyncio import Redis
 
 from tests.integration.tasks.world import ADMIN, AUTHORITY, CREATOR, EXPIRY_SLOTS, World, a_world, killed_once
 from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.market.votes import CountingRule
-from zmartd.store import counted_votes, tallies
+from zmartd.store import counted_votes, system_gauges, tallies
 from zmartd.store.postgres.database import Database
 from zmartd.store.votes import VotingClosed
 from zmartd.tasks.authority import NoAuthority, WrongAuthority
@@ -196,7 +195,6 @@ async def test_without_the_admins_key_the_counts_are_recorded_once_and_the_appro
 ) -> None:
     async with a_world(tmp_path / "chain", database, redis, admin=ADMIN) as world:
         awaits = "select awaiting_admin_approval from markets where id = $1"
-        metric = "zmartd_proposals_awaiting_approval"
         told = "select body from stream_messages join streams on id = stream_id where name = $1"
         market_id = await popular_proposal(world)
         (recorded,) = await VoteAggregator(world.own.context()).run()
@@ -207,7 +205,8 @@ async def test_without_the_admins_key_the_counts_are_recorded_once_and_the_appro
         (waiting,) = await VoteAggregator(world.own.context()).run()
 
         assert (waiting.action, waiting.ok, waiting.awaits_admin) == ("awaiting_admin_approval", False, True)
-        assert REGISTRY.get_sample_value(metric) == 1
+        async with world.database.service_reader() as reader:
+            assert (await system_gauges.read(reader)).approvals_awaiting == 1
         assert await world.fetch(awaits, market_id) == [(True,)]
         assert await VoteAggregator(world.own.context()).run() == [waiting]
         messages = await world.fetch(told, f"market:{market_id}")
@@ -221,7 +220,8 @@ async def test_without_the_admins_key_the_counts_are_recorded_once_and_the_appro
         await world.act(ADMIN, approve)
         (noticed,) = await VoteAggregator(world.own.context()).run()
         assert noticed.action == "catch_up"
-        assert REGISTRY.get_sample_value(metric) == 0
+        async with world.database.service_reader() as reader:
+            assert (await system_gauges.read(reader)).approvals_awaiting == 0
         assert await world.fetch(awaits, market_id) == [(False,)]
         assert await world.closed_votes(market_id) == []
 

@@ -17,7 +17,8 @@ AUTHORITY = "9xQeWvG816bUx9EPjHmaT23yvVM2ZWbrrpZb9PusVFin"
 
 
 def daemon(number: int = 1, *, place: str = "host:4000", ago: float = 86_400, **vitals: Any) -> DaemonRow:
-    """One that reports, started so many seconds ago."""
+    """One that reports, started so many seconds ago, and takes webhooks."""
+    vitals = {"takes_webhooks": True} | vitals
     return DaemonRow(
         instance=UUID(int=number),
         place=place,
@@ -32,6 +33,7 @@ def daemon(number: int = 1, *, place: str = "host:4000", ago: float = 86_400, **
 
 INDEX = IndexFacts(
     now=NOW,
+    evaluations=0,
     failed_transitions=Several(0),
     awaiting_decision=Several(0),
     quarantined_events=0,
@@ -44,6 +46,7 @@ INDEX = IndexFacts(
     lag_slots=3,
     overdue_seconds={},
     audit_differences=Several(0),
+    uncompared={},
     database_bytes=None,
 )
 CHAIN = ChainFacts(authority=AUTHORITY, authority_lamports=10**9, ahead_seconds=0.5, stuck=())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -100,10 +100,30 @@ def test_somebody_is_reminded_unless_it_is_acknowledged() -> None:
     assert [one.tells for one in acknowledged.seen] == [False]
 
 
-def test_subjects_are_bounded_and_the_rest_is_counted() -> None:
-    def many(_: Facts, __: AlertSettings) -> Iterable[Finding]:
-        return [Finding(1, "one of many", f"{number:04}") for number in range(1_000)]
+def about(*subjects: str) -> Rule:
+    """A rule that finds something about each of these."""
+    findings = [Finding(1, "one of many", subject) for subject in subjects]
+    return replace(AT_ONCE, find=lambda _facts, _settings: findings)
 
-    found = find([replace(AT_ONCE, find=many)], WELL, SETTINGS)
-    assert len(found.findings) == MAX_SUBJECTS
-    assert [one.summary for one in found.findings.values()][-1] == "one of many; and 980 more like it"
+
+def judged(rule: Rule, known: Sequence[Alert], seconds: float = 0) -> Changes:
+    found = find([rule], WELL, SETTINGS)
+    return judge(found, known, {rule.name: rule}, SETTINGS, NOW + timedelta(seconds=seconds))
+
+
+def test_subjects_are_bounded_and_the_rest_is_counted() -> None:
+    opened = judged(about(*(f"{number:04}" for number in range(1_000))), []).opened
+    assert [one.subject for one in opened] == [f"{number:04}" for number in range(MAX_SUBJECTS)]
+    assert [one.summary for one in opened][-2:] == ["one of many", "one of many; and 980 more like it"]
+
+
+def test_a_known_subject_stays_while_it_is_found_however_many_come_before_it() -> None:
+    known = [replace(ALERT, id=1, subject="m"), replace(ALERT, id=2, subject="z", quiet_since=NOW)]
+    before = [f"a{number:04}" for number in range(1_000)]
+    changes = judged(about(*before, "m", "z"), known, seconds=10_000)
+    assert (changes.quiet, changes.resolved) == ((), ())
+    assert [one.id for one in changes.seen] == [1, 2]
+    assert [one.subject for one in changes.opened] == before[: MAX_SUBJECTS - 2]
+    assert changes.seen[-1].summary == "one of many; and 982 more like it"
+    over = judged(about(*before), known, seconds=10_000)
+    assert (over.quiet, over.resolved) == ((1,), (2,))

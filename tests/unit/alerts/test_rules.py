@@ -12,7 +12,7 @@ from zmartd.alert_settings import AlertSettings
 from zmartd.alerts.rule import Facts, Finding
 from zmartd.alerts.rules import RULES
 from zmartd.market.lifecycle import MarketState
-from zmartd.store.alert_facts import Several
+from zmartd.store.alert_facts import Several, Waiting
 from zmartd.store.daemons import DaemonRow
 from zmartd.store.due_markets import StuckMarkets
 
@@ -138,6 +138,12 @@ def test_nothing_is_found_where_all_is_well() -> None:
             index(audit_differences=Several(3, ("m",))),
             3,
         ),
+        (
+            "audit_incomplete",
+            WELL,
+            index(uncompared={"failing": Waiting(2, 901.0, ("m", "n"))}),
+            901.0,
+        ),
         ("unexplained_instants", WELL, index(overdue_seconds={"reconciler": 121.0}), 121.0),
         ("database_full", index(database_bytes=1_000), index(database_bytes=1_001), 1_001),
     ],
@@ -148,6 +154,23 @@ def test_a_rule_finds_what_exceeds_its_threshold_and_nothing_else(
     assert found(rule, below) == []
     (finding,) = found(rule, above)
     assert finding.value == pytest.approx(value)
+
+
+def test_a_webhook_is_silent_only_where_a_daemon_takes_it() -> None:
+    silent = index(delivered_seconds=None, making_up_runs=9)
+    without = daemon(1, takes_webhooks=False)
+    assert found("webhook_silent", replace(silent, daemons=(without,))) == []
+    assert len(found("webhook_silent", replace(silent, daemons=(without, daemon(2))))) == 1
+
+
+def test_markets_that_were_not_compared_are_told_with_why_and_how_long() -> None:
+    waiting = {name: Waiting(7, 8_000.0, ("m", "n")) for name in ("moving", "failing", "overdue")}
+    findings = found("audit_incomplete", index(uncompared=waiting))
+    assert [one.subject for one in findings] == ["failing", "moving", "overdue"]
+    assert findings[0].summary == (
+        "7 markets could not be read or compared for up to 8000 s; 900 s are allowed: m, n and 5 more"
+    )
+    assert "7200 s are allowed" in findings[2].summary
 
 
 def test_a_threshold_is_the_operators() -> None:

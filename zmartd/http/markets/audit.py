@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Struct
 
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import Time
 from zmartd.http.kit.operation import Access, Call, Operation
-from zmartd.market.iso_time import iso_time
+from zmartd.market.iso_time import iso_time, iso_time_or_none
 from zmartd.store import market_audits
-from zmartd.store.market_audits import AuditPass, DifferingMarket
+from zmartd.store.market_audits import AuditPass, DifferingMarket, UncomparedMarket
 
 MAX_LISTED: Final = 100
 
@@ -36,6 +36,24 @@ class DifferingBody(Struct, frozen=True, kw_only=True):
     ]
     differs_since: Time
     """When this was first seen."""
+
+
+class UncomparedBody(Struct, frozen=True, kw_only=True):
+    """A market that could not be compared, or the program's configuration."""
+
+    on_chain_address: str
+    """The market's account, base58; the configuration's own."""
+    market_id: Annotated[
+        str | None,
+        Meta(description="null for the configuration, and for a market that this API does not have"),
+    ]
+    why: Annotated[
+        Literal["failing", "moving"],
+        Meta(description="`failing`: no attempt succeeded; `moving`: it changed during each"),
+    ]
+    since: Time
+    """When the first of these attempts was made."""
+    compared_at: Annotated[Time | None, Meta(description="when it was compared last; null: never")]
 
 
 class AuditTotals(Struct, frozen=True, kw_only=True):
@@ -73,6 +91,10 @@ class AuditBody(Struct, frozen=True, kw_only=True):
         list[DifferingBody],
         Meta(description=f"what differs now, longest first; at most {MAX_LISTED}"),
     ]
+    uncompared: Annotated[
+        list[UncomparedBody],
+        Meta(description=f"what could not be compared, longest first; at most {MAX_LISTED}"),
+    ]
 
 
 async def get_audit(call: Call[None]) -> AuditBody:
@@ -81,8 +103,11 @@ async def get_audit(call: Call[None]) -> AuditBody:
     async with call.app[keys.DATABASE].service_reader() as connection:
         newest = await market_audits.newest_pass(connection)
         found = await market_audits.differing(connection, MAX_LISTED)
+        uncompared = await market_audits.uncompared(connection, MAX_LISTED)
     return AuditBody(
-        audited=None if newest is None else _totals(newest), differing=[_differing(one) for one in found]
+        audited=None if newest is None else _totals(newest),
+        differing=[_differing(one) for one in found],
+        uncompared=[_uncompared(one) for one in uncompared],
     )
 
 
@@ -107,6 +132,16 @@ def _differing(found: DifferingMarket) -> DifferingBody:
         differences=found.differences,
         fields=found.differing,
         differs_since=iso_time(found.differs_since),
+    )
+
+
+def _uncompared(market: UncomparedMarket) -> UncomparedBody:
+    return UncomparedBody(
+        on_chain_address=market.address,
+        market_id=market.market_id,
+        why=market.why,
+        since=iso_time(market.since),
+        compared_at=iso_time_or_none(market.compared_at),
     )
 
 

@@ -10,10 +10,10 @@ import msgspec
 from solders.pubkey import Pubkey
 
 from zmartd.chain.accounts import GlobalConfig, MarketAccount, UserPosition, VoteRecord
-from zmartd.chain.answers import ChainAccount
+from zmartd.chain.answers import AtSlot, ChainAccount
 from zmartd.chain.discriminators import discriminator
 from zmartd.chain.pdas import Pdas
-from zmartd.chain.program_accounts import find_config, find_market
+from zmartd.chain.program_accounts import decode_account, decode_market
 from zmartd.chain.rpc import Rpc
 from zmartd.chain.wire import UndecodableData
 from zmartd.indexer.audit.comparison import PositionKey, ProgramFacts, UnreadableAccount
@@ -41,7 +41,7 @@ async def read_accounts(rpc: Rpc, program_id: Pubkey) -> ProgramFacts:
     markets = await _all(rpc, program_id, MarketAccount, {}, unreadable)
     positions = await _all(rpc, program_id, UserPosition, {}, unreadable)
     votes = await _all(rpc, program_id, VoteRecord, {}, unreadable)
-    facts = _facts(markets, positions.values(), votes.values(), unreadable)
+    facts = _facts(markets.value, positions.value.values(), votes.value.values(), unreadable)
     told = await read_configuration_account(rpc, program_id)
     return msgspec.structs.replace(
         facts, configuration=told.configuration, unreadable=(*told.unreadable, *facts.unreadable)
@@ -50,28 +50,45 @@ async def read_accounts(rpc: Rpc, program_id: Pubkey) -> ProgramFacts:
 
 async def read_market_accounts(rpc: Rpc, program_id: Pubkey, market: Pubkey) -> ProgramFacts:
     """One market with its positions and votes, without configuration. Raises what `read_accounts` raises."""
+    return await read_accounts_of(rpc, program_id, [market], bytes(market))
+
+
+async def read_accounts_of(
+    rpc: Rpc, program_id: Pubkey, markets: Sequence[Pubkey], prefix: bytes
+) -> ProgramFacts:
+    """Markets whose addresses begin with `prefix`, and all positions and votes of any such market.
+
+    Without configuration. Raises what `read_accounts` raises.
+    """
     unreadable: list[UnreadableAccount] = []
-    try:
-        found = await find_market(rpc, program_id, market)
-    except UndecodableData as error:
-        found = None
-        unreadable.append(UnreadableAccount("market", str(market), str(market), None, error.message))
-    of_market = {_MARKET_OFFSET: bytes(market)}
-    positions = await _all(rpc, program_id, UserPosition, of_market, unreadable)
-    votes = await _all(rpc, program_id, VoteRecord, of_market, unreadable)
-    accounts = {} if found is None else {market: found.account}
-    return _facts(accounts, positions.values(), votes.values(), unreadable)
+    found = await rpc.accounts_at(markets)
+    decoded: dict[Pubkey, MarketAccount] = {}
+    for address, account in zip(markets, found.value, strict=True):
+        try:
+            market = decode_market(account, program_id)
+        except UndecodableData as error:
+            unreadable.append(UnreadableAccount("market", str(address), str(address), None, error.message))
+            continue
+        if market is not None:
+            decoded[address] = market.account
+    of_markets = {_MARKET_OFFSET: prefix}
+    positions = await _all(rpc, program_id, UserPosition, of_markets, unreadable)
+    votes = await _all(rpc, program_id, VoteRecord, of_markets, unreadable)
+    facts = _facts(decoded, positions.value.values(), votes.value.values(), unreadable)
+    return msgspec.structs.replace(facts, slot=min(found.slot, positions.slot, votes.slot))
 
 
 async def read_configuration_account(rpc: Rpc, program_id: Pubkey) -> ProgramFacts:
     """The configuration alone. Raises what `read_accounts` raises."""
+    address = Pdas(program_id).global_config()
+    read = await rpc.accounts_at([address])
     try:
-        found = await find_config(rpc, program_id)
+        found = decode_account(GlobalConfig, read.value[0], program_id)
     except UndecodableData as error:
-        address = str(Pdas(program_id).global_config())
-        unreadable = UnreadableAccount("configuration", address, None, None, error.message)
-        return ProgramFacts({}, {}, ConfigurationFacts(), (unreadable,))
-    return ProgramFacts({}, {}, ConfigurationFacts() if found is None else _configuration(found))
+        unreadable = UnreadableAccount("configuration", str(address), None, None, error.message)
+        return ProgramFacts({}, {}, ConfigurationFacts(), (unreadable,), read.slot)
+    configuration = ConfigurationFacts() if found is None else _configuration(found)
+    return ProgramFacts({}, {}, configuration, slot=read.slot)
 
 
 def _facts(
@@ -99,16 +116,16 @@ async def _all(
     kind: type[AccountType],
     content: Mapping[int, bytes],
     unreadable: list[UnreadableAccount],
-) -> dict[Pubkey, AccountType]:
+) -> AtSlot[dict[Pubkey, AccountType]]:
     """The accounts of a kind that can be decoded. Adds those that cannot to `unreadable`."""
-    found = await rpc.program_accounts(program_id, {0: discriminator("account", kind.__name__), **content})
+    found = await rpc.program_accounts_at(program_id, {0: discriminator("account", kind.__name__), **content})
     decoded: dict[Pubkey, AccountType] = {}
-    for one in found:
+    for one in found.value:
         try:
             decoded[one.address] = kind.decode(one.data)
         except UndecodableData as error:
             unreadable.append(_unreadable(kind, one, error.message))
-    return decoded
+    return AtSlot(found.slot, decoded)
 
 
 def _unreadable(kind: type[Any], account: ChainAccount, reason: str) -> UnreadableAccount:

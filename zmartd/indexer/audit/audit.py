@@ -29,13 +29,14 @@ from zmartd.indexer.audit.account_facts import (
 from zmartd.indexer.audit.comparison import UNREADABLE, Difference, ProgramFacts, compare
 from zmartd.indexer.audit.indexed_facts import (
     IndexedFacts,
+    indexed_configuration_slot,
     read_index,
     read_indexed_configuration,
-    read_indexed_market,
+    read_indexed_markets,
 )
 from zmartd.indexer.events.incomplete import IncompleteTransaction, incomplete_transactions
 from zmartd.indexer.walks.backfill import missing_transactions
-from zmartd.indexer.walks.ranged import RangeWalk
+from zmartd.indexer.walks.ranged import RangeWalk, SignatureRange
 from zmartd.store.postgres.database import Database
 
 PATIENCE_SECONDS = 5.0
@@ -74,15 +75,20 @@ class MarketComparison(Struct, frozen=True):
     """The market's version in the index; None where it has no such market."""
     accounts: int
     """How many accounts of the market the chain has."""
+    slot: int
+    """The accounts were read at this slot or later."""
     changed_meanwhile: bool = False
+    is_behind: bool = False
+    """Whether the node, or one behind its address, was at a slot before what the index has applied."""
     missing: tuple[SignatureInfo, ...] = ()
 
     def lacks_until(self, slot: int) -> bool:
-        return any(one.slot <= slot for one in self.missing)
+        """Whether the index lacks something that old, which a node that is not behind shows."""
+        return not self.is_behind and any(one.slot <= slot for one in self.missing)
 
     def is_conclusive(self) -> bool:
         """Whether the differences are no artefact of reading both sides one after the other."""
-        return not self.differences or not (self.changed_meanwhile or self.missing)
+        return not self.differences or not (self.changed_meanwhile or self.is_behind or self.missing)
 
 
 async def audit(
@@ -102,37 +108,49 @@ async def audit(
 
 
 async def compare_market(
-    database: Database, rpc: Rpc, program_id: Pubkey, market: Pubkey
+    database: Database, rpc: Rpc, program_id: Pubkey, market: Pubkey, equal_slot: int = 0
 ) -> MarketComparison:
     """Compare one market with its accounts. Raises what `audit` raises.
 
+    `equal_slot` is one at which nothing differed: what is missing is looked for from there on.
+
     Reads the rows, then the accounts, then the signatures, then the rows again: rows that did not change and
-    hold every transaction hold all that the accounts can show.
+    hold every transaction hold all that the accounts can show. Unless the node is behind what they hold.
     """
     before = await read_one_market(database, market)
     on_chain = await read_market_accounts(rpc, program_id, market)
     differences = compare(before.facts, on_chain)
-    found = MarketComparison(differences, before.versions.get(str(market)), on_chain.accounts)
+    version = before.versions.get(str(market))
+    found = MarketComparison(differences, version, on_chain.accounts, on_chain.slot)
     if not differences:
         return found
-    missing = await missing_signatures(database, rpc, market)
+    missing = await missing_signatures(database, rpc, market, equal_slot)
     changed = await read_one_market(database, market) != before
-    return replace(found, changed_meanwhile=changed, missing=missing)
+    is_behind = on_chain.slot < before.slots.get(str(market), 0)
+    return replace(found, changed_meanwhile=changed, is_behind=is_behind, missing=missing)
 
 
 async def compare_configuration(database: Database, rpc: Rpc, program_id: Pubkey) -> tuple[Difference, ...]:
-    """Compare the configuration with its account. Raises what `audit` raises."""
+    """Compare the configuration with its account. Raises what `audit` raises.
+
+    A node that is behind what the index has applied shows no difference.
+    """
     async with database.service() as connection:
         indexed = await read_indexed_configuration(connection)
-    return compare(ProgramFacts({}, {}, indexed), await read_configuration_account(rpc, program_id))
+        slot = await indexed_configuration_slot(connection)
+    on_chain = await read_configuration_account(rpc, program_id)
+    return () if on_chain.slot < slot else compare(ProgramFacts({}, {}, indexed), on_chain)
 
 
-async def missing_signatures(database: Database, rpc: Rpc, address: Pubkey) -> tuple[SignatureInfo, ...]:
-    """The successful transactions that mention `address` and have no event in the index, oldest first.
+async def missing_signatures(
+    database: Database, rpc: Rpc, address: Pubkey, from_slot: int = 0
+) -> tuple[SignatureInfo, ...]:
+    """The successful transactions since `from_slot` that mention `address` and have no event in the index,
+    oldest first.
 
     Some of them may have none, like a payment to the account.
     """
-    walk = await RangeWalk(rpc, address).count()
+    walk = await RangeWalk(rpc, address, SignatureRange(from_slot)).count()
     async with aclosing(walk.pages()) as pages:
         return tuple([one async for page in pages for one in await missing_transactions(database, page)])
 
@@ -161,7 +179,7 @@ async def _names(rpc: Rpc, program_id: Pubkey, signature: str) -> bool:
 async def read_one_market(database: Database, market: Pubkey) -> IndexedFacts:
     """The facts of one market in the index."""
     async with database.service() as connection:
-        return await read_indexed_market(connection, str(market))
+        return await read_indexed_markets(connection, [str(market)])
 
 
 class _Auditor:

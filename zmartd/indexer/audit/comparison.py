@@ -40,6 +40,8 @@ class ProgramFacts(Struct, frozen=True):
     positions: Mapping[PositionKey, PositionFacts]
     configuration: ConfigurationFacts
     unreadable: Sequence[UnreadableAccount] = ()
+    slot: int = 0
+    """Of accounts: the oldest slot that the node was at."""
 
     @property
     def accounts(self) -> int:

@@ -1,12 +1,14 @@
 """The continuous audit: compares what has changed, and within an hour everything, market by market.
 
 Each market's result is recorded at once, so that a pass which is interrupted is gone on with by the next one.
-A comparison that is disturbed by a change proves nothing: the market is compared again by the next pass.
+A comparison that is disturbed by a change, or by a node that is behind the index, proves nothing: the market
+is compared again by the next pass. A difference counts when two looks in a row show it.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
@@ -21,6 +23,7 @@ from zmartd.chain.rpc import Rpc
 from zmartd.chain.transport import RpcRejected, RpcUnavailable
 from zmartd.clock import Clock
 from zmartd.errors import ZmartdError
+from zmartd.indexer.audit import groups
 from zmartd.indexer.audit.audit import (
     MarketComparison,
     compare_configuration,
@@ -40,6 +43,8 @@ log = get_logger(__name__)
 LISTED_AFTER: Final = timedelta(minutes=5)
 """The chain's markets are listed this often, and the configuration is compared, changed or not."""
 BATCH: Final = 50
+GROUPED_FROM: Final = 3
+"""Where the time of fewer markets of a group has come, they are compared one by one, as new ones are."""
 MAX_NAMED: Final = 20
 """Fields that are recorded of a market that differs."""
 LOOK_AGAIN_SECONDS: Final = 5.0
@@ -84,6 +89,7 @@ class ContinuousAudit:
         clock: Clock,
         *,
         look_again_seconds: float = LOOK_AGAIN_SECONDS,
+        grouped_from: int = GROUPED_FROM,
     ) -> None:
         self._database = database
         self._rpc = rpc
@@ -92,18 +98,28 @@ class ContinuousAudit:
         self._limits = limits
         self._clock = clock
         self._look_again_seconds = look_again_seconds
+        self._grouped_from = grouped_from
         self._unanswered = 0
+        self._grouped: set[bytes] = set()
+        """The groups that this pass has compared, or tried to."""
 
     async def run(self) -> PassReport:
         """Raises RpcUnavailable, DatabaseUnavailable and the like; what was compared by then is recorded."""
         stop_at = self._clock.monotonic() + self._limits.pass_seconds
         self._unanswered = 0
+        self._grouped.clear()
         slot = await self._rpc.slot()
         async with self._database.service_reader() as connection:
             started_at = await market_audits.now(connection)
+            await market_audits.enter(connection)
+            shared_bytes = groups.prefix_length(await market_audits.number(connection))
         done = await self._audit_configuration(slot, started_at)
         while self._clock.monotonic() < stop_at and (batch := await self._due(started_at)):
-            done += await self._audit_batch(batch, slot, stop_at)
+            equal = await self._audit_groups(batch, shared_bytes, stop_at)
+            done += equal
+            compared = {one.address for one in equal}
+            alone = [one for one in batch if one.address not in compared]
+            done += await self._audit_batch(alone, slot, stop_at)
         async with self._database.service_reader() as connection:
             total = await market_audits.finish(connection, self._configuration, slot)
         markets = [one for one in done if one.address != self._configuration]
@@ -133,7 +149,7 @@ class ContinuousAudit:
         if differences:
             await self._clock.sleep(self._look_again_seconds)
             differences = await compare_configuration(self._database, self._rpc, self._program_id)
-        audited = _audited(due, slot, MarketComparison(differences, due.version, accounts=1))
+        audited = _audited(due, slot, MarketComparison(differences, due.version, 1, slot))
         if not_listed is not None and not differences:
             audited = Audited(address=due.address, version=due.version, slot=slot, failure=not_listed)
         await self._record(audited)
@@ -151,36 +167,73 @@ class ContinuousAudit:
             await market_audits.list_unknown(connection, [str(address) for address in listed], slot)
         return None
 
+    async def _audit_groups(
+        self, batch: Sequence[DueAudit], shared_bytes: int, stop_at: float
+    ) -> list[Audited]:
+        """Compare the groups of markets whose time has come; gives those of which nothing differs.
+
+        What differs, or is in a group that cannot be read, is left to be compared alone.
+        """
+        done: list[Audited] = []
+        due = Counter(
+            bytes(Pubkey.from_string(one.address))[:shared_bytes]
+            for one in batch
+            if one.is_aged and one.version is not None
+        )
+        for group, number in due.items():
+            if number < self._grouped_from or group in self._grouped:
+                continue
+            if self._clock.monotonic() >= stop_at:
+                break
+            self._grouped.add(group)
+            begun = self._clock.monotonic()
+            try:
+                async with asyncio.timeout(MARKET_SECONDS):
+                    compared = await groups.compare_group(self._database, self._rpc, self._program_id, group)
+            except Exception as error:
+                if self._ends_the_pass(error):
+                    raise
+                log.warning("audit.group_failed", group=group.hex(), reason=_reason(error))
+                continue
+            self._unanswered = 0
+            async with self._database.service_reader() as connection:
+                await market_audits.record_equal(connection, compared.equal)
+            done += compared.equal
+            await self._pause(compared.accounts, begun)
+        return done
+
     async def _audit_batch(self, batch: Sequence[DueAudit], slot: int, stop_at: float) -> list[Audited]:
         """Compare markets until it is time to stop. Those that differ are compared again together."""
         done: list[Audited] = []
-        doubtful: list[DueAudit] = []
+        doubtful: list[tuple[DueAudit, Audited]] = []
         for one in batch:
             if self._clock.monotonic() >= stop_at:
                 break
             begun = self._clock.monotonic()
             audited = await self._compare(one, slot)
             if audited.differences or audited.moving:
-                doubtful.append(one)
+                doubtful.append((one, audited))
             else:
                 done.append(audited)
                 await self._record(audited)
-            await self._pause(audited, begun)
+            await self._pause(audited.accounts, begun)
         if doubtful:
             await self._clock.sleep(self._look_again_seconds)
-        for one in doubtful:
+        for one, first in doubtful:
             begun = self._clock.monotonic()
-            audited = await self._compare(one, slot)
+            audited = _confirmed(first, await self._compare(one, slot))
             done.append(audited)
             await self._record(audited)
-            await self._pause(audited, begun)
+            await self._pause(audited.accounts, begun)
         return done
 
     async def _compare(self, due: DueAudit, slot: int) -> Audited:
         market = Pubkey.from_string(due.address)
         try:
             async with asyncio.timeout(MARKET_SECONDS):
-                comparison = await compare_market(self._database, self._rpc, self._program_id, market)
+                comparison = await compare_market(
+                    self._database, self._rpc, self._program_id, market, due.equal_slot or 0
+                )
                 comparison = await without_strangers(self._rpc, self._program_id, comparison)
         except Exception as error:
             if self._ends_the_pass(error):
@@ -197,10 +250,10 @@ class ContinuousAudit:
             return self._unanswered >= MOST_UNANSWERED
         return not (isinstance(error, RpcRejected) or is_of_one_market(error))
 
-    async def _pause(self, audited: Audited, begun: float) -> None:
+    async def _pause(self, accounts: int, begun: float) -> None:
         """Pause for as long as a comparison has to be paid with."""
         took_seconds = self._clock.monotonic() - begun
-        await self._clock.sleep(max(audited.accounts / self._limits.accounts_per_second, took_seconds))
+        await self._clock.sleep(max(accounts / self._limits.accounts_per_second, took_seconds))
 
     async def _record(self, audited: Audited) -> None:
         async with self._database.service_reader() as connection:
@@ -210,15 +263,26 @@ class ContinuousAudit:
                 await market_audits.record(connection, audited)
 
 
+def _confirmed(first: Audited, second: Audited) -> Audited:
+    """What the second look says. A difference that the first did not show has not been looked at twice."""
+    if second.differences and not set(first.differing) & set(second.differing):
+        return _moving(second.address, second.version, second.slot)
+    return second
+
+
+def _moving(address: str, version: int | None, slot: int) -> Audited:
+    return Audited(address=address, version=version, slot=slot, moving=True)
+
+
 def _audited(due: DueAudit, slot: int, comparison: MarketComparison) -> Audited:
     """What a comparison proves. A transaction that the index lacks was lost if it is older than the pass."""
     if not (comparison.is_conclusive() or comparison.lacks_until(slot)):
-        return Audited(address=due.address, version=due.version, slot=slot, moving=True)
+        return _moving(due.address, due.version, slot)
     differences = comparison.differences
     return Audited(
         address=due.address,
         version=comparison.version,
-        slot=slot,
+        slot=comparison.slot,
         accounts=comparison.accounts,
         differences=len(differences),
         differing=_named(differences),

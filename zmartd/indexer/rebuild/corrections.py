@@ -9,7 +9,7 @@ with the chain.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
@@ -33,7 +33,7 @@ _FIND = f"select {_COLUMNS} from market_corrections as made where market_id = an
 _BY_ADDRESS = f"""
 select {_COLUMNS}, on_chain_address
   from market_corrections as made join markets on markets.id = market_id
- where $1::text is null or on_chain_address = $1
+ where $1::text[] is null or on_chain_address = any($1)
 """  # noqa: S608 - constants
 _SINCE = "select market_id from market_corrections where slot >= $1"
 _PUT = """
@@ -194,9 +194,11 @@ async def find_corrections(connection: Connection, market_ids: Iterable[str]) ->
     return {one.market_id: one for one in found}
 
 
-async def corrections_by_address(connection: Connection, address: str | None = None) -> dict[str, Correction]:
-    """All corrections by the address of their market, or that of one market. Takes a service transaction."""
-    rows = await connection.fetch(_BY_ADDRESS, address)
+async def corrections_by_address(
+    connection: Connection, addresses: Sequence[str] | None = None
+) -> dict[str, Correction]:
+    """All corrections by the address of their market, or those of some. Takes a service transaction."""
+    rows = await connection.fetch(_BY_ADDRESS, addresses)
     return {row["on_chain_address"]: _correction(row) for row in rows}
 
 

@@ -10,7 +10,7 @@ CONFIGURATION = "11111111111111111111111111111111"
 
 async def test_before_the_first_pass_nothing_is_told(api: Api) -> None:
     answer = await api.anybody.get("/api/audit")
-    assert (answer.status, answer.body) == (200, {"audited": None, "differing": []})
+    assert (answer.status, answer.body) == (200, {"audited": None, "differing": [], "uncompared": []})
 
 
 async def test_anybody_can_read_what_differs_and_since_when(api: Api) -> None:
@@ -52,3 +52,27 @@ async def test_anybody_can_read_what_differs_and_since_when(api: Api) -> None:
         "oldest_compared_at": totals["oldest_compared_at"],
     }
     assert totals["oldest_compared_at"] <= differing["differs_since"] <= totals["finished_at"]
+
+
+async def test_anybody_can_read_what_could_not_be_compared_and_since_when(api: Api) -> None:
+    story = Story(3)
+    story.create()
+    await api.indexer.apply(story.transactions)
+    async with api.database.service_reader() as connection:
+        address = await connection.fetchval("select on_chain_address from markets")
+        await market_audits.record(
+            connection, Audited(address=address, version=1, slot=7, failure="the RPC at 10.0.0.7 refuses it")
+        )
+        await market_audits.record(connection, Audited(address=CONFIGURATION, version=1, slot=7))
+        await market_audits.record(connection, Audited(address=CONFIGURATION, version=1, slot=8, moving=True))
+    body = (await api.anybody.get("/api/audit")).body
+    failing, moving = body["uncompared"]
+    assert failing == {
+        "on_chain_address": address,
+        "market_id": story.market_id.hex(),
+        "why": "failing",
+        "since": failing["since"],
+        "compared_at": None,
+    }
+    assert (moving["on_chain_address"], moving["why"]) == (CONFIGURATION, "moving")
+    assert moving["compared_at"] <= moving["since"]

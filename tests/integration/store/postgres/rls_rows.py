@@ -297,6 +297,7 @@ def tables(of: str) -> dict[str, Table]:
             f"id = '{of}'",
             "attempts = 2",
         ),
+        "alert_order": Table({"id": RANKS[of]}, f"id = {RANKS[of]}", "recoveries = 2"),
         "orphaned_events": Table(
             {
                 "source": "trade_events",

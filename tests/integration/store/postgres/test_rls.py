@@ -64,6 +64,7 @@ prompted_moments            ----  ----  ----   SIUD
 daemons                     ----  ----  ----   SIUD
 alerts                      ----  ----  ----   SIUD
 alert_deliveries            ----  ----  ----   SIUD
+alert_order                 ----  ----  ----   SIUD
 orphaned_events             ----  ----  ----   SIUD
 truncated_transactions      ----  ----  ----   SIUD
 market_corrections          ----  ----  ----   SIUD
