@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from redis.asyncio import Redis
+from solders.pubkey import Pubkey
 
 from zmartd import dependencies
 from zmartd.chain.codec import Codec
@@ -70,15 +71,16 @@ class Core:
     sender: Sender
     scheduler: Scheduler
     due_watch: DueWatch
+    authority: Pubkey | None
+    """The address of the backend authority whose key this daemon has."""
     broken_tasks: tuple[BrokenPlugin, ...]
 
 
 @asynccontextmanager
 async def open_core(settings: Settings, clock: Clock) -> AsyncIterator[Core]:
-    """Open the core, and close it in reverse order.
+    """Open the core, and close it in reverse order. It connects to nothing before it is used.
 
-    Raises ConfigError, IdlError, DatabaseUnavailable, DatabaseNotReady, RedisUnavailable, RpcUnavailable or
-    WrongProgram; each says what to do.
+    Raises ConfigError or IdlError, which say what to do.
     """
     idl = dependencies.idl_of(settings.solana)
     authority = dependencies.authority_of(settings.solana)
@@ -87,22 +89,20 @@ async def open_core(settings: Settings, clock: Clock) -> AsyncIterator[Core]:
     program = Program(idl, idl.program_id)
     parse = partial(parse_transaction, program_id=idl.program_id, codec=codec)
     async with AsyncExitStack() as stack:
-        database = await Database.connect(settings.database)
+        database = Database(settings.database)
         stack.push_async_callback(database.close)
-        redis = await dependencies.connect_redis(settings.redis)
+        redis = dependencies.open_redis(settings.redis)
         stack.push_async_callback(redis.aclose)
         rpc = await stack.enter_async_context(
             Rpc(
                 settings.solana.rpc_url.reveal(), clock=clock, timeout_seconds=settings.solana.timeout_seconds
             )
         )
-        await dependencies.require_program(rpc, idl.program_id)
         bus = Bus(redis, clock)
         publisher = StreamPublisher(bus)
         indexer = Indexer(database, publisher, program.pdas)
         jumps = settings.solana.cluster == "localnet"
         plausibility = Plausibility(rpc.chain_time, clock, jumps=jumps)
-        await plausibility.refresh()
         fetcher = Fetcher(rpc, indexer, parse, plausibility)
         outbox = DatabaseOutbox(database, settings.transactions, publisher)
         sender = await stack.enter_async_context(Sender(rpc, outbox, clock, idl))
@@ -158,15 +158,28 @@ async def open_core(settings: Settings, clock: Clock) -> AsyncIterator[Core]:
             sender=sender,
             scheduler=scheduler,
             due_watch=due_watch,
+            authority=None if authority is None else authority.pubkey(),
             broken_tasks=discovered.broken,
         )
+
+
+async def require_ready(core: Core) -> None:
+    """Check that everything answers that the core depends on: for commands, which do not wait for it.
+
+    Raises DatabaseUnavailable, DatabaseNotReady, RedisUnavailable, RpcUnavailable or WrongProgram; each says
+    what to do.
+    """
+    await core.database.require_usable()
+    await dependencies.require_redis(core.redis, core.settings.redis)
+    await dependencies.require_program(core.rpc, core.idl.program_id)
+    await core.fetcher.plausibility.refresh()
 
 
 @asynccontextmanager
 async def open_for_dry_runs(settings: Settings, clock: Clock) -> AsyncIterator[DryRuns]:
     """Open what it takes to say what the tasks would send, without Redis and without anything that sends.
 
-    Raises what `open_core` raises.
+    Raises what `open_core` and `require_ready` raise.
     """
     idl = dependencies.idl_of(settings.solana)
     authority = dependencies.authority_of(settings.solana)

@@ -9,9 +9,10 @@ import asyncio
 import gc
 import random
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from typing import Final
 
 import msgspec
 from aiohttp import web
@@ -37,7 +38,7 @@ from zmartd.http.auth.tokens import Tokens
 from zmartd.http.kit import keys
 from zmartd.http.kit.client_address import TRUSTED_PROXIES, TrustedProxies
 from zmartd.http.kit.development_chain import DEVELOPMENT_CHAIN, development_chain
-from zmartd.http.machines.health import HEALTH, Dependency, Health
+from zmartd.http.machines.health import HEALTH
 from zmartd.http.machines.operator import MAX_OPERATOR_CONNECTIONS, operator_application
 from zmartd.http.machines.webhook_credentials import require_webhook_secret
 from zmartd.http.middleware.access_log import api_answers
@@ -46,20 +47,18 @@ from zmartd.http.server.connection_limits import MAX_READING_REFUSALS, Connectio
 from zmartd.http.server.runner import Runner
 from zmartd.http.server.timeouts import ConnectionTimeouts
 from zmartd.http.ws.endpoint import WEBSOCKET, WebSocketEndpoint
-from zmartd.indexer.events.incomplete import require_complete
 from zmartd.indexer.fetch import Fetcher
 from zmartd.indexer.inbox import Inbox
 from zmartd.indexer.pulse import PulseWriter
 from zmartd.ipfs.retrieval import Retrieval
 from zmartd.log import get_logger
+from zmartd.probes import LoopLag, Probes
 from zmartd.realtime.beats import Beats
 from zmartd.realtime.history import StreamHistory
 from zmartd.realtime.hub import Hub
 from zmartd.realtime.live_votes import LiveVotes
 from zmartd.realtime.vote_totals import VoteTotals
-from zmartd.store import electorates, parked, task_ledger
 from zmartd.store.postgres.database import FAILURES
-from zmartd.tasks.plugins import BrokenPlugin
 from zmartd.transactions.admission import Admission
 from zmartd.transactions.funds import Funds
 from zmartd.transactions.lookup_limit import LookupLimit
@@ -90,6 +89,8 @@ turn of the event loop. Of more it drops some, which wait for a second or longer
 default.
 """
 _OBJECTS_BEFORE_COLLECTION = 20_000
+
+LOOP_LAG: Final[web.AppKey[LoopLag]] = web.AppKey("loop_lag")
 
 log = get_logger(__name__)
 
@@ -177,12 +178,17 @@ def application(core: Core) -> web.Application:
         every_loopback=settings.server.is_development,
     )
     app[WEBSOCKET] = websocket
-    app[HEALTH] = _health(core, app[keys.BEATS])
+    _install_probes(app, core)
 
     setup(app)
     app.on_shutdown.append(websocket.close)
     app.cleanup_ctx.append(partial(_background, core))
     return app
+
+
+def _install_probes(app: web.Application, core: Core) -> None:
+    probes = Probes(core, app[keys.BEATS])
+    app[HEALTH], app[LOOP_LAG] = probes.health(), probes.lag
 
 
 async def _background(core: Core, app: web.Application) -> AsyncIterator[None]:
@@ -212,6 +218,8 @@ async def _background(core: Core, app: web.Application) -> AsyncIterator[None]:
             "sockets": app[WEBSOCKET].watch_sessions,
             "places": app[WEBSOCKET].keep_places,
             "due": core.due_watch.run,
+            "dependencies": app[HEALTH].watch,
+            "loop_lag": app[LOOP_LAG].run,
             "descriptors": partial(file_descriptors.watch, core.clock),
             "vitals": vitals.run,
             "lag": vitals.watch_loop,
@@ -306,24 +314,6 @@ class PortUnavailable(ZmartdError):
     code = "port_unavailable"
 
 
-class TransactionsParked(ZmartdError):
-    """Transactions on the chain could not be read or applied."""
-
-    code = "transactions_parked"
-
-
-class TasksFailing(ZmartdError):
-    """A periodic task fails, or its plugin cannot be loaded."""
-
-    code = "tasks_failing"
-
-
-class RealtimeDegraded(ZmartdError):
-    """Beats say that a part does not work that clients of the WebSocket depend on."""
-
-    code = "realtime_degraded"
-
-
 @asynccontextmanager
 async def listening(runner: Runner, section: str, host: str, port: int) -> AsyncIterator[None]:
     """Let `runner` serve for the length of a block; `section` of the settings has its address."""
@@ -361,67 +351,6 @@ def runner_of(app: web.Application, settings: ServerSettings, own_descriptors: i
 def trusted_proxies(settings: ServerSettings, clock: Clock) -> TrustedProxies:
     """The proxies of the settings, with the header that they write."""
     return TrustedProxies(settings.trusted_proxies, clock, settings.forwarded_header)
-
-
-def _health(core: Core, beats: Beats) -> Health:
-    async def database() -> None:
-        async with core.database.service_reader() as connection:
-            await connection.fetchval("select 1")
-
-    async def redis() -> None:
-        await core.redis.ping()
-
-    async def rpc() -> None:
-        await core.rpc.slot()
-
-    async def index() -> None:
-        async with core.database.service() as connection:
-            await require_complete(connection)
-            number = sum((await parked.counts(connection)).values())
-            await electorates.require_decided(connection)
-        if number:
-            raise TransactionsParked(
-                f"{number} transactions could not be read or applied yet; `zmartd inbox parked` lists them"
-            )
-
-    async def tasks() -> None:
-        async with core.database.service_reader() as connection:
-            last = await task_ledger.latest_runs(connection, core.scheduler.names, ended=True)
-        require_working_tasks(last.values(), core.broken_tasks)
-
-    async def realtime() -> None:
-        if beats.degraded:
-            raise RealtimeDegraded(
-                f"Not working, so that WebSocket clients may lack something: {', '.join(beats.degraded)}."
-            )
-
-    return Health(
-        {
-            "database": Dependency(database, essential=True),
-            "redis": Dependency(redis, essential=False),
-            "rpc": Dependency(rpc, essential=False),
-            "tasks": Dependency(tasks, essential=False),
-            "index": Dependency(index, essential=False),
-            "realtime": Dependency(realtime, essential=False),
-        },
-        core.clock,
-    )
-
-
-def require_working_tasks(last: Iterable[task_ledger.Entry], broken: Iterable[BrokenPlugin]) -> None:
-    """Raises TasksFailing where a task's last run failed, on any daemon, or a plugin could not be loaded.
-
-    A run that ended well with actions that are not ok has not failed.
-    """
-    failed = [run.task for run in last if run.outcome == "failed" and run.explanation]
-    unloaded = [f"{plugin.name} ({plugin.problem})" for plugin in broken]
-    problems = []
-    if failed:
-        problems.append(f"the last run failed of: {', '.join(failed)}")
-    if unloaded:
-        problems.append(f"cannot be loaded: {', '.join(unloaded)}")
-    if problems:
-        raise TasksFailing(f"{'; '.join(problems)}; the log says more")
 
 
 def _address(program: Program, market_id: str) -> str:

@@ -5,7 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from redis.asyncio import BlockingConnectionPool, Redis
-from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError, RedisError
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+)
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 
@@ -111,14 +118,11 @@ def require_private_tls_keys(settings: Settings) -> None:
         raise ConfigError(problems)
 
 
-async def connect_redis(settings: config.RedisSettings) -> Redis:
-    """A connected client. Raises ConfigError or RedisUnavailable, which say what to do.
-
-    Neither quotes the client library's message, which may contain a part of the password.
-    """
+def open_redis(settings: config.RedisSettings) -> Redis:
+    """A client that connects when it is used. Raises ConfigError."""
     url = settings.url.reveal()
     try:
-        where = endpoint.read(url, endpoint.REDIS)
+        endpoint.read(url, endpoint.REDIS)
         pool = BlockingConnectionPool.from_url(
             url,
             max_connections=MAX_REDIS_CONNECTIONS,
@@ -126,29 +130,47 @@ async def connect_redis(settings: config.RedisSettings) -> Redis:
             socket_connect_timeout=REDIS_CONNECT_SECONDS,
             health_check_interval=30,
         )
-        redis: Redis = Redis.from_pool(pool)
-    except ValueError:
-        raise _unusable_redis_url() from None
+        pool.make_connection()  # type: ignore[no-untyped-call]  # refuses an unknown option in the URL, and connects to nothing
+    except (TypeError, ValueError):
+        raise ConfigError([f"redis.url: it is not a URL that can be used: write {RedisUrl.form}"]) from None
+    return Redis.from_pool(pool)
+
+
+async def connect_redis(settings: config.RedisSettings) -> Redis:
+    """A connected client. Raises ConfigError or RedisUnavailable, which say what to do."""
+    redis = open_redis(settings)
+    try:
+        await require_redis(redis, settings)
+    except BaseException:
+        await redis.aclose()
+        raise
+    return redis
+
+
+async def require_redis(redis: Redis, settings: config.RedisSettings) -> None:
+    """Raises RedisUnavailable, which says what to do, unless it answers."""
     try:
         await redis.ping()
     except (RedisError, OSError) as error:
-        if any(isinstance(cause, _REDIS_REFUSES_LOGIN) for cause in endpoint.causes(error)):
-            problem = "refuses the user or the password in redis.url: check both"
-        else:
-            why = endpoint.reason(error)
-            problem = f"does not answer ({why}): check that it is running and that redis.url is right"
-    except (TypeError, ValueError):  # an unknown option in the URL
-        await redis.aclose()
-        raise _unusable_redis_url() from None
+        raise redis_unavailable(settings, error) from error
+
+
+def redis_unavailable(settings: config.RedisSettings, error: BaseException) -> RedisUnavailable:
+    """The error to raise when Redis does not do what it is asked.
+
+    It quotes nothing of the client library's message, which may contain a part of the password.
+    """
+    if any(isinstance(cause, _REDIS_REFUSES_LOGIN) for cause in endpoint.causes(error)):
+        problem = "refuses the user or the password in redis.url: check both"
+    elif any(isinstance(cause, OutOfMemoryError) for cause in endpoint.causes(error)):
+        problem = "is full: raise its maxmemory, or look for what fills it"
+    elif any(isinstance(cause, ReadOnlyError) for cause in endpoint.causes(error)):
+        problem = "only reads, as a replica does: let redis.url lead to the primary"
     else:
-        return redis
-    await redis.aclose()
-    place = ",".join(map(str, where.addresses)) or "this machine"
-    raise RedisUnavailable(f"Redis at {place} {problem}")
-
-
-def _unusable_redis_url() -> ConfigError:
-    return ConfigError([f"redis.url: it is not a URL that can be used: write {RedisUrl.form}"])
+        why = endpoint.reason(error)
+        problem = f"does not answer ({why}): check that it is running and that redis.url is right"
+    where = endpoint.read(settings.url.reveal(), endpoint.REDIS)
+    return RedisUnavailable(f"Redis at {','.join(map(str, where.addresses)) or 'this machine'} {problem}")
 
 
 async def require_program(rpc: Rpc, program_id: Pubkey) -> GlobalConfig | None:

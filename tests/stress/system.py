@@ -83,7 +83,7 @@ class Daemon:
 
             async def answers() -> bool:
                 if not self.runs:
-                    await self._launch()
+                    await self.launch()
                 try:
                     async with session.get(f"{self.url}/health") as response:
                         return response.status == 200
@@ -92,7 +92,8 @@ class Daemon:
 
             await until(answers, START_SECONDS, f"the daemon was not ready, see {self.log}:")
 
-    async def _launch(self) -> None:
+    async def launch(self) -> None:
+        """Start the process, and wait for nothing."""
         self._orders_taken = 0
         self.starts += 1
         with self.log.open("ab") as log:

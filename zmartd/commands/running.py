@@ -39,12 +39,13 @@ def run_until_stopped(work: Callable[[asyncio.Event], Awaitable[None]]) -> None:
 
 
 def run_with_core(settings: Settings, work: Callable[[Core], Awaitable[Result]]) -> Result:
-    """Run `work` with an open core. Raises what `open_core` raises."""
+    """Run `work` with an open core. Raises what `open_core` and `require_ready` raise."""
     from zmartd.clock import SystemClock
-    from zmartd.core import open_core
+    from zmartd.core import open_core, require_ready
 
     async def main() -> Result:
         async with open_core(settings, SystemClock()) as core:
+            await require_ready(core)
             return await work(core)
 
     return run(main)

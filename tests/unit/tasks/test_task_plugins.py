@@ -8,7 +8,7 @@ from typing import Annotated
 import pytest
 from msgspec import Meta, Struct
 
-from zmartd.daemon import TasksFailing, require_working_tasks
+from zmartd.probes import TasksFailing, require_working_tasks
 from zmartd.schedule import Every, Schedule
 from zmartd.store.task_ledger import Entry, Outcome
 from zmartd.tasks.base import TaskAction
@@ -116,7 +116,7 @@ def test_a_plugin_that_cannot_be_loaded_is_not_said_to_have_run() -> None:
     with pytest.raises(TasksFailing) as both:
         require_working_tasks([ran("sweep", "failed", "no such disk"), ran("mop", "failed")], broken)
     assert both.value.message == (
-        "the last run failed of: sweep; cannot be loaded: pulse (RuntimeError: no such disk); "
+        "the last run failed of: sweep (no such disk); cannot be loaded: pulse (RuntimeError: no such disk); "
         "the log says more"
     )
     require_working_tasks([ran("sweep")], ())

@@ -14,6 +14,7 @@ from zmartd.clock import Clock
 from zmartd.config import AuthSettings
 from zmartd.http.auth.revocations import Revocations
 from zmartd.http.auth.signing_secrets import signing_secrets
+from zmartd.http.auth.tokens import LEEWAY_SECONDS
 from zmartd.store.revocations import EVERYTHING
 
 _ANY_WALLET = ""
@@ -58,7 +59,8 @@ class Nonces:
         if found is None:
             return False
         random, issued_at, code = found.groups()
-        expires_at = int(issued_at, 16) + self._lifetime_seconds
+        # By the clock of the daemon that issued it, which may be behind.
+        expires_at = int(issued_at, 16) + self._lifetime_seconds + LEEWAY_SECONDS
         if expires_at <= self._clock.time() or not self._is_authentic(random + issued_at, code, wallet):
             return False
         return await self._revocations.revoke(f"nonce:{nonce}", EVERYTHING, expires_at)

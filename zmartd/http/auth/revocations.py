@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from zmartd.clock import Clock
+from zmartd.http.auth.tokens import LEEWAY_SECONDS
 from zmartd.http.errors.auth import SessionsUnavailable
 from zmartd.store import revocations
 from zmartd.store.postgres.database import Database
@@ -19,8 +20,9 @@ from zmartd.store.postgres.errors import DatabaseNotReady, DatabaseTimeout, Data
 
 TIMEOUT_SECONDS = 2.0
 """How long a request waits for the revocations of its session."""
-RETENTION_MARGIN_SECONDS = 60
-"""How long a revocation is kept after what it revokes has expired, since clocks differ."""
+RETENTION_MARGIN_SECONDS = 3 * LEEWAY_SECONDS
+"""How long a revocation is kept after what it revokes has expired: that is believed for one leeway longer, by
+a clock that may be another one behind that of the daemon that deletes."""
 
 
 class _Batch:

@@ -18,8 +18,8 @@ from zmartd.market.ids import is_address
 ALGORITHM = "HS256"
 MAX_TOKEN_LENGTH = 2_048
 _CACHE_SIZE = 8_192
-LEEWAY_SECONDS = 5
-"""How far the clocks of two daemons may differ."""
+LEEWAY_SECONDS = 60
+"""How far the clocks of two daemons may differ. What differs by more is reported by their `/health`."""
 
 
 class Tokens:

@@ -1,4 +1,4 @@
-"""Health checks of the daemon and its dependencies. The public one says only whether it can serve."""
+"""Health checks of the daemon and its dependencies. The public ones say only whether it can serve."""
 
 from __future__ import annotations
 
@@ -19,22 +19,36 @@ log = get_logger(__name__)
 Probe = Callable[[], Awaitable[None]]
 """Checks one dependency: returns if it works, raises otherwise."""
 
-_PROBE_WAIT_SECONDS = 0.08
-_PROBE_INTERVAL_SECONDS = 2.0
+PROBE_SECONDS: Final = 1.0
+"""How long a probe may take. What takes longer does not work."""
+FRESH_SECONDS: Final = 0.9
+"""How long the result of a probe is used. With PROBE_SECONDS it makes what an answer says 2 s old at most."""
+WATCH_SECONDS: Final = 2.0
+"""How often a dependency is probed that does not work, and one that is essential."""
+LOG_SECONDS: Final = (5.0, 30.0, 120.0, 600.0)
+"""How long after a line in the log about a dependency that stays away the next one comes."""
+SLICES: Final = 10
+MAX_LEFT: Final = 2
+"""Probes of one dependency that have been given up and have not ended. Then no more are begun."""
 
 
-class Dependency(Struct, frozen=True):
+class Dependency(Struct, frozen=True, kw_only=True):
     """Something that the daemon needs. Without an `essential` one it cannot serve."""
 
     probe: Probe
-    essential: bool
+    essential: bool = False
+    needs: str = ""
+    """The name of another one, without which nothing can be said about this one."""
+    watch_seconds: float = 10.0
+    """How often it is probed for the log, while it works, where nobody asks."""
 
 
 class Check(Struct, frozen=True, omit_defaults=True):
-    """The result of the last probe of a dependency."""
+    """The result of a probe of a dependency, at most two seconds old."""
 
     status: Literal["ok", "error", "unknown"]
-    """`unknown` until the first probe has ended."""
+    """`unknown` where that cannot be found out: before the first probe has ended, or while what it needs is
+    away."""
     message: str = ""
     """What is wrong; left out unless something is."""
 
@@ -43,102 +57,166 @@ class HealthBody(Struct, frozen=True):
     """Whether the daemon can serve."""
 
     status: Literal["ok", "error"]
-    """`error` while an essential dependency is away."""
+    """`error` while an essential dependency is away, or the daemon is about to end."""
 
 
 HEALTH: Final[web.AppKey[Health]] = web.AppKey("health")
 
 
 class Health:
-    """The health of all dependencies. Those that are not essential are probed only for `checks`."""
+    """All dependencies. Those that are not essential are probed only for `checks` and `watch`."""
 
-    def __init__(self, dependencies: Mapping[str, Dependency], clock: Clock) -> None:
+    def __init__(
+        self,
+        dependencies: Mapping[str, Dependency],
+        clock: Clock,
+        *,
+        probe_seconds: float = PROBE_SECONDS,
+    ) -> None:
         self._clock = clock
         self._started = clock.monotonic()
-        self._names = tuple(dependencies)
-        self._essential, self._others = (
-            _Probes({name: one.probe for name, one in dependencies.items() if one.essential is which}, clock)
-            for which in (True, False)
-        )
+        self._probed = {name: _Probed(name, one, clock, probe_seconds) for name, one in dependencies.items()}
+        self.is_draining = False
+        """Whether the daemon is about to end, so that it should be sent nothing more."""
 
     @property
     def uptime_seconds(self) -> float:
         return self._clock.monotonic() - self._started
 
     async def is_serving(self) -> bool:
-        """Whether no essential dependency is known to be away."""
-        return not _failing(await self._essential.checks())
+        """Whether no essential dependency is away."""
+        essential = (one.check() for one in self._probed.values() if one.dependency.essential)
+        return all(check.status == "ok" for check in await asyncio.gather(*essential))
 
     async def checks(self) -> dict[str, Check]:
-        """The result of every dependency's probe, at most a few seconds old."""
-        essential, others = await asyncio.gather(self._essential.checks(), self._others.checks())
-        found = {**essential, **others}
-        return {name: found[name] for name in self._names}
+        """The result of every dependency's probe, at most two seconds old."""
+        checks = await asyncio.gather(*(one.check() for one in self._probed.values()))
+        return self._known(dict(zip(self._probed, checks, strict=True)))
+
+    def _known(self, checks: dict[str, Check]) -> dict[str, Check]:
+        """What can be said, where something that others need is away."""
+        return {
+            name: Check("unknown", f"unknown while {needed} is away")
+            if (needed := self._probed[name].dependency.needs) and checks[needed].status != "ok"
+            else check
+            for name, check in checks.items()
+        }
 
     def verdict(self, checks: Mapping[str, Check]) -> Literal["healthy", "degraded", "unhealthy"]:
-        if not (failing := _failing(checks)):
+        failing = [name for name, check in checks.items() if check.status == "error"]
+        if not failing:
             return "healthy"
-        return "unhealthy" if failing & self._essential.names else "degraded"
+        is_essential = any(self._probed[name].dependency.essential for name in failing)
+        return "unhealthy" if is_essential else "degraded"
+
+    async def watch(self) -> None:
+        """Log what does not work, ever less often while that lasts, and what works again, until cancelled."""
+        while True:
+            watched = await asyncio.gather(*(one.watched() for one in self._probed.values()))
+            for name, check in self._known(dict(zip(self._probed, watched, strict=True))).items():
+                self._probed[name].tell(check)
+            await self._clock.sleep(WATCH_SECONDS / 2)
 
     async def close(self) -> None:
         """Cancel probes that are still running."""
-        await self._essential.close()
-        await self._others.close()
+        await asyncio.gather(*(one.close() for one in self._probed.values()))
 
 
-class _Probes:
-    """Probes dependencies on demand, at most every two seconds.
+class _Probed:
+    """One dependency, with the result of its last probe."""
 
-    A health check waits for a probe only briefly: then it returns the last result, and the probe goes on.
-    """
-
-    def __init__(self, probes: Mapping[str, Probe], clock: Clock) -> None:
-        self._probes = probes
+    def __init__(self, name: str, dependency: Dependency, clock: Clock, probe_seconds: float) -> None:
+        self._name = name
+        self.dependency = dependency
         self._clock = clock
-        self._probed = float("-inf")
-        self._running: asyncio.Task[None] | None = None
-        self._checks = dict.fromkeys(probes, Check("unknown"))
+        self._probe_seconds = probe_seconds
+        self._result = Check("unknown")
+        self._began_at = float("-inf")
+        self._looking: asyncio.Task[None] | None = None
+        self._left: set[asyncio.Future[None]] = set()
+        """Probes that were given up, and have not ended."""
+        self._away_since: float | None = None
+        self._lines = 0
+        self._next_line_at = 0.0
 
-    @property
-    def names(self) -> frozenset[str]:
-        return frozenset(self._probes)
+    async def check(self, fresh_seconds: float = FRESH_SECONDS) -> Check:
+        """The last result, or that of a new probe where it is older than `fresh_seconds`."""
+        if self._looking is None and self._clock.monotonic() - self._began_at >= fresh_seconds:
+            self._looking = asyncio.create_task(self._look(), name=f"probe of {self._name}")
+        if self._looking is not None:
+            await asyncio.wait({self._looking})
+        return self._result
 
-    async def checks(self) -> dict[str, Check]:
-        if self._running is None and self._clock.monotonic() - self._probed >= _PROBE_INTERVAL_SECONDS:
-            self._running = asyncio.create_task(self._probe_all())
-        if self._running is not None:
-            await asyncio.wait([self._running], timeout=_PROBE_WAIT_SECONDS)
-        return dict(self._checks)
+    async def watched(self) -> Check:
+        """The last result, or that of a new probe, if it is time for one."""
+        works = self._result.status == "ok" and not self.dependency.essential
+        return await self.check(self.dependency.watch_seconds if works else WATCH_SECONDS)
+
+    def tell(self, check: Check) -> None:
+        """Log what is new; nothing where it is not known."""
+        now = self._clock.monotonic()
+        if check.status == "ok":
+            if self._away_since is not None:
+                seconds = round(now - self._away_since, 1)
+                log.warning("dependency.back", dependency=self._name, seconds=seconds)
+            self._away_since, self._lines = None, 0
+        if check.status != "error":
+            return
+        if self._away_since is None:
+            self._away_since = self._next_line_at = now
+        if now >= self._next_line_at:
+            pause = LOG_SECONDS[min(self._lines, len(LOG_SECONDS) - 1)]
+            self._lines += 1
+            self._next_line_at = now + pause
+            log.warning(
+                "dependency.away",
+                dependency=self._name,
+                reason=check.message,
+                seconds=round(now - self._away_since, 1),
+                again_in_seconds=pause,
+            )
 
     async def close(self) -> None:
-        if self._running is not None:
-            self._running.cancel()
-            await asyncio.gather(self._running, return_exceptions=True)
+        tasks = [task for task in (self._looking, *self._left) if task is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=self._probe_seconds)
 
-    async def _probe_all(self) -> None:
+    async def _look(self) -> None:
+        began_at = self._clock.monotonic()
         try:
-            async with asyncio.TaskGroup() as group:
-                for name, probe in self._probes.items():
-                    group.create_task(self._probe(name, probe))
+            self._result = await self._probed()
         finally:
-            self._probed = self._clock.monotonic()
-            self._running = None
+            self._began_at, self._looking = began_at, None
 
-    async def _probe(self, name: str, probe: Probe) -> None:
-        try:
-            await probe()
-        except Exception as error:  # whatever a probe raises, the dependency failed
-            message = error.message if isinstance(error, ZmartdError) else f"{name} does not answer."
-            failed = Check("error", message)
-            if self._checks[name] != failed:
-                log.warning("health.failing", dependency=name, error=str(error))
-            self._checks[name] = failed
-        else:
-            self._checks[name] = Check("ok")
+    async def _probed(self) -> Check:
+        late = Check("error", f"{self._name} does not answer within {self._probe_seconds:g} s.")
+        if len(self._left) >= MAX_LEFT:
+            return late
+        probing = asyncio.ensure_future(self.dependency.probe())
+        self._left.add(probing)
+        probing.add_done_callback(self._ended)
+        # Not `asyncio.timeout`, which would wait for a library that takes its time to be cancelled. In
+        # slices, so that what is late is the probe, and not this daemon, which had no processor.
+        for _ in range(SLICES):
+            if not probing.done():
+                await asyncio.wait({probing}, timeout=self._probe_seconds / SLICES)
+        if not probing.done():
+            probing.cancel()
+            return late
+        error = None if probing.cancelled() else probing.exception()
+        if error is None:
+            return Check("ok")
+        if not isinstance(error, ZmartdError):
+            log.warning("health.probe_failed", dependency=self._name, exc_info=error)
+            return Check("error", f"{self._name} does not answer.")
+        return Check("error", error.message)
 
-
-def _failing(checks: Mapping[str, Check]) -> set[str]:
-    return {name for name, check in checks.items() if check.status == "error"}
+    def _ended(self, probing: asyncio.Future[None]) -> None:
+        self._left.discard(probing)
+        if not probing.cancelled():
+            probing.exception()  # or asyncio reports it where nobody waits any more
 
 
 async def health(call: Call[None]) -> HealthBody | JsonResponse:
@@ -148,16 +226,27 @@ async def health(call: Call[None]) -> HealthBody | JsonResponse:
     return JsonResponse(HealthBody("error"), 503)
 
 
-OPERATIONS: tuple[Operation[Any], ...] = (
+async def ready(call: Call[None]) -> HealthBody | JsonResponse:
+    """As /health, and 503 from when the daemon begins to end: it should be sent nothing more then."""
+    if not call.app[HEALTH].is_draining and await call.app[HEALTH].is_serving():
+        return HealthBody("ok")
+    return JsonResponse(HealthBody("error"), 503)
+
+
+OPERATIONS: tuple[Operation[Any], ...] = tuple(
     Operation(
         method="GET",
-        path="/health",
-        handler=health,
-        name="get_health",
-        summary="Whether the daemon can serve",
+        path=path,
+        handler=handler,
+        name=name,
+        summary=summary,
         tag=MACHINES_TAG,
         access=Access.PUBLIC,
         quota=Quota.NONE,
         responses={200: HealthBody, 503: HealthBody},
-    ),
+    )
+    for path, handler, name, summary in (
+        ("/health", health, "get_health", "Whether the daemon can serve"),
+        ("/ready", ready, "get_readiness", "Whether the daemon should be sent requests"),
+    )
 )

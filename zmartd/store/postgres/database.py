@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -11,6 +12,7 @@ import asyncpg
 from asyncpg import Connection
 
 from zmartd import config
+from zmartd.errors import ZmartdError
 from zmartd.log import get_logger
 from zmartd.metrics import Counter
 from zmartd.store.postgres import pooler
@@ -37,6 +39,11 @@ FAILURES = Counter(
     ["reason"],
 )
 
+ROLLBACK_SECONDS = 1.0
+"""How long a rollback may take. Where Postgres hangs, whoever was cancelled would wait for it."""
+FULL_SECONDS = 5.0
+"""How long a disk that was full counts as full: an error is all that tells of it."""
+
 _ANOTHER_BACKEND = (asyncpg.DuplicatePreparedStatementError, asyncpg.InvalidSQLStatementNameError)
 """What Postgres says when a backend is not the one on which a statement was prepared."""
 
@@ -56,12 +63,21 @@ class Database:
     """
 
     def __init__(self, settings: config.DatabaseSettings, *, read_only: bool = False) -> None:
-        """With `read_only` Postgres refuses every statement that would write, on every connection."""
+        """It connects when it is used. With `read_only` Postgres refuses every statement that would write, on
+        every connection.
+        """
         self._dsn = settings.url.reveal()
         self._pooled = settings.pooled
         self._own = OwnBackend(settings.statement_timeout_seconds, read_only=read_only)
         self._shared = SharedBackend(settings.statement_timeout_seconds, read_only=read_only)
         self._backend: Backend = self._shared if self._pooled == "yes" else self._own
+        self._refused: ZmartdError | None = None
+        """Why the last new connection was refused."""
+        self._full: tuple[float, DatabaseUnavailable] | None = None
+        """When Postgres last had no room to write, and the error for that."""
+        self._is_proven = self._pooled != "no"
+        """Whether it is known that connections keep their backends, where they have to."""
+        self._proving = asyncio.Lock()
         self._pool = ConnectionPool(self._open, settings.pool_size, settings.acquire_seconds, time.monotonic)
 
     @classmethod
@@ -72,12 +88,19 @@ class Database:
         """
         database = cls(settings, read_only=True) if read_only else cls(settings)
         try:
-            await database._refuse_shared_backends()
-            async with database.service():
-                return database
+            await database.require_usable()
         except BaseException:
             database._pool.terminate()
             raise
+        return database
+
+    async def require_usable(self) -> None:
+        """Check that it can be used.
+
+        Raises DatabaseUnavailable, DatabaseTimeout or DatabaseNotReady, which name it and say what to do.
+        """
+        async with self.service():
+            pass
 
     async def close(self) -> None:
         """Close all connections, waiting for transactions that are running."""
@@ -99,8 +122,30 @@ class Database:
         """Single reads of a caller, with the rights that `caller` has."""
         return self._reads(caller)
 
+    @property
+    def last_refusal(self) -> ZmartdError | None:
+        """Why Postgres let the last new connection not in, or had no room to write in the last FULL_SECONDS.
+
+        Connections that are open go on working while new ones are refused, as after a change of the password,
+        and most writes fit into room that was there before the disk was full.
+        """
+        if self._full is not None and time.monotonic() - self._full[0] < FULL_SECONDS:
+            return self._full[1]
+        return self._refused
+
     async def _open(self) -> Connection:
-        """A connection for the pool. Once one is pooled, all are treated as if they were."""
+        """A connection for the pool. Raises DatabaseUnavailable, DatabaseNotReady."""
+        try:
+            connection = await self._connected()
+        except ZmartdError as error:
+            self._refused = error
+            raise
+        self._refused = None
+        return connection
+
+    async def _connected(self) -> Connection:
+        """A new connection. Once one is pooled, all are treated as if they were."""
+        await self._refuse_shared_backends()
         if self._backend is self._shared:
             return await self._shared.connect(self._dsn)
         connection = await self._own.connect(self._dsn)
@@ -118,8 +163,12 @@ class Database:
         return await self._shared.connect(self._dsn)
 
     async def _refuse_shared_backends(self) -> None:
-        if self._pooled == "no" and await find_pooling(self._dsn) is Pooling.TRANSACTION:
-            raise backend_is_shared(self._dsn)
+        async with self._proving:
+            if self._is_proven:
+                return
+            if await find_pooling(self._dsn) is Pooling.TRANSACTION:
+                raise backend_is_shared(self._dsn)
+            self._is_proven = True
 
     @asynccontextmanager
     async def _reads(self, caller: Caller | None) -> AsyncIterator[Reads]:
@@ -137,21 +186,22 @@ class Database:
     async def _acquired(self, caller: Caller | None) -> AsyncIterator[PooledConnection]:
         """A connection of the pool. An exception rolls back the transaction that is open on it."""
         try:
-            pooled = await self._pool.acquire(SERVICE if caller is None else caller.role)
+            pooled = await self._acquire(SERVICE if caller is None else caller.role)
             try:
                 yield pooled
             except BaseException as error:
+                if isinstance(error, asyncpg.InternalClientError):
+                    pooled.connection.terminate()  # asyncpg has lost track of what the server said
                 if not pooled.connection.is_closed():
                     await _roll_back(pooled.connection)
-                elif isinstance(error, asyncpg.InterfaceError):
-                    raise unavailable(self._dsn, error) from error
+                elif isinstance(error, (asyncpg.InterfaceError, asyncpg.InternalClientError)):
+                    raise self._unavailable(error) from error
                 raise
             finally:
                 self._pool.release(pooled)
-        except DatabaseUnavailable:  # no connection could be opened, or it is gone
-            FAILURES.labels("unavailable").inc()
-            raise
         except SERVER_ERRORS as error:
+            raise self._unavailable(error) from error
+        except asyncpg.InternalClientError as error:  # while the connection was opened
             raise self._unavailable(error) from error
         except _ANOTHER_BACKEND as error:
             raise backend_is_shared(self._dsn) from error
@@ -165,9 +215,19 @@ class Database:
         except OSError as error:
             raise self._unavailable(error) from error
 
+    async def _acquire(self, role: str) -> PooledConnection:
+        try:
+            return await self._pool.acquire(role)
+        except DatabaseUnavailable:
+            FAILURES.labels("unavailable").inc()
+            raise
+
     def _unavailable(self, error: BaseException) -> DatabaseUnavailable:
         FAILURES.labels("unavailable").inc()
-        return unavailable(self._dsn, error)
+        failure = unavailable(self._dsn, error)
+        if isinstance(error, asyncpg.DiskFullError):
+            self._full = time.monotonic(), failure
+        return failure
 
     async def _begin(self, connection: Connection, begin: str) -> None:
         try:
@@ -184,8 +244,12 @@ class Database:
 
 
 async def _roll_back(connection: Connection) -> None:
+    """Roll back, or end the connection where that does not succeed soon. Its backend then does the same."""
     try:
-        await connection.execute("ROLLBACK")
-    except BaseException:
-        connection.terminate()  # its state is unknown
+        async with asyncio.timeout(ROLLBACK_SECONDS):
+            await connection.execute("ROLLBACK")
+    except asyncio.CancelledError:
+        connection.terminate()
         raise
+    except Exception:  # what the block raised says more
+        connection.terminate()

@@ -53,10 +53,18 @@ def location(dsn: str) -> str:
     return f"{hosts}/{url.path or '(default database)'}"
 
 
+def reason(error: BaseException) -> str:
+    """Why Postgres could not be used, with the SQLSTATE: it reads the same whatever the server's language."""
+    state = next(
+        (one.sqlstate for one in endpoint.causes(error) if isinstance(one, asyncpg.PostgresError)), None
+    )
+    return endpoint.reason(error) if state is None else f"{endpoint.reason(error)}, SQLSTATE {state}"
+
+
 def unavailable(dsn: str, error: BaseException) -> DatabaseUnavailable:
     """The error to raise when Postgres at `dsn` does not answer."""
     why = pooler.shortage(error) or (
-        f"{endpoint.reason(error)}): check that it is running and that database.url is right"
+        f"{reason(error)}): check that it is running and that database.url is right"
     )
     return DatabaseUnavailable(f"Postgres at {location(dsn)} cannot be used ({why}")
 
@@ -84,9 +92,14 @@ def connection_error(dsn: str, error: BaseException) -> ZmartdError:
     if isinstance(error, (OSError, *SERVER_ERRORS)):
         return unavailable(dsn, error)
     if isinstance(error, asyncpg.InvalidCatalogNameError):
-        what = f"there is no such database as {where}: check the database name in database.url"
+        what = (
+            f"there is no such database as {where} (SQLSTATE 3D000): check the database name in database.url"
+        )
     elif isinstance(error, asyncpg.InvalidAuthorizationSpecificationError):
-        what = f"Postgres at {where} refuses the user or the password in database.url: check both"
+        what = (
+            f"Postgres at {where} refuses the user or the password in database.url ({reason(error)}): check "
+            "both"
+        )
     elif isinstance(error, ValueError):
         what = (
             "database.url is not a Postgres URL that can be used: write "
@@ -95,7 +108,7 @@ def connection_error(dsn: str, error: BaseException) -> ZmartdError:
         )
     else:
         what = (
-            f"Postgres at {where} refuses the connection ({endpoint.reason(error)}): check the options in "
+            f"Postgres at {where} refuses the connection ({reason(error)}): check the options in "
             "database.url, and Postgres' log"
         )
     return DatabaseNotReady(what)

@@ -27,6 +27,8 @@ frees them, and it stays with one server after a failover or a change of DNS.
 MAX_PASSED_OVER: Final = 50
 """How many later tasks may get a connection before the one that has waited longest."""
 _CLOSE_SECONDS = 1.0
+_CLOSE_FAILURES = (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+"""What may happen while a server that is gone is told goodbye. The connection is closed all the same."""
 
 
 class PooledConnection:
@@ -111,7 +113,8 @@ class ConnectionPool:
                 pooled = await self._next_released("")
             self._open -= 1
             if pooled is not None:
-                await pooled.connection.close()
+                with suppress(*_CLOSE_FAILURES):
+                    await pooled.connection.close(timeout=_CLOSE_SECONDS)
 
     def terminate(self) -> None:
         """Close the idle connections at once, without telling the server."""
@@ -130,7 +133,7 @@ class ConnectionPool:
 
     async def _replace(self, old: PooledConnection, role: str) -> PooledConnection:
         try:
-            with suppress(TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            with suppress(*_CLOSE_FAILURES):
                 await old.connection.close(timeout=_CLOSE_SECONDS)
         except BaseException:
             self.release(old)

@@ -31,7 +31,12 @@ REFUSED_FOR_ITS_STATE = {
     ("decide_outcome", "keep"): "wrong_state",
 }
 """The examples that come too early in this tour. All others are accepted."""
-WITHOUT_EXAMPLE = {("get_openapi_document", 200), ("get_asyncapi_document", 200), ("get_health", 503)}
+WITHOUT_EXAMPLE = {
+    ("get_openapi_document", 200),
+    ("get_asyncapi_document", 200),
+    ("get_health", 503),
+    ("get_readiness", 503),
+}
 """What the tour does not ask for: the documents, and the health of a daemon without its database."""
 
 Answers = dict[str, dict[int, Any]]
@@ -249,7 +254,7 @@ async def _read_while_active(stage: Stage, tour: Tour) -> None:
         *("list_markets", "list_activity", "list_categories", "list_trending_markets", "list_all_trades"),
         *("list_market_events", "get_market_fees", "list_holders", "get_price_history"),
         *("get_market_prices", "list_related_markets", "get_market_statistics", "list_market_trades"),
-        *("get_platform_statistics", "get_leaderboard", "get_public_profile", "get_health"),
+        *("get_platform_statistics", "get_leaderboard", "get_public_profile", "get_health", "get_readiness"),
         "get_audit",
     ):
         await tour.get(name)

@@ -287,7 +287,10 @@ async def running_api(
             newest_slot=plausibility.newest_slot,
         )
         app[HEALTH] = Health(
-            {"database": Dependency(_probe(database), essential=True), "rpc": Dependency(_asks(rpc), False)},
+            {
+                "database": Dependency(probe=_probe(database), essential=True),
+                "rpc": Dependency(probe=_asks(rpc)),
+            },
             clock,
         )
         setup(app)

@@ -20,7 +20,7 @@ from zmartd.market.lifecycle import MarketState
 from zmartd.store.postgres.database import Database
 
 OWNER, OTHER = Keypair.from_seed(bytes([7] * 32)), Keypair.from_seed(bytes([8] * 32))
-MACHINE_PATHS = {"/health", "/ws", "/"}
+MACHINE_PATHS = {"/health", "/ready", "/ws", "/"}
 CHAIN_PATHS = {"/api/protocol", "/api/admin/alerts", "/api/admin/pending"}
 """What these answer is the chain's and the settings', or they ask the chain who the admin is."""
 

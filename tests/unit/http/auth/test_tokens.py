@@ -12,7 +12,7 @@ from tests.shared_secrets import shared_secret
 from tests.signing_wallet import FixedClock, SigningWallet
 from zmartd.config import AuthSettings
 from zmartd.config_values import ConfigError, SharedSecret
-from zmartd.http.auth.tokens import Tokens
+from zmartd.http.auth.tokens import LEEWAY_SECONDS, Tokens
 from zmartd.http.errors.auth import AuthExpired, BadToken, SessionOver
 from zmartd.http.kit.identity import Session
 
@@ -94,7 +94,7 @@ def test_a_token_ends_with_its_hour(clock: FixedClock) -> None:
     token, _ = issued(issuer, clock)
     clock.now += 3_599
     issuer.read(token)
-    clock.now += 6
+    clock.now += 1 + LEEWAY_SECONDS
     with pytest.raises(AuthExpired) as refused:
         issuer.read(token)
     assert refused.value.code == "auth_expired"
@@ -122,7 +122,7 @@ def test_no_token_outlives_the_maximum_age_of_its_session(clock: FixedClock) -> 
     issuer.read(token)  # the leeway between clocks
     with pytest.raises(SessionOver):
         issuer.renew(session)
-    clock.now = ends_at + 6
+    clock.now = ends_at + LEEWAY_SECONDS
     with pytest.raises(SessionOver) as refused:
         issuer.read(token)
     assert refused.value.code == "auth_session_over"

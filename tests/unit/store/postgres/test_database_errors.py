@@ -35,12 +35,20 @@ def test_a_database_is_named_by_its_place_and_never_by_its_password(url: str, na
 @pytest.mark.parametrize(
     ("error", "kind", "said"),
     [
-        (asyncpg.InvalidPasswordError("hunter2"), DatabaseNotReady, "the user or the password"),
+        (asyncpg.InvalidPasswordError("hunter2"), DatabaseNotReady, "(invalid password, SQLSTATE 28P01)"),
         (asyncpg.InvalidCatalogNameError("hunter2"), DatabaseNotReady, "no such database as db/zmart"),
         (asyncpg.ClientConfigurationError("hunter2"), DatabaseNotReady, "percent-encoded"),
-        (asyncpg.UndefinedObjectError("hunter2"), DatabaseNotReady, "(undefined object): check the options"),
+        (
+            asyncpg.UndefinedObjectError("hunter2"),
+            DatabaseNotReady,
+            "(undefined object, SQLSTATE 42704)",
+        ),
         (asyncpg.InterfaceError("hunter2"), DatabaseNotReady, "(interface): check the options"),
-        (asyncpg.CannotConnectNowError("hunter2"), DatabaseUnavailable, "(cannot connect now)"),
+        (
+            asyncpg.CannotConnectNowError("hunter2"),
+            DatabaseUnavailable,
+            "(cannot connect now, SQLSTATE 57P03)",
+        ),
         (TimeoutError("hunter2"), DatabaseUnavailable, "(timeout)"),
     ],
 )
