@@ -9,6 +9,7 @@ import asyncio
 import gc
 import random
 import secrets
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -17,6 +18,7 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
+from zmartd import log as log_lines
 from zmartd.alerts.reporting import place_of, reporting
 from zmartd.cancellation import cancel_all, is_being_cancelled
 from zmartd.chain.admins import Admins
@@ -25,7 +27,7 @@ from zmartd.chain.transport import MAX_IN_FLIGHT
 from zmartd.clock import Clock, SystemClock
 from zmartd.config import ServerSettings, Settings
 from zmartd.core import Core, admin_decisions, open_core
-from zmartd.dependencies import MAX_REDIS_CONNECTIONS
+from zmartd.dependencies import MAX_REDIS_CONNECTIONS, lead_redis_to
 from zmartd.errors import ZmartdError
 from zmartd.http.app import setup
 from zmartd.http.auth.attempt_limiter import AttemptLimiter
@@ -41,6 +43,7 @@ from zmartd.http.kit.development_chain import DEVELOPMENT_CHAIN, development_cha
 from zmartd.http.machines.health import HEALTH
 from zmartd.http.machines.operator import MAX_OPERATOR_CONNECTIONS, operator_application
 from zmartd.http.machines.webhook_credentials import require_webhook_secret
+from zmartd.http.machines.webhook_verification import DELIVERY_VERIFIER
 from zmartd.http.middleware.access_log import api_answers
 from zmartd.http.server import file_descriptors
 from zmartd.http.server.connection_limits import MAX_READING_REFUSALS, ConnectionLimits
@@ -58,6 +61,7 @@ from zmartd.realtime.history import StreamHistory
 from zmartd.realtime.hub import Hub
 from zmartd.realtime.live_votes import LiveVotes
 from zmartd.realtime.vote_totals import VoteTotals
+from zmartd.reloading import Reloads
 from zmartd.store.postgres.database import FAILURES
 from zmartd.transactions.admission import Admission
 from zmartd.transactions.funds import Funds
@@ -90,6 +94,7 @@ default.
 """
 _OBJECTS_BEFORE_COLLECTION = 20_000
 
+RELOADS: Final[web.AppKey[Reloads]] = web.AppKey("reloads")
 LOOP_LAG: Final[web.AppKey[LoopLag]] = web.AppKey("loop_lag")
 
 log = get_logger(__name__)
@@ -103,7 +108,8 @@ def application(core: Core) -> web.Application:
     audience = audience_of(settings.solana.cluster, str(core.idl.program_id))
     fetcher = Fetcher(rpc, core.indexer, core.parse, core.fetcher.plausibility)
     revocations = Revocations(core.database, clock)
-    sessions = Sessions(Tokens(settings.auth, audience, clock, _random_id), revocations, clock)
+    tokens = Tokens(settings.auth, audience, clock, _random_id)
+    sessions = Sessions(tokens, revocations, clock)
     hub = Hub(
         core.bus,
         StreamHistory(core.database),
@@ -123,16 +129,7 @@ def application(core: Core) -> web.Application:
     nonces = Nonces(settings.auth, audience, revocations, clock, _random_id)
 
     app[keys.CLOCK] = clock
-    app[keys.SERVER] = settings.server
-    app[DEVELOPMENT_CHAIN] = development_chain(settings)
-    app[keys.AUTH] = settings.auth
-    app[keys.RATE_LIMITS] = settings.rate_limits
-    app[keys.VOTING] = settings.voting
-    app[keys.MARKET_MONITOR] = settings.tasks.market_monitor
-    app[keys.MARKET_SETTINGS] = settings.markets
-    app[keys.TRANSACTION_SETTINGS] = settings.transactions
-    app[keys.CLUSTER] = settings.solana.cluster
-    app[keys.HELIUS] = settings.helius
+    _set_settings(app, settings)
     app[TRUSTED_PROXIES] = trusted_proxies(settings.server, clock)
     app[keys.DATABASE] = core.database
     app[keys.REDIS] = core.redis
@@ -181,9 +178,62 @@ def application(core: Core) -> web.Application:
     _install_probes(app, core)
 
     setup(app)
+    app[RELOADS] = _reloads(core, app, tokens, nonces)
     app.on_shutdown.append(websocket.close)
     app.cleanup_ctx.append(partial(_background, core))
     return app
+
+
+def _set_settings(app: web.Application, settings: Settings) -> None:
+    app[keys.SERVER] = settings.server
+    app[DEVELOPMENT_CHAIN] = development_chain(settings)
+    app[keys.AUTH] = settings.auth
+    app[keys.RATE_LIMITS] = settings.rate_limits
+    app[keys.VOTING] = settings.voting
+    app[keys.MARKET_MONITOR] = settings.tasks.market_monitor
+    app[keys.MARKET_SETTINGS] = settings.markets
+    app[keys.TRANSACTION_SETTINGS] = settings.transactions
+    app[keys.CLUSTER] = settings.solana.cluster
+    app[keys.HELIUS] = settings.helius
+
+
+def _reloads(core: Core, app: web.Application, tokens: Tokens, nonces: Nonces) -> Reloads:
+    """What is taken over from a changed configuration, besides what listeners have."""
+    reloads = Reloads(core.settings)
+    reloads.on(
+        "log.level", "log.format", apply=lambda new: log_lines.reconfigure(new.log.level, new.log.format)
+    )
+    reloads.on("database.url", apply=lambda new: core.database.lead_to(new.database))
+    reloads.on("redis.url", apply=lambda new: lead_redis_to(core.redis, new.redis))
+    reloads.on("solana.rpc_url", apply=lambda new: core.rpc.lead_to(new.solana.rpc_url.reveal()))
+    reloads.on(
+        "helius.authorization",
+        "helius.authorization_previous",
+        "helius.hmac_secret",
+        "helius.hmac_secret_previous",
+        apply=lambda new: _rotate_webhook_credentials(app, new),
+    )
+
+    def rotate_sessions(new: Settings) -> None:
+        secrets = signing_secrets(new.auth)
+        tokens.rotate(new.auth)
+        nonces.rotate(new.auth)
+        app[keys.PROTECTIONS].rotate(secrets)
+
+    reloads.on("auth.jwt_secret", "auth.jwt_secret_previous", apply=rotate_sessions)
+    reloads.on(
+        "server.trusted_proxies",
+        "server.forwarded_header",
+        apply=lambda new: app[TRUSTED_PROXIES].believe(
+            new.server.trusted_proxies, new.server.forwarded_header
+        ),
+    )
+    return reloads
+
+
+def _rotate_webhook_credentials(app: web.Application, new: Settings) -> None:
+    require_webhook_secret(new)
+    app[DELIVERY_VERIFIER].rotate(new.helius)
 
 
 def _install_probes(app: web.Application, core: Core) -> None:
@@ -271,28 +321,42 @@ async def _run_with_restarts(name: str, work: Callable[[], Awaitable[object]], c
 
 
 @asynccontextmanager
-async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterator[None]:
+async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Reloads]:
     """Run the daemon for the length of a block. It listens when the block begins."""
     server, operator = settings.server, settings.operator
     own_descriptors = OWN_DESCRIPTORS + settings.database.pool_size
     async with open_core(settings, clock or SystemClock()) as core, AsyncExitStack() as listeners:
         app = application(core)
-        runner = runner_of(app, server, own_descriptors)
+        limits = connection_limits(server, app[TRUSTED_PROXIES], own_descriptors)
+        app[RELOADS].on(
+            "server.max_connections",
+            "server.max_connections_per_ip",
+            apply=lambda new: limits.limit(new.server),
+        )
+        runner = runner_of(app, server, limits)
         await listeners.enter_async_context(listening(runner, "server", server.host, server.port))
         if operator.port:
             operator_app = operator_application(app[HEALTH], server, operator.host, core.clock)
             few = msgspec.structs.replace(server, max_connections=MAX_OPERATOR_CONNECTIONS)
             await listeners.enter_async_context(
-                listening(runner_of(operator_app, few), "operator", operator.host, operator.port)
+                listening(
+                    runner_of(operator_app, few, connection_limits(few, trusted_proxies(few, core.clock))),
+                    "operator",
+                    operator.host,
+                    operator.port,
+                )
             )
         log.info("daemon.ready", host=server.host, port=server.port, operator_port=operator.port)
-        yield
+        yield app[RELOADS]
         log.info("daemon.stopping")
 
 
-async def serve(settings: Settings, stop: asyncio.Event) -> None:
-    """Run the daemon until `stop` is set."""
-    async with running(settings):
+async def serve(settings: Settings, stop: asyncio.Event, load: Callable[[], Settings]) -> None:
+    """Run the daemon until `stop` is set. On SIGHUP it takes over what it can of what `load` then gives."""
+    async with running(settings) as reloads, asyncio.TaskGroup() as reloading:
+        asyncio.get_running_loop().add_signal_handler(
+            signal.SIGHUP, lambda: reloading.create_task(reloads.reload(load))
+        )
         tune_garbage_collection()
         await stop.wait()
 
@@ -331,16 +395,20 @@ async def listening(runner: Runner, section: str, host: str, port: int) -> Async
         await runner.cleanup()
 
 
-def runner_of(app: web.Application, settings: ServerSettings, own_descriptors: int = 0) -> Runner:
-    """The runner of one of the daemon's applications, with its own limits on connections.
-
-    `own_descriptors`: those that are not for its connections.
-    """
-    clock = SystemClock()
+def connection_limits(
+    settings: ServerSettings, proxies: TrustedProxies, own_descriptors: int = 0
+) -> ConnectionLimits:
+    """The limits of a listener. `own_descriptors`: those that are not for its connections."""
     descriptors = file_descriptors.raise_limit() - own_descriptors
+    return ConnectionLimits(settings, proxies, SystemClock(), descriptors)
+
+
+def runner_of(app: web.Application, settings: ServerSettings, limits: ConnectionLimits) -> Runner:
+    """The runner of one of the daemon's applications."""
+    clock = SystemClock()
     return Runner(
         app,
-        ConnectionLimits(settings, trusted_proxies(settings, clock), clock, descriptors),
+        limits,
         ConnectionTimeouts(settings, clock),
         clock,
         access_log=None,

@@ -120,6 +120,20 @@ def require_private_tls_keys(settings: Settings) -> None:
 
 def open_redis(settings: config.RedisSettings) -> Redis:
     """A client that connects when it is used. Raises ConfigError."""
+    return Redis.from_pool(_redis_pool(settings))
+
+
+async def lead_redis_to(redis: Redis, settings: config.RedisSettings) -> None:
+    """Let a client connect to another URL from now on. Its connections are closed, those in use as well.
+
+    Raises ConfigError.
+    """
+    fresh, pool = _redis_pool(settings), redis.connection_pool
+    pool.connection_class, pool.connection_kwargs = fresh.connection_class, fresh.connection_kwargs
+    await pool.disconnect(inuse_connections=True)
+
+
+def _redis_pool(settings: config.RedisSettings) -> BlockingConnectionPool:
     url = settings.url.reveal()
     try:
         endpoint.read(url, endpoint.REDIS)
@@ -133,7 +147,7 @@ def open_redis(settings: config.RedisSettings) -> Redis:
         pool.make_connection()  # type: ignore[no-untyped-call]  # refuses an unknown option in the URL, and connects to nothing
     except (TypeError, ValueError):
         raise ConfigError([f"redis.url: it is not a URL that can be used: write {RedisUrl.form}"]) from None
-    return Redis.from_pool(pool)
+    return pool
 
 
 async def connect_redis(settings: config.RedisSettings) -> Redis:

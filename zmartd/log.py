@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Any, Literal, TextIO
+from typing import Any, Literal, Protocol
 
 import msgspec
 import structlog
@@ -24,7 +24,17 @@ CURRENT_REQUEST_ID: ContextVar[str] = ContextVar("request_id")
 _ENCODER = msgspec.json.Encoder(enc_hook=repr)
 
 
-def configure(level: Level, fmt: Format, stream: TextIO | None = None) -> None:
+class LogStream(Protocol):
+    """Where lines are written to: a text stream, or what is written in the background."""
+
+    def write(self, text: str, /) -> int: ...
+
+    def flush(self) -> None: ...
+
+    def isatty(self) -> bool: ...
+
+
+def configure(level: Level, fmt: Format, stream: LogStream | None = None) -> None:
     """Send every log line, also the standard library's, to `stream` (default: stderr)."""
     out = _Output(stream or sys.stderr, takes_encoded=fmt == "json" and level in ("debug", "info"))
     shared: list[structlog.typing.Processor] = [structlog.contextvars.merge_contextvars, describe]
@@ -67,6 +77,12 @@ def configure(level: Level, fmt: Format, stream: TextIO | None = None) -> None:
     logging.getLogger("aiohttp.websocket").setLevel("ERROR")
 
 
+def reconfigure(level: Level, fmt: Format) -> None:
+    """Go on writing to the same stream, in another way."""
+    out = structlog.get_config()["logger_factory"]
+    configure(level, fmt, out.stream if isinstance(out, _Output) else None)
+
+
 def write_lines(logger: str, lines: Sequence[Struct]) -> None:
     """Write many lines at level info at once, which costs little more than one.
 
@@ -88,7 +104,7 @@ def write_lines(logger: str, lines: Sequence[Struct]) -> None:
 class _Output:
     """The output, and the factory of its loggers. `takes_encoded`: it takes JSON at level info."""
 
-    def __init__(self, stream: TextIO, *, takes_encoded: bool) -> None:
+    def __init__(self, stream: LogStream, *, takes_encoded: bool) -> None:
         self.stream = stream
         self.takes_encoded = takes_encoded
 
@@ -124,9 +140,23 @@ def describe(logger: Any, method: str, event: EventDict) -> EventDict:
         request_id = CURRENT_REQUEST_ID.get(None)
         if request_id is not None:
             event["request_id"] = request_id
+    state = _sql_state(event.get("exc_info"))
+    if state is not None:
+        event["sqlstate"] = state
     if "timestamp" not in event:
         event["timestamp"] = datetime.now(UTC)
     return event
+
+
+def _sql_state(error: object) -> str | None:
+    """What an error of Postgres is, in the same words whatever its language."""
+    cause = sys.exception() if error is True else error
+    while isinstance(cause, BaseException):
+        state = getattr(cause, "sqlstate", None)
+        if isinstance(state, str):
+            return state
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 def _json_line(_logger: object, _method: str, event: EventDict) -> str:

@@ -3,8 +3,9 @@
     python -m tests.stress.armed serve --config FILE
 
 Orders come as lines on the standard input: `kill inbox.committed 3` ends the process with SIGKILL when it
-reaches that point for the third time from now on, `spare` takes the order back. Each is answered with a line
-on the standard output, as is the first time that a point is reached: `reached inbox.committed`.
+reaches that point for the third time from now on, `spare` takes the order back, and `clock 600` sets the clock of
+the process ten minutes ahead. Each is answered with a line on the standard output, as is the first time that a
+point is reached: `reached inbox.committed`.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ import os
 import signal
 import sys
 import threading
+import time
 
 from zmartd.cli import main
+from zmartd.clock import SystemClock
 from zmartd.faults import Point, watching
 
 
@@ -44,9 +47,15 @@ class Trap:
                     self._order = Point(point), int(times)
                 case ["spare"]:
                     self._order = None
+                case ["clock", seconds]:
+                    _set_clock_ahead(float(seconds))
                 case _:
                     raise ValueError(f"no such order: {line!r}")
             _say(f"ordered {line.strip()}")
+
+
+def _set_clock_ahead(seconds: float) -> None:
+    SystemClock.time = staticmethod(lambda: time.time() + seconds)
 
 
 def _say(line: str) -> None:

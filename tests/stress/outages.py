@@ -209,14 +209,26 @@ async def _empty_disk(stage: Stage) -> None:
 
 
 async def _rotate_password(stage: Stage) -> None:
+    await _rotate_password_to(stage, "another")
+
+
+async def _rotate_password_to(stage: Stage, password: str) -> None:
     await stage.system.administer(
-        "alter role zmartd_login password 'another'",
+        f"alter role zmartd_login password '{password}'",
         "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'zmartd_login'",
     )
 
 
 async def _rotate_back(stage: Stage) -> None:
     await stage.system.administer(f"alter role zmartd_login password '{stage.system.password}'")
+
+
+async def _rotate_password_in_order(stage: Stage) -> None:
+    system = stage.system
+    system.password = "the+second&password"
+    await _rotate_password_to(stage, system.password)
+    system.configure()
+    system.daemon.reload()
 
 
 async def _terminate_backends(stage: Stage) -> None:
@@ -282,6 +294,32 @@ async def _allow_files(stage: Stage) -> None:
     resource.prlimit(stage.system.daemon.pid, resource.RLIMIT_NOFILE, (4_096, 4_096))
 
 
+async def _set_clock(stage: Stage) -> None:
+    await stage.system.daemon.set_clock_ahead(600)
+
+
+async def _right_clock(stage: Stage) -> None:
+    await stage.system.daemon.set_clock_ahead(0)
+
+
+async def _ignore_log(stage: Stage) -> None:
+    """The daemon writes ten times as much as the pipe takes."""
+    await _start_again(stage, log_is_read=False)
+    for _ in range(5):
+        await stage.operator.burst(BURST)
+
+
+async def _read_log(stage: Stage) -> None:
+    await _start_again(stage, log_is_read=True)
+
+
+async def _start_again(stage: Stage, *, log_is_read: bool) -> None:
+    daemon = stage.system.daemon
+    await daemon.stop()
+    daemon.log_is_read = log_is_read
+    await daemon.start()
+
+
 def catalogue(stage: Stage) -> Iterator[Outage]:
     """Every outage that this machine can have."""
     yield Outage("Postgres not started", "database", *_without("Postgres"))
@@ -295,6 +333,7 @@ def catalogue(stage: Stage) -> Iterator[Outage]:
     if stage.disk is not None:
         yield Outage("Postgres has no disk space", "database", _fill_disk, _empty_disk)
     yield Outage("Postgres password rotated", "database", _rotate_password, _rotate_back)
+    yield Outage("Postgres password rotated, SIGHUP", "", _rotate_password_in_order, _nothing)
     yield Outage("Postgres ends all connections", "", _terminate_backends, _nothing)
     yield Outage("Redis kill -9", "redis", _kill_redis, _start_redis)
     yield Outage("Redis hangs (SIGSTOP)", "redis", _freeze_redis, _thaw_redis)
@@ -314,6 +353,8 @@ def catalogue(stage: Stage) -> Iterator[Outage]:
     yield Outage("RPC ends", "rpc", _stop_chain, _start_chain)
     yield Outage("RPC hangs (SIGSTOP)", "rpc", _silence_node, _wake_node)
     yield Outage("no file descriptor left", "descriptors", _forbid_files, _allow_files)
+    yield Outage("clock ten minutes ahead", "clock", _set_clock, _right_clock)
+    yield Outage("nobody reads the log", "", _ignore_log, _read_log)
 
 
 async def main(only: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import secrets
 import signal
@@ -10,7 +11,7 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
@@ -70,6 +71,9 @@ class Daemon:
         self._process: asyncio.subprocess.Process | None = None
         self._listening: asyncio.Task[None] | None = None
         self._orders_taken = 0
+        self.log_is_read = True
+        """Whether the next process that is started finds somebody who reads its log."""
+        self._unread: int | None = None
         self.reached: set[Point] = set()
         """Every point that any of these processes has reached."""
         self.starts = 0
@@ -96,7 +100,7 @@ class Daemon:
         """Start the process, and wait for nothing."""
         self._orders_taken = 0
         self.starts += 1
-        with self.log.open("ab") as log:
+        with self.log.open("ab") if self.log_is_read else self._nobody() as log:
             self._process = await asyncio.create_subprocess_exec(
                 *self._command,
                 stdin=asyncio.subprocess.PIPE,
@@ -107,15 +111,29 @@ class Daemon:
             )
         self._listening = asyncio.create_task(self._listen(self._process))
 
+    def _nobody(self) -> IO[bytes]:
+        """A pipe that takes a page, and that nobody reads."""
+        self._unread, writes = os.pipe()
+        fcntl.fcntl(writes, fcntl.F_SETPIPE_SZ, 4_096)
+        return os.fdopen(writes, "wb")
+
+    async def set_clock_ahead(self, seconds: float) -> None:
+        """Set the clock of the process that runs so far ahead."""
+        await self._order(f"clock {seconds}")
+
     async def kill_at(self, point: Point, times: int = 1) -> None:
         """Order it to kill itself when it reaches `point` for the `times`th time from now on."""
+        await self._order(f"kill {point} {times}")
+
+    async def _order(self, order: str) -> None:
         assert self._process is not None
         assert self._process.stdin is not None
-        self._process.stdin.write(f"kill {point} {times}\n".encode())
+        before = self._orders_taken
+        self._process.stdin.write(f"{order}\n".encode())
         await self._process.stdin.drain()
 
         async def taken() -> bool:
-            return self._orders_taken > 0
+            return self._orders_taken > before
 
         await until(taken, START_SECONDS, "the daemon took no order")
 
@@ -142,6 +160,10 @@ class Daemon:
     def thaw(self) -> None:
         """Let it go on."""
         self._signal(signal.SIGCONT)
+
+    def reload(self) -> None:
+        """Have it read its settings again."""
+        self._signal(signal.SIGHUP)
 
     def _signal(self, number: signal.Signals) -> None:
         assert self._process is not None

@@ -105,3 +105,24 @@ def test_what_clients_send_in_a_websocket_handshake_is_not_written() -> None:
     ws_logger.warning("Client protocols %r", ["x" * 8_000])
     ws_logger.error("the socket broke")
     assert [json.loads(line)["action"] for line in stream.getvalue().splitlines()] == ["the socket broke"]
+
+
+class ServerError(Exception):
+    sqlstate = "53100"
+
+
+def fail_for(error: Exception) -> None:
+    raise RuntimeError("it failed") from error
+
+
+def test_an_error_of_postgres_has_its_sqlstate_wherever_it_is_logged() -> None:
+    stream = io.StringIO()
+    log.configure("info", "json", stream)
+    try:
+        fail_for(ServerError("kein Platz mehr"))
+    except RuntimeError as error:
+        log.get_logger("test").exception("one.failed")
+        log.get_logger("test").warning("two.failed", exc_info=error)
+    log.get_logger("test").info("three.done")
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [line.get("sqlstate") for line in lines] == ["53100", "53100", None]

@@ -106,6 +106,10 @@ class Rpc:
         part._blockhash, part._blockhash_turn = None, asyncio.Lock()
         return part
 
+    def lead_to(self, url: str) -> None:
+        """Send what is asked from now on to another URL, also what is asked over shares."""
+        self._connection.lead_to(url)
+
     async def health(self) -> str:
         """`ok`; a node that is behind is RpcUnavailable."""
         return await self._transport.call(requests.GetHealth(), str)

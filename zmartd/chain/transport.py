@@ -132,23 +132,30 @@ class Transport:
 
     def __init__(self, url: str, *, clock: Clock, rng: random.Random, timeout_seconds: float) -> None:
         """One call takes at most `timeout_seconds`, further attempts included; one attempt half of that."""
-        self.endpoint = endpoint_name(url)
-        self._secrets = endpoint.Secrets(url)
         self._clock = clock
         self._rng = rng
         self._timeout_seconds = timeout_seconds
         self._turns = asyncio.Semaphore(MAX_IN_FLIGHT)
         self._decoder = msgspec.json.Decoder(_Answer)
+        self._providers: list[_Provider] = []
+        self.lead_to(url)
+
+    def lead_to(self, url: str) -> None:
+        """Send what is asked from now on to another URL. What is under way ends where it began."""
+        self.endpoint = endpoint_name(url)
+        self._secrets = endpoint.Secrets(url)
         session = httpx.AsyncClient(
-            timeout=timeout_seconds / 2,
+            timeout=self._timeout_seconds / 2,
             verify=_certificate_authorities(),
             # A proxy that the environment names cannot reach this machine's own ports.
             trust_env=not endpoint.is_loopback_url(url),
         )
         self._provider = _Provider(url, session)
+        self._providers.append(self._provider)
 
     async def close(self) -> None:
-        await self._provider.close()
+        for provider in self._providers:
+            await provider.close()
 
     async def call(self, body: Request, result: type[T], turns: asyncio.Semaphore | None = None) -> T:
         """The answer to `body` as a `result`. Each attempt takes one of `turns` as well, where there are any.
@@ -230,7 +237,10 @@ class Share:
     def __init__(self, transport: Transport, places: int) -> None:
         self._transport = transport
         self._turns = asyncio.Semaphore(places)
-        self.endpoint = transport.endpoint
+
+    @property
+    def endpoint(self) -> str:
+        return self._transport.endpoint
 
     async def call(self, body: Request, result: type[T]) -> T:
         """As `Transport.call`."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from pathlib import Path
 
 import click
@@ -16,12 +18,16 @@ from zmartd.commands.running import run_until_stopped
 def serve(config_path: Path | None) -> None:
     """Run the daemon: REST, WebSocket, webhook and periodic tasks on one port."""
     from zmartd import daemon, log
+    from zmartd.log_output import background_output
 
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it can be acted on
     settings = config_file.load(config_path)
-    log.configure(settings.log.level, settings.log.format)
-    logger = log.get_logger(__name__)
-    logger.info("config.read", file=None if config_path is None else str(config_path))
-    exposed = config_file.exposed_secrets(config_path)
-    if exposed:
-        logger.warning("config.exposed", problem=exposed)
-    run_until_stopped(lambda stop: daemon.serve(settings, stop))
+    with background_output(sys.stderr) as output:
+        log.configure(settings.log.level, settings.log.format, output)
+        logger = log.get_logger(__name__)
+        output.on_dropped = lambda lines: logger.warning("log.dropped", lines=lines)
+        logger.info("config.read", file=None if config_path is None else str(config_path))
+        exposed = config_file.exposed_secrets(config_path)
+        if exposed:
+            logger.warning("config.exposed", problem=exposed)
+        run_until_stopped(lambda stop: daemon.serve(settings, stop, lambda: config_file.load(config_path)))

@@ -107,8 +107,13 @@ class Protections:
 
     def __init__(self, secrets: Sequence[str], audience: str) -> None:
         """The first of `secrets` writes; the others are read as well."""
+        self._audience = audience
+        self.rotate(secrets)
+
+    def rotate(self, secrets: Sequence[str]) -> None:
+        """Use these secrets from now on."""
         self._keys = [
-            hmac.digest(secret.encode(), f"protections for {audience}".encode(), "sha256")
+            hmac.digest(secret.encode(), f"protections for {self._audience}".encode(), "sha256")
             for secret in secrets
         ]
 

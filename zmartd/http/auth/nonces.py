@@ -35,15 +35,20 @@ class Nonces:
         clock: Clock,
         new_random: Callable[[], str],
     ) -> None:
-        # Derived keys, so that no MAC of a nonce is the signature of a token.
-        self._keys = [
-            hmac.digest(secret.encode(), f"nonces for {audience}".encode(), "sha256")
-            for secret in signing_secrets(settings)
-        ]
+        self._audience = audience
+        self.rotate(settings)
         self._lifetime_seconds = settings.nonce_seconds
         self._revocations = revocations
         self._clock = clock
         self._new_random = new_random
+
+    def rotate(self, settings: AuthSettings) -> None:
+        """Use these secrets from now on. Raises ConfigError as `signing_secrets` does."""
+        # Derived keys, so that no MAC of a nonce is the signature of a token.
+        self._keys = [
+            hmac.digest(secret.encode(), f"nonces for {self._audience}".encode(), "sha256")
+            for secret in signing_secrets(settings)
+        ]
 
     def issue(self, wallet: str | None) -> str:
         """A nonce for `wallet`, or for any wallet if None."""

@@ -40,6 +40,11 @@ class Tokens:
         # Exceptions are not cached: invalid tokens take no room.
         self._cached_verify = lru_cache(maxsize=_CACHE_SIZE)(self._verify)
 
+    def rotate(self, settings: AuthSettings) -> None:
+        """Use these secrets from now on. Raises ConfigError as `signing_secrets` does."""
+        self._secrets = signing_secrets(settings)
+        self._cached_verify.cache_clear()
+
     def issue(self, wallet: str, began_at: int) -> tuple[str, Session]:
         """The first token of a new session of `wallet`, and the session."""
         return self._token(wallet, self._new_session_id(), began_at, 0)

@@ -54,13 +54,19 @@ class TrustedProxies:
         clock: Clock,
         header: Literal["X-Forwarded-For", "Forwarded"] = "X-Forwarded-For",
     ) -> None:
-        self._networks = [ip_network(network, strict=False) for network in networks]
         self._clock = clock
+        self._unreadable = 0
+        self._next_log_at = 0.0
+        self.believe(networks, header)
+
+    def believe(
+        self, networks: Sequence[str], header: Literal["X-Forwarded-For", "Forwarded"] = "X-Forwarded-For"
+    ) -> None:
+        """Believe these from now on, and no others."""
+        self._networks = [ip_network(network, strict=False) for network in networks]
         self._header = hdrs.FORWARDED if header == "Forwarded" else hdrs.X_FORWARDED_FOR
         self._nodes = _NODES[self._header]
         self._cached_read = lru_cache(maxsize=_CACHE_SIZE)(self._read)
-        self._unreadable = 0
-        self._next_log_at = 0.0
 
     def client_of_request(self, request: web.BaseRequest) -> str:
         """The client that sent `request`, as `client_of` has it."""

@@ -154,6 +154,11 @@ class DeliveryVerifier:
         self._timeout_seconds = settings.unproven_seconds
         self.unverified = UnverifiedBodies(settings.unproven_bytes)
 
+    def rotate(self, settings: HeliusSettings) -> None:
+        """Accept these credentials from now on. Raises ConfigError as `require_room_for_bodies` does."""
+        require_room_for_bodies(settings)
+        self._credentials = WebhookCredentials(settings)
+
     async def read_verified(self, request: web.Request) -> bytes:
         """The decompressed body of a delivery that proves its origin.
 

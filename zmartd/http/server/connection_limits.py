@@ -58,10 +58,8 @@ class ConnectionLimits:
         self, settings: ServerSettings, proxies: TrustedProxies, clock: Clock, descriptors: int
     ) -> None:
         """`descriptors`: how many there are for connections; they can lower the limit of the settings."""
-        self._max_open = max(1, min(settings.max_connections, descriptors - MAX_READING_REFUSALS))
-        if self._max_open < settings.max_connections:
-            log.warning("http.few_descriptors", descriptors=descriptors, max_connections=self._max_open)
-        self._max_open_per_client = settings.max_connections_per_ip
+        self._descriptors = descriptors
+        self.limit(settings)
         self._proxies = proxies
         self._clock = clock
         self._open: dict[Transport, Owner | None] = {}
@@ -71,6 +69,13 @@ class ConnectionLimits:
         self._reading_refusals: set[Transport] = set()
         self._refused: Counter[str] = Counter()
         self._next_log_at = 0.0
+
+    def limit(self, settings: ServerSettings) -> None:
+        """Keep to these limits from now on. Connections that are open stay."""
+        self._max_open = max(1, min(settings.max_connections, self._descriptors - MAX_READING_REFUSALS))
+        if self._max_open < settings.max_connections:
+            log.warning("http.few_descriptors", descriptors=self._descriptors, max_connections=self._max_open)
+        self._max_open_per_client = settings.max_connections_per_ip
 
     def admit(self, transport: Transport) -> bool:
         """Count a new connection until its `release`. False where a limit has been reached."""

@@ -106,6 +106,13 @@ class Database:
         """Close all connections, waiting for transactions that are running."""
         await self._pool.close()
 
+    def lead_to(self, settings: config.DatabaseSettings) -> None:
+        """Open new connections to the URL of these settings, and replace the others as they come back."""
+        self._dsn = settings.url.reveal()
+        self._backend = self._shared if self._pooled == "yes" else self._own
+        self._is_proven = self._pooled != "no"
+        self._pool.retire()
+
     def service(self) -> AbstractAsyncContextManager[Connection]:
         """A transaction of the daemon itself: row level security hides nothing from it."""
         return self._transaction(None)

@@ -73,6 +73,7 @@ class ConnectionPool:
         self._waiting: deque[_Waiter] = deque()
         self._passed_over = 0
         self._closing = False
+        self._retired_at = float("-inf")
 
     async def acquire(self, role: str) -> PooledConnection:
         """A connection outside of any transaction, to be used in `role` and then released.
@@ -90,7 +91,7 @@ class ConnectionPool:
             pooled = await self._connected(role)
         if pooled is None:
             pooled = await self._wait(role)
-        if self._monotonic() - pooled.opened_at > MAX_AGE_SECONDS:
+        if pooled.opened_at < max(self._retired_at, self._monotonic() - MAX_AGE_SECONDS):
             pooled = await self._replace(pooled, role)
         pooled.role = role
         return pooled
@@ -104,6 +105,10 @@ class ConnectionPool:
             self._give_up_place()
         elif not self._grant(pooled):
             self._idle.setdefault(pooled.role, []).append(pooled)
+
+    def retire(self) -> None:
+        """Replace all connections that are open, each when it is used the next time."""
+        self._retired_at = self._monotonic()
 
     async def close(self) -> None:
         """Close all connections, those in use when they are released."""
