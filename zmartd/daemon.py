@@ -309,10 +309,19 @@ def _pulse_writer(core: Core) -> PulseWriter:
 
 
 async def _run_with_restarts(name: str, work: Callable[[], Awaitable[object]], clock: Clock) -> None:
-    """Run `work` until it returns. Any failure is logged, and `work` starts again."""
+    """Run `work` until it returns. Any failure is logged, and `work` starts again.
+
+    Of one that waits for something that is away there is one line, as long as the reason stays the same.
+    """
+    waits_for = ""
     while not is_being_cancelled():
         try:
             await work()
+        except ZmartdError as error:
+            if error.message != waits_for:
+                log.warning("daemon.work_waits", work=name, reason=error.message)
+            waits_for = error.message
+            await clock.sleep(RESTART_SECONDS)
         except Exception:
             log.exception("daemon.work_failed", work=name, retry_seconds=RESTART_SECONDS)
             await clock.sleep(RESTART_SECONDS)

@@ -136,13 +136,14 @@ async def lead_redis_to(redis: Redis, settings: config.RedisSettings) -> None:
 def _redis_pool(settings: config.RedisSettings) -> BlockingConnectionPool:
     url = settings.url.reveal()
     try:
-        endpoint.read(url, endpoint.REDIS)
+        is_local = endpoint.read(url, endpoint.REDIS).scheme == "unix"
         pool = BlockingConnectionPool.from_url(
             url,
             max_connections=MAX_REDIS_CONNECTIONS,
             timeout=REDIS_CONNECT_SECONDS,
             socket_connect_timeout=REDIS_CONNECT_SECONDS,
             health_check_interval=30,
+            **({} if is_local else {"socket_keepalive": True}),
         )
         pool.make_connection()  # type: ignore[no-untyped-call]  # refuses an unknown option in the URL, and connects to nothing
     except (TypeError, ValueError):

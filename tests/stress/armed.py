@@ -3,9 +3,9 @@
     python -m tests.stress.armed serve --config FILE
 
 Orders come as lines on the standard input: `kill inbox.committed 3` ends the process with SIGKILL when it
-reaches that point for the third time from now on, `spare` takes the order back, and `clock 600` sets the clock of
-the process ten minutes ahead. Each is answered with a line on the standard output, as is the first time that a
-point is reached: `reached inbox.committed`.
+reaches that point for the third time from now on, `spare` takes the order back, and `clock 600` sets the
+process's clock ten minutes ahead. Each is answered with a line on the standard output, as is the first time
+that a point is reached: `reached inbox.committed`.
 """
 
 from __future__ import annotations

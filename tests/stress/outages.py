@@ -76,7 +76,10 @@ class Row(msgspec.Struct, frozen=True):
             yield f"    LEFT:     {self.left}"
 
 
-async def measure(stage: Stage, outage: Outage) -> Row:
+async def measure(
+    stage: Stage, outage: Outage, seen_seconds: float = SEEN_SECONDS, well_seconds: float = WELL_SECONDS
+) -> Row:
+    """What was seen of an outage. A time that is longer than these is infinite."""
     operator = stage.operator
     operator.new_lines()
     await outage.strike(stage)
@@ -86,14 +89,14 @@ async def measure(stage: Stage, outage: Outage) -> Row:
         return outage.check in look.failing
 
     if outage.check:
-        seen, look = await operator.until(is_seen, SEEN_SECONDS)
+        seen, look = await operator.until(is_seen, seen_seconds)
     else:
         seen, look = 0.0, await operator.look()
     statuses = Counter(await burst)
     await asyncio.sleep(LASTS_SECONDS)
     usage = await operator.usage()
     await outage.heal(stage)
-    well, last = await operator.until(lambda look: look.is_well, WELL_SECONDS)
+    well, last = await operator.until(lambda look: look.is_well, well_seconds)
     lines = [line for line in operator.new_lines() if line.get("level") in ("warning", "error")]
     return Row(
         outage.name,

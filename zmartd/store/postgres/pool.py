@@ -8,6 +8,7 @@ more processor time.
 from __future__ import annotations
 
 import asyncio
+import select
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -26,6 +27,7 @@ frees them, and it stays with one server after a failover or a change of DNS.
 """
 MAX_PASSED_OVER: Final = 50
 """How many later tasks may get a connection before the one that has waited longest."""
+_ANYTHING = select.POLLIN | select.POLLHUP | select.POLLERR
 _CLOSE_SECONDS = 1.0
 _CLOSE_FAILURES = (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
 """What may happen while a server that is gone is told goodbye. The connection is closed all the same."""
@@ -34,13 +36,23 @@ _CLOSE_FAILURES = (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.Interfa
 class PooledConnection:
     """A connection, when it was opened, the role that used it last, and what readers have prepared on it."""
 
-    __slots__ = ("connection", "opened_at", "role", "statements")
+    __slots__ = ("_poll", "connection", "opened_at", "role", "statements")
 
     def __init__(self, connection: Connection, opened_at: float, role: str) -> None:
         self.connection = connection
         self.opened_at = opened_at
         self.role = role
         self.statements: dict[str, Statement] = {}
+        self._poll = select.poll()
+        self._poll.register(connection._transport.get_extra_info("socket"), _ANYTHING)  # type: ignore[attr-defined]
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether the server has sent nothing that nobody has asked for, while the connection was idle.
+
+        Such is, as a rule, that it has closed it, and the event loop has not seen that yet.
+        """
+        return not self._poll.poll(0)
 
 
 class _Waiter(Struct, eq=False):
@@ -150,7 +162,9 @@ class ConnectionPool:
         while idle:
             pooled = idle.pop()
             if not pooled.connection.is_closed():
-                return pooled
+                if pooled.is_quiet:
+                    return pooled
+                pooled.connection.terminate()
             self._open -= 1
         return None
 

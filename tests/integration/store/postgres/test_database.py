@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -141,6 +142,41 @@ async def test_a_lost_connection_is_reported_and_the_next_transaction_gets_a_new
             await connection.execute("reset role; select pg_terminate_backend(pg_backend_pid())")
 
     assert await who(one_connection, ALICE) == ("authenticated", ALICE.wallet)
+
+
+async def test_an_idle_connection_that_the_server_has_closed_is_replaced_and_nobody_notices(
+    one_connection: Database, migrated_database_url: str, request: pytest.FixtureRequest
+) -> None:
+    if "direct" not in request.node.name:
+        return  # a pooler keeps its clients, whatever happens behind it
+    async with one_connection.service() as connection:
+        backend = await connection.fetchval("select pg_backend_pid()")
+    # The event loop stands still meanwhile, so that it cannot have noticed.
+    thread = threading.Thread(target=lambda: run(end_backend(migrated_database_url, backend)))
+    thread.start()
+    thread.join()
+    async with one_connection.service_reader() as reader:
+        assert await reader.fetchval("select pg_backend_pid()") != backend
+
+
+async def end_backend(database_url: str, backend: int) -> None:
+    connection = await asyncpg.connect(database_url)
+    try:
+        assert await connection.fetchval("select pg_terminate_backend($1, 60000)", backend)
+    finally:
+        await connection.close()
+
+
+async def test_what_asyncpg_cannot_explain_is_a_failure_of_postgres(one_connection: Database) -> None:
+    """As it raises when Postgres ends while it sends an answer."""
+
+    async def lose_track() -> None:
+        async with one_connection.service():
+            raise asyncpg.InternalClientError("got result for unknown protocol state 0")
+
+    with pytest.raises(DatabaseUnavailable, match="internal client"):
+        await lose_track()
+    assert await who(one_connection, ANYBODY) == ("anon", None)
 
 
 async def test_going_on_after_the_connection_was_lost_is_reported_as_well(one_connection: Database) -> None:
