@@ -17,6 +17,7 @@ from zmartd.config_values import PostgresUrl, RedisUrl, RpcUrl, SharedSecret
 from zmartd.embedded.postgres import EmbeddedPostgres
 from zmartd.embedded.valkey import EmbeddedValkey
 from zmartd.http.kit import keys
+from zmartd.http.kit.client_address import TRUSTED_PROXIES
 from zmartd.store.postgres.migrations import migrate
 from zmartd.task_settings import (
     AuditorSettings,
@@ -86,7 +87,8 @@ async def second_process(module: str, *arguments: str) -> AsyncIterator[asyncio.
 async def listening(app: web.Application, backlog: int = 128) -> AsyncIterator[int]:
     """Serve an application, the daemon's with the daemon's own server; its port."""
     if keys.SERVER in app:
-        runner: web.AppRunner = daemon.runner_of(app, app[keys.SERVER])
+        limits = daemon.connection_limits(app[keys.SERVER], app[TRUSTED_PROXIES])
+        runner: web.AppRunner = daemon.runner_of(app, app[keys.SERVER], limits)
     else:
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=5)
     await runner.setup()

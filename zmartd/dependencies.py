@@ -128,9 +128,8 @@ async def lead_redis_to(redis: Redis, settings: config.RedisSettings) -> None:
 
     Raises ConfigError.
     """
-    fresh, pool = _redis_pool(settings), redis.connection_pool
-    pool.connection_class, pool.connection_kwargs = fresh.connection_class, fresh.connection_kwargs
-    await pool.disconnect(inuse_connections=True)
+    former, redis.connection_pool = redis.connection_pool, _redis_pool(settings)
+    await former.disconnect(inuse_connections=True)
 
 
 def _redis_pool(settings: config.RedisSettings) -> BlockingConnectionPool:

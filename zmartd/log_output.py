@@ -28,7 +28,15 @@ _DROPPED: Final = Counter(
 class BackgroundOutput:
     """A text stream whose `write` never waits, in front of a file descriptor. Any thread may write."""
 
-    def __init__(self, descriptor: int, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(
+        self,
+        descriptor: int,
+        max_bytes: int = MAX_BYTES,
+        on_dropped: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        """`on_dropped` is called in the writing thread with how many lines were dropped, once others are
+        written.
+        """
         self._descriptor = descriptor
         self._max_bytes = max_bytes
         self._changed = threading.Condition()
@@ -37,8 +45,7 @@ class BackgroundOutput:
         self._is_writing = False
         self._dropped = 0
         """Lines since the last that was written."""
-        self.on_dropped: Callable[[int], None] | None = None
-        """Called in the writing thread with how many lines were dropped, once others are written."""
+        self._on_dropped = on_dropped
         threading.Thread(target=self._write_all, name="log", daemon=True).start()
 
     def write(self, text: str) -> int:
@@ -81,8 +88,8 @@ class BackgroundOutput:
                 self._waiting_bytes -= len(data)
                 dropped = self._dropped if is_written else 0
                 self._dropped -= dropped
-            if dropped and self.on_dropped is not None:
-                self.on_dropped(dropped)
+            if dropped:
+                self._on_dropped(dropped)
 
     def _write(self, data: bytes) -> bool:
         """Whether it could be written: nobody may be there to read, or a disk may be full."""
@@ -99,10 +106,20 @@ class BackgroundOutput:
 
 
 @contextmanager
-def background_output(stream: TextIO) -> Iterator[BackgroundOutput]:
-    """A `BackgroundOutput` in front of `stream`. The end of the block waits for what is not written yet."""
+def background_output(
+    stream: TextIO, on_dropped: Callable[[int], None]
+) -> Iterator[BackgroundOutput | TextIO]:
+    """A `BackgroundOutput` in front of `stream`. The end of the block waits for what is not written yet.
+
+    A stream that is no file is used as it is: nobody can make it wait.
+    """
     stream.flush()
-    output = BackgroundOutput(stream.fileno())
+    try:
+        descriptor = stream.fileno()
+    except OSError:
+        yield stream
+        return
+    output = BackgroundOutput(descriptor, on_dropped=on_dropped)
     try:
         yield output
     finally:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from contextlib import suppress
 from pathlib import Path
@@ -38,6 +39,16 @@ class Development:
     def get(self, door: str, path: str) -> Any:
         with urllib.request.urlopen(self.doors[door] + path, timeout=120) as answer:
             return json.load(answer)
+
+    def until_healthy(self) -> None:
+        """Return when it can serve, as it says itself: on a busy machine a probe may be late."""
+        while True:
+            try:
+                assert self.get("api", "/health") == {"status": "ok"}
+            except urllib.error.HTTPError as error:
+                assert error.code == 503  # noqa: PT017 - any other status is wrong
+            else:
+                return
 
     def post(self, path: str, token: str, body: Any) -> Any:
         request = urllib.request.Request(

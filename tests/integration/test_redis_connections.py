@@ -8,7 +8,7 @@ from tests.patience import SECONDS
 from zmartd import dependencies
 from zmartd.config import RedisSettings
 from zmartd.config_values import RedisUrl
-from zmartd.dependencies import MAX_REDIS_CONNECTIONS, connect_redis
+from zmartd.dependencies import MAX_REDIS_CONNECTIONS, connect_redis, lead_redis_to, open_redis
 
 
 async def test_thousands_of_commands_at_once_take_so_many_connections_and_all_are_done(
@@ -24,3 +24,22 @@ async def test_thousands_of_commands_at_once_take_so_many_connections_and_all_ar
     finally:
         await redis.delete("commands")
         await redis.aclose()
+
+
+async def test_a_client_that_is_led_elsewhere_goes_on_there_and_keeps_no_connection(redis_url: str) -> None:
+    redis = open_redis(RedisSettings(url=RedisUrl(redis_url)))
+    try:
+        await redis.set("where", "first")
+        assert len(await redis.client_list()) >= 1
+        other = RedisUrl(redis_url.replace("db=0", "db=1"))
+        assert other.reveal() != redis_url
+        await lead_redis_to(redis, RedisSettings(url=other))
+        assert await redis.get("where") is None
+        assert {client["db"] for client in await redis.client_list()} == {"1"}
+    finally:
+        await redis.aclose()
+
+
+async def test_a_client_of_a_server_that_is_away_is_there_all_the_same() -> None:
+    redis = open_redis(RedisSettings(url=RedisUrl("redis://127.0.0.1:1/0")))
+    await redis.aclose()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import os
 import threading
 from collections.abc import Iterator
@@ -7,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.patience import SECONDS
-from zmartd.log_output import BackgroundOutput
+from zmartd.log_output import BackgroundOutput, background_output
 
 LINE = "x" * 99 + "\n"
 LINES = 5_000
@@ -28,7 +29,6 @@ def test_a_reader_who_stands_still_stops_nobody_and_learns_how_much_was_dropped(
     pipe: tuple[int, int],
 ) -> None:
     reads, writes = pipe
-    output = BackgroundOutput(writes, QUEUE_BYTES)
     dropped: list[int] = []
     told = threading.Event()
 
@@ -36,7 +36,7 @@ def test_a_reader_who_stands_still_stops_nobody_and_learns_how_much_was_dropped(
         dropped.append(lines)
         told.set()
 
-    output.on_dropped = tell
+    output = BackgroundOutput(writes, QUEUE_BYTES, tell)
     for _ in range(LINES):
         output.write(LINE)
     assert not output.drain(0)
@@ -84,3 +84,9 @@ def test_a_reader_who_is_gone_stops_nobody() -> None:
         output.write(LINE)
     assert output.drain(SECONDS)
     os.close(writes)
+
+
+def test_a_stream_that_is_no_file_is_used_as_it_is() -> None:
+    stream = io.StringIO()
+    with background_output(stream, lambda _: None) as output:
+        assert output is stream

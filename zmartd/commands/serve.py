@@ -22,12 +22,17 @@ def serve(config_path: Path | None) -> None:
 
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it can be acted on
     settings = config_file.load(config_path)
-    with background_output(sys.stderr) as output:
+    with background_output(sys.stderr, _tell_dropped) as output:
         log.configure(settings.log.level, settings.log.format, output)
         logger = log.get_logger(__name__)
-        output.on_dropped = lambda lines: logger.warning("log.dropped", lines=lines)
         logger.info("config.read", file=None if config_path is None else str(config_path))
         exposed = config_file.exposed_secrets(config_path)
         if exposed:
             logger.warning("config.exposed", problem=exposed)
         run_until_stopped(lambda stop: daemon.serve(settings, stop, lambda: config_file.load(config_path)))
+
+
+def _tell_dropped(lines: int) -> None:
+    from zmartd import log
+
+    log.get_logger(__name__).warning("log.dropped", lines=lines)

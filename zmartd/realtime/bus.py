@@ -12,6 +12,7 @@ from contextlib import aclosing, suppress
 import msgspec
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
@@ -155,6 +156,8 @@ class Bus:
         while True:
             response = await pubsub.get_message(timeout=self._silence_seconds)
             require_not_cancelled()
+            if pubsub.connection_pool is not self._redis.connection_pool:
+                raise RedisConnectionError("Redis is elsewhere now")
             if response is None:
                 if pinged:
                     raise RedisTimeoutError("Redis does not answer")

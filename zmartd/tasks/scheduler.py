@@ -47,6 +47,7 @@ CLAIM_SECONDS: Final = 2.0
 """How long a claim may take to end when the daemon stops. A run that it begins is given back."""
 CANCEL_SECONDS: Final = 7.0
 """How long what was cancelled may take to end, until it is cancelled again."""
+_LEDGER: Final = ""
 _SOON_SECONDS: Final = 0.02
 """The shortest wait: what is due by the estimate may not be so yet by Postgres's clock."""
 
@@ -94,6 +95,8 @@ class Scheduler:
         self._reports: dict[str, RunReport] = {}
         self._states: dict[str, TaskState] = {}
         self._not_before: dict[str, float] = {}
+        self._waits_for: dict[str, str] = {}
+        """Why the ledger, or an instant of a task, could not be had the last time."""
         self._look_at = float("-inf")
         self._purge_at = clock.monotonic() + PURGE_SECONDS
         self._wake = asyncio.Event()
@@ -196,8 +199,10 @@ class Scheduler:
                     entered = len(self._states) == len(self._tasks)  # not after a restored backup
                 if self._clock.monotonic() >= self._purge_at:
                     await self._purge()
+                self._waits_for.pop(_LEDGER, None)
             except ZmartdError as error:
-                log.warning("task.ledger_unavailable", reason=error.message)
+                if self._is_new(_LEDGER, error.message):
+                    log.warning("task.ledger_unavailable", reason=error.message)
                 self._look_again()
             except Exception:
                 log.exception("task.ledger_unavailable")
@@ -282,12 +287,20 @@ class Scheduler:
                 await self._go_on(name, run)
             else:
                 await self._advance(name, state)
+            self._waits_for.pop(name, None)
         except ZmartdError as error:
-            log.warning("task.instant_not_taken", task=name, reason=error.message)
+            if self._is_new(name, error.message):
+                log.warning("task.instant_not_taken", task=name, reason=error.message)
             self._later(name)
         except Exception:
             log.exception("task.instant_not_taken", task=name)
             self._later(name)
+
+    def _is_new(self, waiting: str, reason: str) -> bool:
+        """Whether what waits did not wait for the same reason before. It is tried again every second."""
+        is_new = self._waits_for.get(waiting) != reason
+        self._waits_for[waiting] = reason
+        return is_new
 
     async def _go_on(self, name: str, run: Running) -> None:
         """Look first: the lease was probably renewed."""

@@ -12,6 +12,7 @@ from solders.pubkey import Pubkey
 from tests.integration.chain.chain_nodes import Node, node_before
 from zmartd.chain.rpc import Rpc
 from zmartd.chain.transport import RpcRejected, RpcUnavailable, RpcUnusable, endpoint_name
+from zmartd.clock import SystemClock
 
 ANSWER_SECONDS = 4
 
@@ -231,3 +232,12 @@ async def test_a_share_that_is_all_taken_leaves_places_for_others(lonely: Node, 
         released.set()
         assert await asyncio.gather(*slots) == [17] * 3
     assert lonely.requests["getSlot"] == 3
+
+
+async def test_a_client_that_is_led_elsewhere_asks_there_and_so_do_its_shares(lonely: Node) -> None:
+    async with Rpc("http://127.0.0.1:1", clock=SystemClock(), timeout_seconds=60) as rpc:
+        share = rpc.share(1)
+        rpc.lead_to(lonely.address + "?api-key=hush")
+        lonely.instead("getSlot", 17, 18)
+        assert [await rpc.slot(), await share.slot()] == [17, 18]
+        assert share.endpoint == endpoint_name(lonely.address)

@@ -18,7 +18,8 @@ from structlog.testing import capture_logs
 
 from tests.integration.http.served import PLENTY, SweptClock, served_by
 from zmartd import config, daemon
-from zmartd.clock import Clock
+from zmartd.clock import Clock, SystemClock
+from zmartd.http.kit.client_address import TrustedProxies
 from zmartd.http.kit.codec import json_response
 from zmartd.http.middleware.cors import CORS, CorsHeaders
 from zmartd.http.server.connection import connection_of
@@ -425,7 +426,8 @@ CROWD = min(1_000, int(Path("/proc/sys/net/core/somaxconn").read_text()))
 
 
 async def test_a_crowd_that_comes_while_the_daemon_is_busy_waits_for_it() -> None:
-    runner = daemon.runner_of(web.Application(), PLENTY)
+    limits = daemon.connection_limits(PLENTY, TrustedProxies((), SystemClock()))
+    runner = daemon.runner_of(web.Application(), PLENTY, limits)
     async with daemon.listening(runner, "server", "127.0.0.1", 0):
         with ExitStack() as stack:
             for _ in range(CROWD):  # in one turn of the event loop, so that nothing is accepted

@@ -20,6 +20,7 @@ from solders.transaction import Transaction
 
 from tests.integration.http.contract.response_contract import hold_to_contract
 from tests.integration.http.served import Client, Served
+from tests.patience import SECONDS
 from tests.shared_secrets import shared_secret
 from zmartd.chain.admins import Admins
 from zmartd.chain.codec import Codec
@@ -292,6 +293,7 @@ async def running_api(
                 "rpc": Dependency(probe=_asks(rpc)),
             },
             clock,
+            probe_seconds=SECONDS,
         )
         setup(app)
         hold_to_contract(app)

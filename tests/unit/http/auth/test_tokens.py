@@ -160,6 +160,25 @@ def test_new_tokens_are_signed_with_the_present_secret(clock: FixedClock) -> Non
         tokens(clock, OLD_SECRET).read(token)
 
 
+def test_a_running_daemon_takes_new_secrets_and_forgets_what_it_has_read_with_others(
+    clock: FixedClock,
+) -> None:
+    running = tokens(clock, OLD_SECRET)
+    token, session = issued(running, clock)
+    assert running.read(token) == session
+    rotated = AuthSettings(jwt_secret=SharedSecret(SECRET), jwt_secret_previous=SharedSecret(OLD_SECRET))
+    running.rotate(rotated)
+    assert running.read(token) == session
+    new, _ = issued(running, clock)
+    running.rotate(AuthSettings(jwt_secret=SharedSecret(SECRET)))
+    running.read(new)
+    with pytest.raises(BadToken):
+        running.read(token)
+    with pytest.raises(ConfigError):
+        running.rotate(AuthSettings())
+    running.read(new)
+
+
 def test_an_unsigned_token_is_refused(clock: FixedClock) -> None:
     with pytest.raises(BadToken):
         tokens(clock).read(forged(clock, "", "none"))

@@ -165,3 +165,11 @@ def test_what_names_no_address_is_logged_once_a_minute() -> None:
 )
 def test_a_site_is_an_ipv4_address_or_an_ipv6_48(peer: str | None, site: str) -> None:
     assert site_of(peer) == site
+
+
+def test_other_proxies_are_believed_from_then_on() -> None:
+    proxies = TrustedProxies(["10.0.0.1"], FixedClock())
+    assert proxies.client_of("10.0.0.1", "198.51.100.1") == "198.51.100.1"
+    proxies.believe(["10.0.0.2"], "Forwarded")
+    assert proxies.client_of("10.0.0.1", "for=198.51.100.1") == "10.0.0.1"
+    assert proxies.client_of("10.0.0.2", "for=198.51.100.1") == "198.51.100.1"

@@ -48,3 +48,16 @@ def test_so_many_refused_connections_stay_open_to_read_the_answer() -> None:
     assert [counted.let_read_refusal(one) for one in refused] == [True] * MAX_READING_REFUSALS + [False]
     counted.release(refused[0])
     assert counted.let_read_refusal(refused[-1])
+
+
+def test_new_limits_hold_for_connections_that_come_and_close_none() -> None:
+    counted = limits(2)
+    peers = [FromPeer(f"203.0.113.{number}") for number in range(5)]
+    assert [counted.admit(one) for one in peers[:3]] == [True, True, False]
+    counted.limit(ServerSettings(max_connections=4))
+    assert [counted.admit(one) for one in peers[2:]] == [True, True, False]
+    counted.limit(ServerSettings(max_connections=1))
+    counted.release(peers[0])
+    assert not counted.admit(peers[0])
+    counted.limit(ServerSettings(max_connections=10_000))
+    assert counted.admit(peers[0])
