@@ -409,11 +409,18 @@ async def serve(
     manager.status("opening Postgres, Redis and the chain")
     try:
         async with running(settings, clock, sockets) as daemon, asyncio.TaskGroup() as reloading:
+            serving = f"serving on {settings.server.host}:{settings.server.port}"
+
+            async def reload() -> None:
+                manager.reloading("taking over the configuration")
+                await daemon.reloads.reload(load)
+                manager.ready(serving)
+
             asyncio.get_running_loop().add_signal_handler(
-                signal.SIGHUP, lambda: reloading.create_task(daemon.reloads.reload(load))
+                signal.SIGHUP, lambda: reloading.create_task(reload())
             )
             tune_garbage_collection()
-            manager.ready(f"serving on {settings.server.host}:{settings.server.port}")
+            manager.ready(serving)
             await stop.wait()
             manager.stopping("sending clients to other daemons")
             log.info("daemon.draining", seconds=settings.server.drain_seconds)

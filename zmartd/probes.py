@@ -26,7 +26,7 @@ from zmartd.http.machines.health import Dependency, Health
 from zmartd.http.server.file_descriptors import has_free
 from zmartd.indexer.events.incomplete import require_complete
 from zmartd.realtime.beats import Beats
-from zmartd.store import alert_facts, electorates, parked, task_ledger
+from zmartd.store import alert_facts, daemons, electorates, parked, task_ledger
 from zmartd.store.postgres.probe import require_writes
 from zmartd.tasks.plugins import BrokenPlugin
 
@@ -210,29 +210,30 @@ class Probes:
 
     async def webhook(self) -> None:
         """What happens on the chain is delivered by the webhook."""
-        facts = await self._facts()
-        found = webhook_silent(Facts(index=facts, chain=None, daemons=()), self._core.settings.alerts)
-        for finding in found:
+        for finding in webhook_silent(await self._facts(), self._core.settings.alerts):
             raise NotWorking(f"{finding.summary}: look at the webhook at Helius")
 
     async def markets(self) -> None:
         """No market has failed to move on."""
-        failed = (await self._facts()).failed_transitions
+        failed = (await self._facts()).index.failed_transitions
         if failed.number > self._core.settings.alerts.failed_transitions:
             raise NotWorking(
                 f"{failed.number} markets could not be moved on: {', '.join(failed.examples)}; "
                 "`zmartd tasks explain market_monitor` says why"
             )
 
-    async def _facts(self) -> alert_facts.IndexFacts:
+    async def _facts(self) -> Facts:
         settings = self._core.settings.alerts
         async with self._turn, self._core.database.service_reader() as reader:
-            return await alert_facts.read(
+            index = await alert_facts.read(
                 reader,
                 unexplained_seconds=settings.unexplained_seconds,
                 silent_seconds=settings.webhook_silent_seconds,
+                failing_seconds=settings.audit_failing_seconds,
+                overdue_seconds=settings.audit_overdue_seconds,
                 with_size=False,
             )
+            return Facts(index=index, chain=None, daemons=await daemons.listed(reader))
 
     async def index(self) -> None:
         """Nothing of the chain's history is missing or set aside."""

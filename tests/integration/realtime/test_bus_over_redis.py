@@ -14,6 +14,9 @@ from structlog.testing import capture_logs
 
 from tests.integration.realtime.listeners import AT, MARKET, Reader, eventually, message, state, trade
 from zmartd.clock import SystemClock
+from zmartd.config import RedisSettings
+from zmartd.config_values import RedisUrl
+from zmartd.dependencies import lead_redis_to, open_redis
 from zmartd.embedded.valkey import EmbeddedValkey
 from zmartd.market.lifecycle import VoteKind
 from zmartd.realtime.bus import Bus
@@ -129,6 +132,24 @@ async def test_listeners_hear_again_after_redis_was_away_and_are_told_of_the_gap
         await bus.publish([message(seq=3)])
         assert await reader.next() == message(seq=3)
         await reader.close()
+
+
+async def test_listeners_follow_a_client_that_is_led_elsewhere_and_are_told_of_the_gap(
+    own_valkey: EmbeddedValkey, redis_url: str
+) -> None:
+    client = open_redis(RedisSettings(url=RedisUrl(redis_url)))
+    bus = Bus(client, SystemClock(), silence_seconds=0.5)
+    reader = Reader(bus)
+    await reader.ready()
+    await lead_redis_to(client, RedisSettings(url=RedisUrl(own_valkey.url)))
+    assert await reader.next() == Gap()
+    async with Redis.from_url(own_valkey.url) as elsewhere:
+        assert await elsewhere.pubsub_numpat() == 2
+    await bus.publish([message(state())])
+    while await reader.next() != message(state()):
+        pass
+    await reader.close()
+    await client.aclose()
 
 
 async def test_listeners_are_told_of_messages_that_redis_did_not_take(own_valkey: EmbeddedValkey) -> None:

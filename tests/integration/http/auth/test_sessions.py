@@ -23,9 +23,9 @@ from zmartd import config
 from zmartd.config import AuthSettings
 from zmartd.config_values import PostgresUrl, SharedSecret
 from zmartd.embedded.valkey import EmbeddedValkey
-from zmartd.http.auth.revocations import Revocations
+from zmartd.http.auth.revocations import RETENTION_MARGIN_SECONDS, Revocations
 from zmartd.http.auth.sessions import Sessions
-from zmartd.http.auth.tokens import Tokens
+from zmartd.http.auth.tokens import LEEWAY_SECONDS, Tokens
 from zmartd.http.errors.auth import BadToken
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.reader import Reads
@@ -64,7 +64,7 @@ async def test_a_session_ends_after_its_hour(client: Client, clock: FixedClock) 
     headers = await sign_in(client)
     clock.now += 3_599
     assert await code(client, headers) is None
-    clock.now += 10
+    clock.now += 1 + LEEWAY_SECONDS
     assert await code(client, headers) == "auth_expired"
 
 
@@ -92,7 +92,7 @@ async def test_what_was_revoked_is_forgotten_when_nothing_of_it_can_be_valid(
     await client.post("/api/auth/logout", headers=headers)
     nonce, session = await revocations(database)
     assert (nonce[:6], session[:8]) == ("nonce:", "session:")
-    clock.now += 300 + 61
+    clock.now += 300 + LEEWAY_SECONDS + RETENTION_MARGIN_SECONDS + 1
     await sign_in(client)
     kept = await revocations(database)
     assert (len(kept), kept[1], nonce in kept) == (2, session, False)
@@ -242,7 +242,7 @@ async def test_a_session_is_renewed_until_its_greatest_age(
     clock.now += 1_000
     refused = await client.post("/api/auth/refresh", headers=headers)
     assert (refused.status, (await refused.json())["code"]) == (401, "auth_session_over")
-    clock.now += 6
+    clock.now += LEEWAY_SECONDS
     assert await code(client, headers) == "auth_session_over"
     assert await code(client, await sign_in(client)) is None
 
