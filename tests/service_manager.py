@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from tests import patience
+from tests.ports import free_port
 from zmartd.embedded.process import child_setup
 
 _HAND_OVER = """
@@ -44,6 +45,8 @@ class Service:
         self._socket = socket.create_server(("127.0.0.1", port), backlog=4_096)
         self.port: int = self._socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
+        operator_port = free_port()
+        self.operator_url = f"http://127.0.0.1:{operator_port}"
         self._sockets = tempfile.TemporaryDirectory()
         self._heard = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._heard.bind(f"{self._sockets.name}/notify")
@@ -54,7 +57,7 @@ class Service:
             "LISTEN_FDS": "1",
             "LISTEN_FDNAMES": "server",
             "ZMARTD_SERVER_PORT": str(self.port),
-            "ZMARTD_OPERATOR_PORT": environment.get("ZMARTD_OPERATOR_PORT", "0"),
+            "ZMARTD_OPERATOR_PORT": str(operator_port),
         }
         self._hearing: asyncio.Task[None] | None = None
         self._process: asyncio.subprocess.Process | None = None
