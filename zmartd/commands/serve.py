@@ -17,10 +17,13 @@ def serve(config_path: Path | None) -> None:
     """Run the daemon: REST, WebSocket, webhook and periodic tasks on one port."""
     from zmartd import daemon, log
 
-    settings = config_file.load(config_path)
+    reading = config_file.read(config_path)
+    settings = reading.usable()
     log.configure(settings.log.level, settings.log.format)
     logger = log.get_logger(__name__)
     logger.info("config.read", file=None if config_path is None else str(config_path))
+    for warning in reading.warnings:
+        logger.warning("config.unknown", problem=warning)
     exposed = config_file.exposed_secrets(config_path)
     if exposed:
         logger.warning("config.exposed", problem=exposed)
