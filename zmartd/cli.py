@@ -18,10 +18,12 @@ from zmartd.commands import (
     dev,
     inbox,
     index,
+    init_program,
     serve,
     tasks,
     tick,
     wallet,
+    webhook,
 )
 from zmartd.commands.groups import Group
 from zmartd.commands.output import printable
@@ -58,6 +60,8 @@ class Commands(Group):
         check.migrate,
         check.check,
         config.config,
+        init_program.init_program,
+        webhook.webhook,
         index.audit,
         index.backfill,
         inbox.inbox,

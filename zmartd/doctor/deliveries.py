@@ -5,9 +5,35 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from zmartd.alerts.index_rules import SILENT_RUNS
+from zmartd.chain.helius import HeliusWebhooks, registered_at, wanted_of
 from zmartd.doctor.check import Check, Outcome, ok, warning
 from zmartd.doctor.patient import Patient
 from zmartd.store import alert_facts
+
+
+async def _registered(patient: Patient) -> Sequence[Outcome]:
+    helius = patient.settings.helius
+    if not helius.api_key or not helius.webhook_url:
+        return [Outcome("skipped", "not looked at, because helius.api_key or helius.webhook_url is not set")]
+    wanted = wanted_of(patient.settings)
+    async with HeliusWebhooks(helius.api_url, helius.api_key, patient.clock) as webhooks:
+        found = registered_at(await webhooks.all(), wanted.url)
+    if not found:
+        return [warning(f"Helius has no webhook to {wanted.url}", "run `zmartd webhook register`")]
+    outcomes = [
+        warning(f"{one.id} at Helius: {lack}", "run `zmartd webhook register`")
+        for one in found
+        for lack in wanted.lacks(one)
+    ]
+    if len(found) > 1:
+        others = ", ".join(one.id for one in found[1:])
+        outcomes.append(
+            warning(
+                f"{len(found)} webhooks at Helius deliver the same, and each costs credits",
+                f"`zmartd webhook delete` those that are too many: {others}",
+            )
+        )
+    return outcomes or [ok(f"{found[0].id} at Helius, to {wanted.url}")]
 
 
 async def _arriving(patient: Patient) -> Sequence[Outcome]:
@@ -36,6 +62,14 @@ async def _arriving(patient: Patient) -> Sequence[Outcome]:
 
 
 CHECKS = (
+    Check(
+        name="webhook",
+        look=_registered,
+        about="the webhook is registered at Helius as it has to be, once, and is on",
+        uses=("helius.api_key", "helius.api_url", "helius.webhook_url", "helius.authorization"),
+        remedy="`zmartd webhook list` asks Helius again",
+        patience_seconds=90.0,
+    ),
     Check(
         name="deliveries",
         look=_arriving,
