@@ -60,13 +60,15 @@ async def _certificates(patient: Patient) -> Sequence[Outcome]:
         except UnreadableCertificate:
             found.append(failed(f"{setting}: {file} is no certificate in PEM", "give the file of one"))
     found += await asyncio.gather(*map(_served, _tls_servers(patient)))
-    if patient.login is not None:
-        transport = patient.login._transport  # type: ignore[attr-defined]  # not public
-        tls = transport.get_extra_info("ssl_object")
-        der = tls.getpeercert(binary_form=True) if tls is not None else None
-        if der:
-            found.append(_ending("Postgres's certificate", valid_until(der)))
     return found or [ok("there are none")]
+
+
+async def _certificate_of_postgres(patient: Patient) -> Sequence[Outcome]:
+    async with patient.as_login() as connection:
+        transport = connection._transport  # type: ignore[attr-defined]  # not public
+        tls = transport.get_extra_info("ssl_object")
+    der = tls.getpeercert(binary_form=True) if tls is not None else None
+    return [_ending("it", valid_until(der)) if der else ok("the connection is not encrypted")]
 
 
 def _certificate_files(patient: Patient) -> list[tuple[str, Path]]:
@@ -182,6 +184,13 @@ CHECKS = (
         f"{NOTICE_DAYS} days or "
         "more, and are valid",
         needs=(),
+    ),
+    Check(
+        name="certificate of postgres",
+        look=_certificate_of_postgres,
+        about="the same of the certificate that Postgres shows",
+        uses=("database.url",),
+        needs=("database",),
     ),
     Check(
         name="receivers of alerts",

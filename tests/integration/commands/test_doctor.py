@@ -14,14 +14,18 @@ from typing import Any
 
 import asyncpg
 import pytest
+from aiohttp.test_utils import make_mocked_request
 from click.testing import CliRunner
+from prometheus_client import start_http_server
 from redis import Redis
 
 from tests.conftest import execute
 from tests.event_loop import run
 from tests.ports import free_port
 from zmartd.cli import main
+from zmartd.clock import SystemClock
 from zmartd.doctor.catalogue import CHECKS
+from zmartd.http.kit.client_address import UNTRUSTED, TrustedProxies
 from zmartd.store import catalog, schema
 from zmartd.store.postgres.index_statements import index_statements
 from zmartd.store.postgres.migrations import migrate
@@ -254,6 +258,36 @@ def test_a_machine_with_few_descriptors_says_which_limit_is_needed(environment: 
 def test_a_clock_that_differs_is_noticed(environment: Environment) -> None:
     found = check(environment)
     assert [of(name, found)[0][0] for name in ("clock", "clock of redis")] == ["ok", "ok"]
+
+
+@pytest.fixture
+def metrics() -> Iterator[str]:
+    """The port at which the metrics of this process are, as those of a daemon are at operator.port."""
+    server, thread = start_http_server(0, "127.0.0.1")
+    yield str(server.server_port)
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_requests_through_a_proxy_that_is_not_trusted_are_noticed(
+    environment: Environment, metrics: str
+) -> None:
+    [(verdict, detail, _)] = of("proxies", check(environment))
+    assert (verdict, detail) == ("skipped", "not looked at, because no daemon runs on operator.port")
+    environment["ZMARTD_OPERATOR_PORT"] = metrics
+    before = UNTRUSTED.total()
+    request = make_mocked_request("GET", "/", headers={"X-Forwarded-For": "198.51.100.1"})
+    TrustedProxies([], SystemClock()).client_of_request(request)
+    assert UNTRUSTED.total() == before + 1
+    TrustedProxies(["10.0.0.0/8"], SystemClock()).client_of_request(request)
+    TrustedProxies([], SystemClock(), "Forwarded").client_of_request(request)
+    assert UNTRUSTED.total() == before + 1
+    [(verdict, detail, remedy)] = of("proxies", check(environment))
+    assert (verdict, detail.partition(" came")[0]) == ("warning", f"{before + 1} requests")
+    assert remedy.startswith("set server.trusted_proxies")
+    environment["ZMARTD_SERVER_TRUSTED_PROXIES"] = "127.0.0.1"
+    assert of("proxies", check(environment))[0][0] == "ok"
 
 
 def test_the_table_for_people_has_a_line_for_each_finding_and_what_mends_it(
