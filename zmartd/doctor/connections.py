@@ -180,10 +180,8 @@ CHECKS = (
     Check(
         name="certificates",
         look=_certificates,
-        about="certificates of Postgres, Redis, RPC and receivers, and those in files, end in "
-        f"{NOTICE_DAYS} days or "
-        "more, and are valid",
-        needs=(),
+        about="certificates of Redis, RPC and receivers, and those in files, are valid, and for "
+        f"{NOTICE_DAYS} days or more",
     ),
     Check(
         name="certificate of postgres",
