@@ -8,7 +8,23 @@ from typing import Any
 import click
 
 from zmartd import __version__
-from zmartd.commands import alerts, chain, check, decide, demo, dev, inbox, index, serve, tasks, tick, wallet
+from zmartd.commands import (
+    alerts,
+    chain,
+    check,
+    config,
+    decide,
+    demo,
+    dev,
+    inbox,
+    index,
+    init_program,
+    serve,
+    tasks,
+    tick,
+    wallet,
+    webhook,
+)
 from zmartd.commands.groups import Group
 from zmartd.commands.output import printable
 from zmartd.errors import ZmartdError
@@ -43,6 +59,9 @@ class Commands(Group):
         decide.decide,
         check.migrate,
         check.check,
+        config.config,
+        init_program.init_program,
+        webhook.webhook,
         index.audit,
         index.backfill,
         inbox.inbox,

@@ -24,11 +24,14 @@ from zmartd.config_values import (
     RpcUrl,
     Seconds,
     Secret,
+    ServiceUrl,
     SharedSecret,
     WholeSeconds,
     described,
     described_list,
+    described_text,
     require_domain,
+    require_https_url,
     require_network,
     require_origin,
     require_wallet,
@@ -182,6 +185,19 @@ class SolanaSettings(Struct, frozen=True, kw_only=True):
 
 
 class HeliusSettings(Struct, frozen=True, kw_only=True):
+    api_key: Annotated[
+        Secret,
+        described("the key of Helius' API, with which `zmartd webhook` and `zmartd check` see the webhook"),
+    ] = Secret()
+    api_url: Annotated[ServiceUrl, described("where Helius' API is")] = ServiceUrl("https://api.helius.xyz")
+    webhook_url: Annotated[
+        str,
+        described_text(
+            "the public URL of this daemon's webhook, as https://api.example/helius/webhook, which "
+            "`zmartd webhook register` gives to Helius",
+            require_https_url,
+        ),
+    ] = ""
     authorization: Annotated[
         SharedSecret, described("the Authorization header value that was set when the webhook was registered")
     ] = SharedSecret()

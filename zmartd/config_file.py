@@ -1,15 +1,16 @@
 """Reads settings from the environment (`ZMARTD_<SECTION>_<NAME>`), the credentials of systemd, the TOML
 file, or their defaults: the first that has a setting gives it.
 
-All problems are reported at once, each with the setting's description.
+Problems are reported all at once, each with the setting's description.
 """
 
 from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -18,16 +19,20 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 import msgspec
 from msgspec import Meta, Struct
 
+from zmartd import __version__
 from zmartd.config import Settings
 from zmartd.config_values import REQUIRE_MEMBER, REQUIRE_TEXT, ConfigError, Secret
 from zmartd.credentials import credentials
 from zmartd.private_file import exposure
 from zmartd.task_settings import TaskSettings
+from zmartd.toml_lines import key_lines
 
 AnyStruct = TypeVar("AnyStruct", bound=Struct)
 
 ENVIRONMENT_PREFIX = "ZMARTD_"
 CONFIG_VARIABLE = "ZMARTD_CONFIG"
+VERSION_KEY = "zmartd_version"
+_VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 _TASKS = "tasks."
 TASK_PLUGINS = "zmartd.tasks"
 """The group of the entry points of periodic tasks."""
@@ -95,6 +100,30 @@ def _metas(annotation: Any) -> list[Meta]:
     return [meta for meta in get_args(annotation)[1:] if isinstance(meta, Meta)]
 
 
+class Reading(Struct, frozen=True, kw_only=True):
+    """What was read, also where something is wrong with it."""
+
+    settings: Settings
+    """With the defaults in the place of what cannot be used."""
+    file: Path | None
+    origins: Mapping[str, str]
+    """Where each setting that was given comes from, as `zmartd.toml:12` or `$ZMARTD_SERVER_PORT`.
+
+    Of a task of another package each of its settings, too.
+    """
+    problems: Sequence[str]
+    warnings: Sequence[str]
+    """What is ignored without harm."""
+    unusable: Set[str]
+    """The names of settings whose value is not known, since what was given does not fit or cannot be read."""
+
+    def usable(self) -> Settings:
+        """The settings. Raises ConfigError with all problems."""
+        if self.problems:
+            raise ConfigError(list(self.problems))
+        return self.settings
+
+
 def load(
     path: Path | None = None,
     environ: Mapping[str, str] | None = None,
@@ -103,49 +132,152 @@ def load(
     fixed: Mapping[str, str] = {},
     plugins: Collection[str] | None = None,
 ) -> Settings:
+    """The settings that `read` gives. Raises ConfigError with all problems."""
+    return read(path, environ, defaults=defaults, fixed=fixed, plugins=plugins).usable()
+
+
+def read(
+    path: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    *,
+    defaults: Settings = Settings(),  # noqa: B008 - it is frozen
+    fixed: Mapping[str, str] = {},
+    plugins: Collection[str] | None = None,
+) -> Reading:
     """Read the settings from `path` (else $ZMARTD_CONFIG, else ./zmartd.toml, else /etc/zmartd/zmartd.toml).
 
     The file is optional. Settings that are nowhere are those of `defaults`. Those in `fixed` may be nowhere:
     where one is given, its text there is the problem. `plugins` are tasks of other packages, by default those
-    that are installed: their tables are for them to read, with `read_table`. Raises ConfigError with all
-    problems.
+    that are installed: their tables are for them to read, with `read_table`.
+
+    A file says in `zmartd_version` for which version it was written. What is unknown in one for a newer
+    version than this is a warning.
     """
     environ = os.environ if environ is None else environ
-    file = find(path, environ)
-    table = _read(file) if file else {}
-    known = {setting.name: setting for setting in settings_table()}
-    problems: list[str] = []
-    values: dict[str, Any] = {}
-    others = plugin_names() if plugins is None else plugins
-    tables: dict[str, dict[str, Any]] = {}
-    for name, raw in _leaves(table, known):
-        if name in fixed:
-            problems.append(f"{file}: {name}: {fixed[name]}")
-        elif name in known:
-            _take(known[name], raw, values, problems, f"{file}: {name}")
-        elif isinstance(raw, dict) and name.removeprefix(_TASKS) in others and name.startswith(_TASKS):
-            tables[name.removeprefix(_TASKS)] = raw
+    intake = _Intake(fixed, plugin_names() if plugins is None else plugins)
+    file: Path | None = None
+    try:
+        file = find(path, environ)
+        if file is not None:
+            intake.take_file(file)
+    except ConfigError as error:
+        intake.give_up(error)
+    try:
+        intake.take_credentials(environ)
+    except ConfigError as error:
+        intake.give_up(error)
+    intake.take_environment(environ)
+    settings: Settings = _build(defaults, intake.values)
+    return Reading(
+        settings=msgspec.structs.replace(settings, plugins=intake.tables),
+        file=file,
+        origins=intake.origins,
+        problems=intake.problems,
+        warnings=intake.warnings,
+        unusable=intake.unusable,
+    )
+
+
+class _Intake:
+    """What the sources give, taken from one after the other; what a later one gives wins."""
+
+    def __init__(self, fixed: Mapping[str, str], plugins: Collection[str]) -> None:
+        self.known = {setting.name: setting for setting in settings_table()}
+        self.values: dict[str, Any] = {}
+        self.tables: dict[str, dict[str, Any]] = {}
+        self.origins: dict[str, str] = {}
+        self.problems: list[str] = []
+        self.warnings: list[str] = []
+        self.unusable: set[str] = set()
+        self._fixed = fixed
+        self._plugins = plugins
+
+    def give_up(self, error: ConfigError) -> None:
+        """Note that a source cannot be read, so that only what later ones give is usable."""
+        self.problems += error.problems
+        self.unusable |= self.known.keys()
+
+    def take(self, name: str, raw: Any, origin: str, where: str) -> None:
+        """Take the value of a known setting. A problem with it begins with `where`."""
+        before = len(self.problems)
+        self.unusable.discard(name)
+        self.origins[name] = origin
+        if name in self._fixed:
+            self.problems.append(f"{where}: {self._fixed[name]}")
         else:
-            problems.append(f"{file}: {name}: {_unknown(name, known)}")
-    _take_credentials(environ, known, fixed, values, problems)
-    for setting in known.values():
-        text = environ.get(setting.environment_variable)
-        if text is not None and setting.name in fixed:
-            problems.append(f"${setting.environment_variable}: {fixed[setting.name]}")
-        elif text is not None:
-            _take(setting, _unquoted(text), values, problems, f"${setting.environment_variable}")
-    variables = {setting.environment_variable: setting.name for setting in known.values()}
-    for variable in environ:
-        if variable.startswith(ENVIRONMENT_PREFIX) and variable not in {*variables, CONFIG_VARIABLE}:
-            if _take_variable_of_plugin(variable, environ[variable], others, tables):
+            _take(self.known[name], raw, self.values, self.problems, where)
+        if len(self.problems) > before:
+            self.unusable.add(name)
+            self.values.pop(name, None)
+
+    def take_file(self, file: Path) -> None:
+        """Raises ConfigError where the file cannot be read."""
+        text = _text(file)
+        table, lines = _parsed(file, text), key_lines(text)
+
+        def origin(name: str) -> str:
+            return f"{file}:{lines[name]}" if name in lines else str(file)
+
+        is_newer = _is_newer(table.pop(VERSION_KEY, None), file, self.problems)
+        for name, raw in _leaves(table, self.known):
+            if name in self.known:
+                self.take(name, raw, origin(name), f"{file}: {name}")
+            elif isinstance(raw, dict) and name.startswith(_TASKS) and name[len(_TASKS) :] in self._plugins:
+                self.tables[name.removeprefix(_TASKS)] = raw
+                self.origins.update((one, origin(one)) for one in _paths(raw, f"{name}."))
+            else:
+                unknown = self.warnings if is_newer else self.problems
+                unknown.append(f"{file}: {name}: {_unknown(name, self.known)}")
+
+    def take_credentials(self, environ: Mapping[str, str]) -> None:
+        """Take the credentials of systemd. One that is not named like a setting may be for something else.
+
+        Raises ConfigError where they cannot be read.
+        """
+        sections = {name.rpartition(".")[0] for name in self.known}
+        for name, text in credentials(environ).items():
+            if name in self.known:
+                self.take(name, text, f"credential {name}", f"credential {name}")
+            elif name.rpartition(".")[0] in sections:
+                self.problems.append(f"credential {name}: {_unknown(name, self.known)}")
+
+    def take_environment(self, environ: Mapping[str, str]) -> None:
+        variables = {setting.environment_variable: setting.name for setting in self.known.values()}
+        for variable, name in variables.items():
+            if variable in environ:
+                self.take(name, _unquoted(environ[variable]), f"${variable}", f"${variable}")
+        for variable in environ:
+            if not variable.startswith(ENVIRONMENT_PREFIX) or variable in {*variables, CONFIG_VARIABLE}:
+                continue
+            plugin = _take_variable_of_plugin(variable, environ[variable], self._plugins, self.tables)
+            if plugin is not None:
+                self.origins[plugin] = f"${variable}"
                 continue
             close = difflib.get_close_matches(variable, variables, n=1)
             hint = f"did you mean ${close[0]}?" if close else "unset it"
-            problems.append(f"${variable}: there is no such setting; {hint}")
-    if problems:
-        raise ConfigError(problems)
-    settings: Settings = _build(defaults, values)
-    return msgspec.structs.replace(settings, plugins=tables)
+            self.problems.append(f"${variable}: there is no such setting; {hint}")
+
+
+def _paths(table: Mapping[str, Any], prefix: str) -> Iterator[str]:
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from _paths(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+def _is_newer(version: Any, file: Path, problems: list[str]) -> bool:
+    """Whether a file says that it is for a newer version than this."""
+    if version is None:
+        return False
+    found = _VERSION.match(version) if isinstance(version, str) else None
+    if found is None:
+        form = f'{VERSION_KEY} = "{__version__}"'
+        problems.append(f"{file}: {VERSION_KEY}: write the version that the file is for, as {form}")
+        return False
+    own = _VERSION.match(__version__)
+    assert own is not None, "the version of this package is three numbers"
+    return [int(one) for one in found.groups()] > [int(one) for one in own.groups()]
 
 
 def plugin_names() -> list[str]:
@@ -192,34 +324,17 @@ def _made(kind: type[AnyStruct], values: Mapping[str, Any], section: str, prefix
         raise ConfigError([f"{section}: {error}"]) from error
 
 
-def _take_credentials(
-    environ: Mapping[str, str],
-    known: Mapping[str, Setting],
-    fixed: Mapping[str, str],
-    values: dict[str, Any],
-    problems: list[str],
-) -> None:
-    """Take the credentials of systemd. One that is not named like a setting may be for something else."""
-    for name, text in credentials(environ).items():
-        section, _, _ = name.rpartition(".")
-        if name in fixed:
-            problems.append(f"credential {name}: {fixed[name]}")
-        elif name in known:
-            _take(known[name], text, values, problems, f"credential {name}")
-        elif any(setting.startswith(f"{section}.") for setting in known):
-            problems.append(f"credential {name}: {_unknown(name, known)}")
-
-
 def _take_variable_of_plugin(
     variable: str, text: str, plugins: Iterable[str], tables: dict[str, dict[str, Any]]
-) -> bool:
-    """Whether the variable is a setting of a plugin, which is then in its table."""
+) -> str | None:
+    """The name of the plugin's setting that the variable is, which is then in its table; or None."""
     for name in plugins:
         prefix = f"{ENVIRONMENT_PREFIX}{_TASKS}{name}.".replace(".", "_").upper()
         if variable.startswith(prefix) and variable != prefix:
-            tables.setdefault(name, {})[variable.removeprefix(prefix).lower()] = _unquoted(text)
-            return True
-    return False
+            key = variable.removeprefix(prefix).lower()
+            tables.setdefault(name, {})[key] = _unquoted(text)
+            return f"{_TASKS}{name}.{key}"
+    return None
 
 
 def exposed_secrets(path: Path | None = None, environ: Mapping[str, str] | None = None) -> str | None:
@@ -231,7 +346,11 @@ def exposed_secrets(path: Path | None = None, environ: Mapping[str, str] | None 
     if problem is None:
         return None
     defaults = {one.name: one.default.reveal() for one in settings_table() if _is_secret(one)}
-    leaves = _leaves(_read(file), {one.name: one for one in settings_table()})
+    try:
+        table = _parsed(file, _text(file))
+    except ConfigError:
+        return None
+    leaves = _leaves(table, {one.name: one for one in settings_table()})
     secret = [name for name, value in leaves if value != defaults.get(name, value)]
     if not secret:
         return None
@@ -280,13 +399,20 @@ def find(path: Path | None, environ: Mapping[str, str]) -> Path | None:
     return next((candidate for candidate in SEARCH_PATH if candidate.is_file()), None)
 
 
-def _read(file: Path) -> dict[str, Any]:
+def _text(file: Path) -> str:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError([f"{file}: this is not valid TOML: {error}"]) from error
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError([f"{file}: this is not valid TOML: it is not UTF-8"]) from error
     except OSError as error:
         raise ConfigError([f"{file}: the file cannot be read: {error.strerror}"]) from error
+
+
+def _parsed(file: Path, text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError([f"{file}: this is not valid TOML: {error}"]) from error
 
 
 def _leaves(

@@ -211,6 +211,16 @@ def require_origin(text: str) -> None:
         raise ValueError("write scheme://host or scheme://host:port in lower case, as a browser sends it")
 
 
+def require_https_url(text: str) -> None:
+    """Empty is right, too."""
+    try:
+        where = endpoint.read(text, ("https",)) if text else None
+    except endpoint.UnreadableUrl:
+        raise ValueError("write https://host/path") from None
+    if where is not None and (len(where.addresses) != 1 or "@" in text):
+        raise ValueError("write https://host/path")
+
+
 def require_domain(text: str) -> None:
     if not _is_domain(text):
         raise ValueError("write host or host:port")

@@ -43,7 +43,7 @@ class Counter(Collector):
         labels: Sequence[str] = (),
         registry: CollectorRegistry = REGISTRY,
     ) -> None:
-        self._name, self._documentation, self._labels = name, documentation, labels
+        self.name, self._documentation, self._labels = name, documentation, labels
         self._values: dict[tuple[str, ...], CounterValue] = {}
         if not labels:
             self.labels()
@@ -65,7 +65,7 @@ class Counter(Collector):
         return sum(counter.value for counter in self._values.values())
 
     def collect(self) -> Iterator[CounterMetricFamily]:
-        family = CounterMetricFamily(self._name, self._documentation, labels=self._labels)
+        family = CounterMetricFamily(self.name, self._documentation, labels=self._labels)
         for values, counter in list(self._values.items()):
             family.add_metric(values, counter.value)
         yield family

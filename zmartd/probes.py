@@ -225,14 +225,7 @@ class Probes:
     async def _facts(self) -> Facts:
         settings = self._core.settings.alerts
         async with self._turn, self._core.database.service_reader() as reader:
-            index = await alert_facts.read(
-                reader,
-                unexplained_seconds=settings.unexplained_seconds,
-                silent_seconds=settings.webhook_silent_seconds,
-                failing_seconds=settings.audit_failing_seconds,
-                overdue_seconds=settings.audit_overdue_seconds,
-                with_size=False,
-            )
+            index = await alert_facts.read(reader, settings, with_size=False)
             return Facts(index=index, chain=None, daemons=await daemons.listed(reader))
 
     async def index(self) -> None:

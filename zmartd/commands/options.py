@@ -11,6 +11,7 @@ import click
 from zmartd import config, config_file
 from zmartd.commands import instance
 from zmartd.commands.output import shown
+from zmartd.config_values import ConfigError
 
 DATA_DIRECTORY = Path(".zmartd")
 
@@ -27,6 +28,14 @@ def _find_and_say(context: click.Context, _: click.Parameter, named: Path | None
     file, source = _configuration(named)
     click.echo(click.style(f"using {source}", dim=True), err=True)
     return file
+
+
+def _find_if_there(context: click.Context, option: click.Parameter, named: Path | None) -> Path | None:
+    """As `_find_and_say`, but a file that is not there is the command's to report."""
+    try:
+        return _find_and_say(context, option, named)
+    except ConfigError:
+        return named
 
 
 def _configuration(named: Path | None) -> tuple[Path | None, str]:
@@ -60,6 +69,8 @@ def _config_option(
 config_option = _config_option(_find_and_say)
 quiet_config_option = _config_option(_find_configuration)
 """For a command whose stderr is a log."""
+doubtful_config_option = _config_option(_find_if_there)
+"""For a command that reports what is wrong with the configuration beside other things."""
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON for machines instead of a table."
 )

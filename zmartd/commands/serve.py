@@ -25,11 +25,14 @@ def serve(config_path: Path | None) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it can be acted on
     faulthandler.enable()  # systemd ends a daemon that stands still with SIGABRT: the log then says where
     manager, sockets = ServiceManager.of_environment(), Sockets.of_environment()
-    settings = config_file.load(config_path)
+    reading = config_file.read(config_path)
+    settings = reading.usable()
     with background_output(sys.stderr, _tell_dropped) as output:
         log.configure(settings.log.level, settings.log.format, output)
         logger = log.get_logger(__name__)
         logger.info("config.read", file=None if config_path is None else str(config_path))
+        for warning in reading.warnings:
+            logger.warning("config.unknown", problem=warning)
         exposed = config_file.exposed_secrets(config_path)
         if exposed:
             logger.warning("config.exposed", problem=exposed)

@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from zmartd.alert_settings import AlertSettings
 from zmartd.store.postgres.reader import Reads
 
 _EXAMPLES: Final = 5
@@ -139,18 +140,16 @@ class IndexFacts(Struct, frozen=True, kw_only=True):
     """None where nobody asked for it."""
 
 
-async def read(
-    connection: Reads,
-    *,
-    unexplained_seconds: float,
-    silent_seconds: float,
-    failing_seconds: float,
-    overdue_seconds: float,
-    with_size: bool,
-) -> IndexFacts:
+async def read(connection: Reads, settings: AlertSettings, *, with_size: bool) -> IndexFacts:
     """Read them. Counting the size of the database takes some milliseconds."""
     row = await connection.fetchrow(
-        _FACTS, unexplained_seconds, silent_seconds, _EXAMPLES, with_size, failing_seconds, overdue_seconds
+        _FACTS,
+        settings.unexplained_seconds,
+        settings.webhook_silent_seconds,
+        _EXAMPLES,
+        with_size,
+        settings.audit_failing_seconds,
+        settings.audit_overdue_seconds,
     )
     assert row is not None, "a moment is one row"
     return IndexFacts(

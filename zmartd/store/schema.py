@@ -7,7 +7,9 @@ from collections.abc import Awaitable, Callable
 from asyncpg import Connection
 
 from zmartd.store import metadata
-from zmartd.store.postgres.migrations import Migration, connected, migrate
+from zmartd.store.postgres.errors import location
+from zmartd.store.postgres.migrations import Migration, connected, migrate, pending
+from zmartd.store.postgres.rights import require_rights
 from zmartd.store.postgres.rls import SERVICE
 
 _USE_TRIGRAMS = "select zmartd.use_trigrams()"
@@ -17,8 +19,11 @@ _HAS_TRIGRAMS = "select to_regclass('public.markets_by_trigrams') is not null"
 async def bring_up_to_date(dsn: str) -> tuple[Migration, ...]:
     """Apply the missing migrations and return them, complete older rows, and use pg_trgm if that is possible.
 
-    Raises what `migrate` raises.
+    Raises what `migrate` raises, and RightsMissing before anything is changed.
     """
+    if await pending(dsn):
+        async with connected(dsn) as connection:
+            await require_rights(connection, location(dsn))
     applied = await migrate(dsn)
     async with connected(dsn) as connection:
         await connection.execute(_USE_TRIGRAMS)

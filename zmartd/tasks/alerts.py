@@ -67,14 +67,7 @@ class Alerts:
         settings = self._settings
         protocol = await self._protocol_state()
         async with self._database.service_reader() as reader:
-            index = await alert_facts.read(
-                reader,
-                unexplained_seconds=settings.unexplained_seconds,
-                silent_seconds=settings.webhook_silent_seconds,
-                failing_seconds=settings.audit_failing_seconds,
-                overdue_seconds=settings.audit_overdue_seconds,
-                with_size=settings.database_max_bytes > 0,
-            )
+            index = await alert_facts.read(reader, settings, with_size=settings.database_max_bytes > 0)
             known = await daemons.listed(reader)
             if protocol is None:
                 return Facts(index=index, chain=None, daemons=known)

@@ -57,14 +57,7 @@ class Trouble:
 
 async def read_facts(database: Database) -> Facts:
     async with database.service_reader() as reader:
-        index = await alert_facts.read(
-            reader,
-            unexplained_seconds=120,
-            silent_seconds=900,
-            failing_seconds=900,
-            overdue_seconds=7_200,
-            with_size=False,
-        )
+        index = await alert_facts.read(reader, AlertSettings(), with_size=False)
     return Facts(index=index, chain=None, daemons=())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -132,7 +133,11 @@ def check(environment: dict[str, str]) -> dict[tuple[str, str], str]:
     result = CliRunner(env=environment).invoke(main, ["check", "--json"])
     for secret in ("path-secret", "chat-secret", SECRET.removeprefix("whsec_")):
         assert secret not in result.output
-    return {(one["check"], one["verdict"]): one["detail"] for one in json.loads(result.stdout)}
+    found: dict[tuple[str, str], str] = {}
+    for one in json.loads(result.stdout):
+        key = one["check"], one["verdict"]
+        found[key] = f"{found.get(key, '')}{one['detail']} -> {one['remedy']}\n"
+    return found
 
 
 def test_check_connects_to_receivers_and_sends_them_nothing(
@@ -140,13 +145,14 @@ def test_check_connects_to_receivers_and_sends_them_nothing(
 ) -> None:
     environment["ZMARTD_SOLANA_RPC_URL"] = "http://127.0.0.1:1"
     found = check(environment)
-    assert found["alerts to webhook", "ok"].endswith("reached; `zmartd alerts test` sends it a message")
-    assert ("alerts to slack", "ok") in found
+    for receiver in ("webhook", "slack"):
+        reached = rf"{receiver}: \S+ can be reached; `zmartd alerts test` sends it a message"
+        assert re.search(reached, found["receivers of alerts", "ok"])
     assert server.received == []
 
     environment["ZMARTD_ALERTS_SLACK_URL"] = "http://127.0.0.1:1/chat-secret"
-    detail = check(environment)["alerts to slack", "failed"]
-    assert detail.startswith("127.0.0.1:1 cannot be reached (Connection refused): check its URL")
+    detail = check(environment)["receivers of alerts", "failed"]
+    assert detail.startswith("slack: 127.0.0.1:1 cannot be reached (Connection refused) -> check its URL")
 
 
 def test_check_names_a_secret_that_is_missing_or_malformed(environment: dict[str, str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,17 +39,26 @@ def environment(database_url: str, redis_url: str) -> Environment:
 
 def check(environment: Environment) -> list[dict[str, Any]]:
     result = CliRunner(env=environment).invoke(main, ["check", "--json"])
-    findings: list[dict[str, Any]] = json.loads(result.stdout)
-    assert result.exit_code == (0 if all(one["ok"] for one in findings) else 1)
-    assert all(one["ok"] == (one["verdict"] != "failed") for one in findings)
-    return findings
+    found: list[dict[str, Any]] = json.loads(result.stdout)
+    assert result.exit_code == (0 if all(one["ok"] for one in found) else 1)
+    assert all(one["ok"] == (one["verdict"] != "failed") for one in found)
+    assert all(one["remedy"] for one in found if one["verdict"] in {"warning", "failed"})
+    assert not any("check broke" in one["detail"] for one in found)
+    return found
 
 
 def finding(environment: Environment, name: str, verdict: str) -> str:
-    [detail] = [
-        one["detail"] for one in check(environment) if (one["check"], one["verdict"]) == (name, verdict)
+    """The cause, and what mends it."""
+    [one] = findings(environment, name, verdict)
+    return one
+
+
+def findings(environment: Environment, name: str, verdict: str) -> list[str]:
+    return [
+        f"{one['detail']} -> {one['remedy']}".removesuffix(" -> ")
+        for one in check(environment)
+        if (one["check"], one["verdict"]) == (name, verdict)
     ]
-    return str(detail)
 
 
 @pytest.fixture
@@ -60,7 +70,7 @@ def redis(redis_url: str) -> Iterator[Redis]:
 
 
 def test_a_redis_that_keeps_what_it_is_given_is_fine(environment: Environment) -> None:
-    assert finding(environment, "redis", "ok") == "answers, noeviction"
+    assert finding(environment, "eviction", "ok") == "noeviction"
 
 
 @pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-ttl", "allkeys-random", "volatile-lfu"])
@@ -68,7 +78,7 @@ def test_a_redis_that_throws_keys_away_is_refused(
     environment: Environment, redis: Redis, policy: str
 ) -> None:
     redis.config_set("maxmemory-policy", policy)
-    detail = finding(environment, "redis", "failed")
+    detail = finding(environment, "eviction", "failed")
     assert detail.startswith(f"maxmemory-policy is {policy}: ")
     assert "`redis-cli CONFIG SET maxmemory-policy noeviction`" in detail
 
@@ -79,12 +89,12 @@ def test_one_of_two_ways_to_the_policy_is_enough(
 ) -> None:
     environment["ZMARTD_REDIS_URL"] = guest(environment, redis, forbidden)
     redis.config_set("maxmemory-policy", "allkeys-lru")
-    assert "maxmemory-policy is allkeys-lru" in finding(environment, "redis", "failed")
+    assert "maxmemory-policy is allkeys-lru" in finding(environment, "eviction", "failed")
 
 
 def test_a_policy_that_cannot_be_read_is_said_to_be_unknown(environment: Environment, redis: Redis) -> None:
     environment["ZMARTD_REDIS_URL"] = guest(environment, redis, "-config", "-info")
-    assert "make sure that it is noeviction" in finding(environment, "redis", "warning")
+    assert "make sure that it is noeviction" in finding(environment, "eviction", "warning")
 
 
 def guest(environment: Environment, redis: Redis, *forbidden: str) -> str:
@@ -118,11 +128,12 @@ def test_a_search_without_trigrams_is_a_warning_that_says_what_is_lost(
 def test_plaintext_to_another_machine_is_named_and_fails_nothing(environment: Environment) -> None:
     environment["ZMARTD_DATABASE_URL"] = "postgresql://zmartd:hunter2@192.0.2.1.invalid/zmart"
     environment["ZMARTD_SOLANA_RPC_URL"] = "http://node.invalid/hunter2"
-    named = [one for one in check(environment) if one["verdict"] == "warning"]
-    assert [one["check"] for one in named] == ["database", "rpc"]
+    named = findings(environment, "encryption", "warning")
+    assert [one.partition(":")[0] for one in named] == ["database", "rpc"]
     printed = CliRunner(env=environment).invoke(main, ["check"]).stdout
-    assert "WARN  database       what is sent to 192.0.2.1.invalid can be read and changed" in printed
-    assert "WARN  rpc            what is sent to node.invalid can be read and changed" in printed
+    [line, remedy] = re.findall(r"WARN +encryption +database: (.*)\n +-> (.*)", printed)[0]
+    assert line.startswith("what is sent to 192.0.2.1.invalid can be read and changed")
+    assert remedy.startswith("add sslmode=verify-full to database.url")
     assert "hunter2" not in printed
 
 
@@ -154,10 +165,10 @@ def test_the_key_of_a_client_certificate_is_a_key_file_too(environment: Environm
     key = key_file(tmp_path, 0o640)
     environment["ZMARTD_DATABASE_URL"] = f"postgresql://127.0.0.1:1/zmart?sslkey={key}"
     environment["ZMARTD_REDIS_URL"] = f"rediss://127.0.0.1:1/0?ssl_keyfile={key}"
-    detail = finding(environment, "configuration", "failed")
-    assert detail.splitlines() == [
-        f"database.url: sslkey: {key} is open to other users (mode 0640): `chmod 600 {key}`",
-        f"redis.url: ssl_keyfile: {key} is open to other users (mode 0640): `chmod 600 {key}`",
+    see = " -> `zmartd config` shows what is in force and where it comes from"
+    assert findings(environment, "configuration", "failed") == [
+        f"database.url: sslkey: {key} is open to other users (mode 0640): `chmod 600 {key}`{see}",
+        f"redis.url: ssl_keyfile: {key} is open to other users (mode 0640): `chmod 600 {key}`{see}",
     ]
 
 
@@ -190,9 +201,9 @@ def test_a_configuration_with_secrets_that_others_can_read_is_named(
     file.write_text(f"[server]\nport = 4001\n[auth]\njwt_secret = '{SHARED}'\n")
     environment |= {"ZMARTD_AUTH_JWT_SECRET": None, "ZMARTD_CONFIG": str(file)}
     file.chmod(0o600)
-    assert "warning" not in [one["verdict"] for one in check(environment)]
+    assert findings(environment, "secrets", "warning") == []
     file.chmod(0o644)
-    detail = finding(environment, "configuration", "warning")
+    detail = finding(environment, "secrets", "warning")
     assert f"`chmod 600 {file}`; it gives auth.jwt_secret" in detail
     serving = CliRunner(env=environment).invoke(main, ["serve"])
     assert "config.exposed" in serving.output
@@ -205,5 +216,6 @@ def test_a_configuration_without_secrets_may_be_read_by_everybody(
     file = tmp_path / "zmartd.toml"
     file.write_bytes((Path(__file__).parents[3] / "zmartd.toml").read_bytes())
     file.chmod(0o644)
-    findings = check(environment | {"ZMARTD_CONFIG": str(file)})
-    assert "warning" not in [one["verdict"] for one in findings]
+    environment["ZMARTD_CONFIG"] = str(file)
+    assert finding(environment, "secrets", "ok") == "no other user of this machine can read them"
+    assert finding(environment, "configuration", "ok") == "environment production"

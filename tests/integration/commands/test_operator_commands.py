@@ -276,14 +276,14 @@ async def test_a_check_says_what_the_programs_fee_wallet_lacks(world: World, zma
         (finding,) = (one for one in json.loads(printed) if one["check"] == "fee wallet")
         assert finding["ok"] is ok
         assert wallet in finding["detail"]
-        assert ok or f"send it at least {890_880 - lamports}" in finding["detail"]
+        assert ok or f"send it at least {890_880 - lamports}" in finding["remedy"]
 
 
 async def test_a_check_warns_of_a_daemon_that_starts_without_a_key(world: World, zmartd: Zmartd) -> None:
     _, printed = await zmartd("check", "--json")
     (finding,) = (one for one in json.loads(printed) if one["check"] == "authority")
     assert (finding["verdict"], finding["ok"]) == ("warning", True)
-    assert "set solana.authority_keypair_path" in finding["detail"]
+    assert "set solana.authority_keypair_path" in finding["remedy"]
     status, _ = await zmartd("tick", "reconciler")  # opens what `serve` opens
     assert status == 0
 

@@ -17,6 +17,7 @@ from aiohttp import hdrs, web
 from zmartd.clock import Clock
 from zmartd.http.kit.forwarded_header import Address, address_of, forwarded, x_forwarded_for
 from zmartd.log import get_logger
+from zmartd.metrics import Counter
 
 UNKNOWN = "unknown"
 IPV6_NETWORK_BITS = 64
@@ -32,6 +33,11 @@ _MAX_CACHED_LENGTH = 200
 """Characters of a header: longer ones are made up, and would fill memory."""
 _MAX_LOGGED_LENGTH = 100
 _NODES = {hdrs.X_FORWARDED_FOR: x_forwarded_for, hdrs.FORWARDED: forwarded}
+
+UNTRUSTED: Final = Counter(
+    "zmartd_http_untrusted_forwarding",
+    "Requests with the header of proxies while no proxy is trusted: their clients count as one.",
+)
 
 log = get_logger(__name__)
 
@@ -73,6 +79,8 @@ class TrustedProxies:
         headers = request.headers
         if self._header not in headers:
             return self.client_of(request.remote, "")
+        if not self._networks:
+            UNTRUSTED.inc()
         return self.client_of(request.remote, ",".join(headers.getall(self._header)))
 
     def client_of(self, peer: str | None, header: str) -> str:

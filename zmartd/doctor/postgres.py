@@ -1,0 +1,179 @@
+"""Postgres: whether it can be used, as whom, through what, and how it is set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from zmartd.config import Pooled
+from zmartd.doctor.check import Check, Outcome, failed, ok, warning
+from zmartd.doctor.patient import Patient
+from zmartd.store import server_settings
+from zmartd.store.postgres.database import Database
+from zmartd.store.postgres.migrations import connected, pending
+from zmartd.store.postgres.pooling import Pooling, find_pooling
+from zmartd.store.postgres.rights import lacking
+
+OLDEST_VERSION = 14
+
+_URL = ("database.url",)
+_WAYS = {
+    Pooling.NONE: "connected directly",
+    Pooling.SESSION: "through a session pooler, where each connection takes up one to Postgres",
+    Pooling.TRANSACTION: "through a transaction pooler",
+}
+_RESTART = "then restart Postgres"
+
+
+async def _database(patient: Patient) -> Sequence[Outcome]:
+    url = patient.settings.database.url.reveal()
+    patient.login = await patient.resources.enter_async_context(connected(url))
+    login = await patient.login.fetchval("select current_user")
+    version = await patient.login.fetchval("select current_setting('server_version')")
+    return [ok(f"Postgres {version} answers {login}")]
+
+
+async def _rights(patient: Patient) -> Sequence[Outcome]:
+    async with patient.as_login() as connection:
+        lacks = await lacking(connection)
+    return [failed(lack.cause, f"as an administrator of this database: {lack.sql}") for lack in lacks] or [
+        ok("the login may act as anon, authenticated and service_role, and migrate")
+    ]
+
+
+async def _migrations(patient: Patient) -> Sequence[Outcome]:
+    waiting = await pending(patient.settings.database.url.reveal())
+    if waiting:
+        named = waiting[0].name if len(waiting) == 1 else f"{waiting[0].name} to {waiting[-1].name}"
+        return [failed(f"{len(waiting)} migrations are not applied: {named}", "run `zmartd migrate`")]
+    patient.database = await Database.connect(patient.settings.database)
+    patient.resources.push_async_callback(patient.database.close)
+    return [ok("all are applied")]
+
+
+async def _pooler(patient: Patient) -> Sequence[Outcome]:
+    settings = patient.settings.database
+    pooling = await find_pooling(settings.url.reveal())
+    if pooling is Pooling.TRANSACTION and settings.pooled == "no":
+        return [
+            failed(
+                "database.pooled = no, and a transaction pooler is in between",
+                "set database.pooled to auto, or let database.url lead to Postgres itself",
+            )
+        ]
+    return [ok(f"{_WAYS[pooling]}{_consequence(pooling, settings.pooled)}")]
+
+
+def _consequence(pooling: Pooling, pooled: Pooled) -> str:
+    """What it means that nothing may be left on a connection, where this is so."""
+    if pooled == "no" or (pooled == "auto" and pooling is Pooling.NONE):
+        return ""
+    remedy = "" if pooling is Pooling.TRANSACTION else ", which database.pooled = no spares"
+    return f": each transaction brings its settings along, and a read takes two round trips{remedy}"
+
+
+async def _server(patient: Patient) -> Sequence[Outcome]:
+    async with patient.as_login() as connection:
+        server = await server_settings.read(connection)
+    found = []
+    if server.version < OLDEST_VERSION * 10_000:
+        found.append(
+            failed(
+                f"Postgres {server.version // 10_000} is too old",
+                f"upgrade it to {OLDEST_VERSION} or newer, for example with pg_upgradecluster",
+            )
+        )
+    if server.encoding != "UTF8":
+        found.append(
+            failed(
+                f"the database's encoding is {server.encoding}, in which not every text can be stored",
+                "create it anew: `createdb --encoding UTF8 --template template0 NAME`",
+            )
+        )
+    if server.is_standby:
+        found.append(failed("it is a standby, which takes no writes", "let database.url lead to the primary"))
+    elif server.is_read_only:
+        found.append(
+            failed(
+                "transactions are read-only here, as hosts make them when the disk is full",
+                "make room on its disk, then ALTER DATABASE … RESET default_transaction_read_only;",
+            )
+        )
+    for name, lost in (
+        ("fsync", "the database is damaged"),
+        ("full_page_writes", "the database can be damaged"),
+        ("synchronous_commit", "deliveries that were acknowledged are lost"),
+    ):
+        if server.values[name] == "off":
+            found.append(
+                warning(
+                    f"{name} is off: {lost} when the machine stops",
+                    f"ALTER SYSTEM SET {name} = on; SELECT pg_reload_conf();",
+                )
+            )
+    for name, lost in (
+        ("autovacuum", "tables grow without end"),
+        ("track_counts", "autovacuum does nothing"),
+    ):
+        if server.values[name] == "off":
+            found.append(
+                warning(f"{name} is off: {lost}", f"ALTER SYSTEM SET {name} = on; SELECT pg_reload_conf();")
+            )
+    wanted, free = patient.settings.database.pool_size, server.max_connections - server.reserved_connections
+    if wanted > free:
+        found.append(
+            failed(
+                f"database.pool_size is {wanted}, and Postgres lets in {free} connections",
+                f"lower database.pool_size, or ALTER SYSTEM SET max_connections = {2 * wanted}; {_RESTART}",
+            )
+        )
+    elif server.connections + wanted > free:
+        found.append(
+            warning(
+                f"{server.connections} of {free} connections are taken, and this daemon opens up to {wanted}",
+                f"lower database.pool_size, or ALTER SYSTEM SET max_connections = {2 * free}; {_RESTART}",
+            )
+        )
+    return found or [ok(f"{server.connections} of {free} connections are taken, {wanted} may be added")]
+
+
+CHECKS = (
+    Check(
+        name="database",
+        look=_database,
+        about="Postgres answers, and takes the user and the password",
+        uses=_URL,
+        remedy="`zmartd config` shows database.url without its password; `psql` with the same URL tries it",
+    ),
+    Check(
+        name="rights",
+        look=_rights,
+        about="what the login needs before the first migration: zmartd's roles (which are Supabase's), and "
+        "the "
+        "rights to act as them and to create tables; each with the SQL for an administrator",
+        uses=_URL,
+        needs=("database",),
+    ),
+    Check(
+        name="migrations",
+        look=_migrations,
+        about="migrations that are not applied, or that another version of zmartd has applied",
+        uses=_URL,
+        needs=("database",),
+        remedy="run `zmartd migrate` of the newest version that uses this database",
+    ),
+    Check(
+        name="pooler",
+        look=_pooler,
+        about="what stands between the daemon and Postgres, and whether database.pooled fits it",
+        uses=_URL,
+        needs=("database",),
+        remedy="set database.pooled to auto",
+    ),
+    Check(
+        name="postgres",
+        look=_server,
+        about="Postgres's version, encoding, settings on which the data's safety depends, and connections",
+        uses=_URL,
+        needs=("database",),
+    ),
+)

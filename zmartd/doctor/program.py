@@ -1,0 +1,140 @@
+"""The program on the chain, its fee wallet, and the authority that signs for this daemon."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from zmartd.chain.accounts import GlobalConfig
+from zmartd.chain.rpc import Rpc
+from zmartd.dependencies import authority_of, idl_of, require_program
+from zmartd.doctor.check import Check, Outcome, failed, ok, warning
+from zmartd.doctor.patient import Patient
+
+MIN_LAMPORTS: Final = 10_000_000
+"""Enough for two thousand transactions; the check fails below this."""
+
+_RENT_LAMPORTS_PER_BYTE = 6_960
+_ACCOUNT_OVERHEAD_BYTES = 128
+"""An account is exempt from rent with two years' rent of its data and of this overhead."""
+_LAMPORTS = 1_000_000_000
+_USES = ("solana.rpc_url", "solana.program_id", "solana.idl_path")
+
+
+async def _program(patient: Patient) -> Sequence[Outcome]:
+    assert patient.rpc is not None, "set by the check `rpc`"
+    patient.idl = idl_of(patient.settings.solana)
+    program_id = patient.idl.program_id
+    patient.configuration = await require_program(patient.rpc, program_id)
+    if patient.configuration is None:
+        return [
+            failed(
+                f"{program_id} has no configuration yet, without which nothing works",
+                "its admin runs `zmartd init-program`",
+            )
+        ]
+    found = [ok(f"{program_id}, dispute period {patient.configuration.dispute_period} s")]
+    if patient.configuration.is_paused:
+        found.append(
+            warning("the program is paused: it refuses trades", "its admin ends that with emergency_pause")
+        )
+    return found
+
+
+def _opened(patient: Patient) -> tuple[Rpc, GlobalConfig]:
+    assert patient.rpc is not None, "set by the check `rpc`"
+    assert patient.configuration is not None, "set by the check `program`"
+    return patient.rpc, patient.configuration
+
+
+async def _fee_wallet(patient: Patient) -> Sequence[Outcome]:
+    rpc, configuration = _opened(patient)
+    wallet = configuration.protocol_fee_wallet
+    account = await rpc.account(wallet)
+    data_bytes, lamports = (0, 0) if account is None else (len(account.data), account.lamports)
+    needed = (_ACCOUNT_OVERHEAD_BYTES + data_bytes) * _RENT_LAMPORTS_PER_BYTE
+    if lamports < needed:
+        return [
+            failed(
+                f"{wallet} has {lamports} lamports, and Solana refuses trades whose fee leaves it below "
+                f"{needed}",
+                f"send it at least {needed - lamports}: `solana transfer {wallet} "
+                f"{(needed - lamports) / _LAMPORTS:.9f} --allow-unfunded-recipient`",
+            )
+        ]
+    return [ok(f"{wallet} takes the protocol's fees")]
+
+
+async def _authority(patient: Patient) -> Sequence[Outcome]:
+    rpc, configuration = _opened(patient)
+    authority = authority_of(patient.settings.solana)
+    if authority is None:
+        return [
+            warning(
+                "there is no key: this daemon leaves the authority's transactions to others",
+                "set solana.authority_keypair_path or solana.authority_secret_key where it should",
+            )
+        ]
+    address = authority.pubkey()
+    if configuration.backend_authority != address:
+        return [
+            failed(
+                f"the key is {address}, but the program's backend authority is "
+                f"{configuration.backend_authority}",
+                "give that key in solana.authority_keypair_path",
+            )
+        ]
+    found = []
+    account = await rpc.account(address)
+    lamports, least = (
+        0 if account is None else account.lamports,
+        patient.settings.alerts.authority_min_lamports,
+    )
+    sends = f"`solana transfer {address} {max(least, MIN_LAMPORTS) / _LAMPORTS:g} --allow-unfunded-recipient`"
+    if lamports < MIN_LAMPORTS:
+        found.append(
+            failed(
+                f"{address} has {lamports} lamports, and fees need {MIN_LAMPORTS} at least",
+                f"send it at least {MIN_LAMPORTS} for fees: {sends}",
+            )
+        )
+    elif lamports < least:
+        found.append(
+            warning(
+                f"{address} has {lamports} lamports, below alerts.authority_min_lamports ({least})",
+                f"send it more: {sends}",
+            )
+        )
+    if configuration.admin != address:
+        found.append(
+            ok(f"{address} may count votes; proposals are approved by the admin {configuration.admin}")
+        )
+    else:
+        found.append(ok(f"{address} may count votes and approve proposals"))
+    return found
+
+
+CHECKS = (
+    Check(
+        name="program",
+        look=_program,
+        about="the program is where solana.program_id says, fits the IDL, and has its configuration",
+        uses=_USES,
+        needs=("rpc",),
+    ),
+    Check(
+        name="fee wallet",
+        look=_fee_wallet,
+        about="the wallet that takes the protocol's fees has what Solana demands of an account",
+        uses=_USES,
+        needs=("program",),
+    ),
+    Check(
+        name="authority",
+        look=_authority,
+        about="the authority's key is the one that the program knows, what it may do, and that it can pay "
+        "fees",
+        uses=(*_USES, "solana.authority_keypair_path", "solana.authority_secret_key"),
+        needs=("program",),
+    ),
+)
