@@ -19,7 +19,7 @@ from tests.integration.tasks.due_daemons import (
     reasons,
     require_no_sweep,
 )
-from tests.integration.tasks.test_finalizing import problems, ruin, save
+from tests.integration.tasks.failing_markets import problems, ruin, save
 from tests.integration.tasks.test_settling_disputes import admin_decisions, waits_for
 from tests.integration.tasks.world import (
     AUTHORITY,
