@@ -56,6 +56,8 @@ class Point(StrEnum):
     RELAY_INDEXED = "relay.indexed"
     """It is indexed, and not answered."""
 
+    TASK_PROMPTED = "task.prompted"
+    """A market that is due has prompted a run, and nobody has begun it."""
     AUTHORITY_SIGNED = "authority.signed"
     """A task's transaction exists only in this process."""
     AUTHORITY_CLAIMED = "authority.claimed"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import getpass
 import socket
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 from msgspec import Struct
@@ -17,7 +17,7 @@ from msgspec import Struct
 from zmartd.commands.due_moments import Due, Upcoming, upcoming
 from zmartd.commands.groups import ListByDefault
 from zmartd.commands.options import config_option, json_option, operator_settings
-from zmartd.commands.output import print_result, table
+from zmartd.commands.output import print_result, printable, shortened, table
 from zmartd.commands.parameters import reason_of, seconds_of_duration
 from zmartd.commands.running import run_with_database
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from zmartd.store.task_ledger import Entry, TaskState
 
 _SHOWN: Final = 10
+_UNDONE_SHOWN: Final = 3
 _MAX_REASON: Final = 500
 _UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
@@ -339,9 +340,22 @@ def _row(row: Entry) -> tuple[str, ...]:
 
 
 def _did(row: Entry) -> str:
-    """What a run did, by the names of its actions."""
-    actions = Counter(action["action"] for action in row.report["actions"]) if row.report else Counter()
-    return ", ".join(f"{name} ({number})" if number > 1 else name for name, number in actions.items())
+    """What a run did, by the names of its actions; what failed or waits, with the reason."""
+    actions = row.report["actions"] if row.report else []
+    done = Counter(action["action"] for action in actions if action["ok"])
+    said = [f"{name} ({number})" if number > 1 else name for name, number in done.items()]
+    undone = [action for action in actions if not action["ok"]]
+    said += [_undone(action) for action in undone[:_UNDONE_SHOWN]]
+    if len(undone) > _UNDONE_SHOWN:
+        said.append(f"{len(undone) - _UNDONE_SHOWN} more that failed or wait")
+    return ", ".join(said)
+
+
+def _undone(action: Mapping[str, Any]) -> str:
+    """An action of a report that is not ok, with its market and the reason."""
+    about = f" of {shortened(action['market_id'])}" if action["market_id"] else ""
+    how = "waits" if action["awaits_admin"] else "failed"
+    return f"{action['action']}{about} {how}: {printable(action['detail'])}"
 
 
 def _what(row: Entry) -> str:

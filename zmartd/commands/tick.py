@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from zmartd.core import Core
     from zmartd.tasks.base import RunReport, TaskAction
 
+WAITING: Final = 3
+"""The exit status when nothing failed, but a market waits for a decision. 2 is for a wrong command line."""
 _HEADER: Final = ("", "MARKET", "ACTION", "TRANSACTION", "DETAIL")
 
 
@@ -48,7 +50,8 @@ def tick(tasks: tuple[str, ...], is_dry: bool, config_path: Path | None, as_json
 
     With --dry-run nothing is run: the transactions that the tasks would send now are simulated and printed.
 
-    The exit status is 0 when nothing needs an operator's attention, else 1.
+    The exit status is 0 when nothing needs a person's attention, 1 when a run or one of its actions failed,
+    and 3 when nothing failed but a market waits for the decision of an admin or an operator.
     """
     from zmartd import log
 
@@ -68,12 +71,19 @@ def tick(tasks: tuple[str, ...], is_dry: bool, config_path: Path | None, as_json
 
     reports = run_with_core(settings, run_tasks)
     print_result(as_json, reports_for_programs(reports), reports_for_people(reports))
-    sys.exit(0 if all(one.ok for one in reports) else 1)
+    sys.exit(exit_status(reports))
+
+
+def exit_status(reports: Sequence[RunReport]) -> int:
+    """0: all is well. 1: something failed. WAITING: nothing failed, but somebody has to decide something."""
+    if any(one.failed for one in reports):
+        return 1
+    return 0 if all(one.ok for one in reports) else WAITING
 
 
 def reports_for_programs(reports: Sequence[RunReport]) -> list[dict[str, object]]:
-    """One object per run: the fields of RunReport, and `ok`."""
-    return [{**msgspec.to_builtins(report), "ok": report.ok} for report in reports]
+    """One object per run: the fields of RunReport, `ok` and `failed`."""
+    return [{**msgspec.to_builtins(report), "ok": report.ok, "failed": report.failed} for report in reports]
 
 
 def reports_for_people(reports: Sequence[RunReport]) -> str:
@@ -95,14 +105,17 @@ def _summary(report: RunReport) -> str:
         return f"skipped: {report.skipped}"
     if not report.actions:
         return "nothing to do"
-    not_ok = sum(not action.ok for action in report.actions)
-    count = f"{len(report.actions)} action{'s' if len(report.actions) > 1 else ''}"
-    return f"{count}, {not_ok} not ok" if not_ok else count
+    said = [f"{len(report.actions)} action{'s' if len(report.actions) > 1 else ''}"]
+    if failed := sum(action.failed for action in report.actions):
+        said.append(f"{failed} failed")
+    if waiting := sum(action.waits for action in report.actions):
+        said.append(f"{waiting} wait{'s' if waiting == 1 else ''} for a person")
+    return ", ".join(said)
 
 
 def _row(action: TaskAction) -> tuple[str, ...]:
     return (
-        "ok" if action.ok else "FAIL",
+        "ok" if action.ok else "WAITS" if action.waits else "FAIL",
         shortened(action.market_id),
         action.action,
         shortened(action.signature),

@@ -115,6 +115,7 @@ with rules as (
 )
 select pg_snapshot_xmin(pg_current_snapshot())::text as horizon, rules.period_seconds, rules.threshold_bps,
        exists (select from able where task = '{AGGREGATOR}') as acts_on_counts,
+       array(select task from able where is_busy) as busy,
        one.task, one.kind, one.market_id, one.due_at
   from rules
   left join (
@@ -210,6 +211,8 @@ class MomentLook(Struct, frozen=True):
     """Whether a run could act on votes and requests: the task is one of those asked for, and not paused."""
     dispute_period_seconds: int
     approval_threshold_bps: int
+    busy: tuple[str, ...]
+    """Tasks that have a prompt, or a run that goes on."""
 
 
 async def look(
@@ -253,6 +256,7 @@ async def look(
         acts_on_counts=rows[0]["acts_on_counts"],
         dispute_period_seconds=rows[0]["period_seconds"],
         approval_threshold_bps=rows[0]["threshold_bps"],
+        busy=tuple(rows[0]["busy"]),
     )
 
 

@@ -77,7 +77,7 @@ async def record(
 
 
 async def resolve(connection: Connection, market_id: str, resolved_by: str, now: datetime) -> None:
-    """Mark a market's failure as resolved. `resolved_by` names a task or the operator."""
+    """Mark a market's failure as resolved. `resolved_by` names a task or says that an admin decided."""
     await connection.execute(_RESOLVE, market_id, now, resolved_by)
 
 

@@ -78,7 +78,16 @@ select market_id, kind, yes, no, stake_yes, stake_no, electorate_wallets, electo
 """
 _FIND = _COLUMNS + "where market_id = $1 and kind = $2"
 _FIND_ALL = _COLUMNS + "where kind = $1 and market_id = any($2::text[])"
-_OPEN = _COLUMNS + "where kind = $1 order by taken_at, market_id"
+_OPEN = (
+    _COLUMNS
+    + """
+where kind = $1
+  and not exists (select from market_finalization_errors as failed
+                   where failed.market_id = vote_tallies.market_id and failed.resolved_at is null
+                     and failed.next_attempt_at > $2)
+order by taken_at, market_id
+"""
+)
 _LOCK_ALL = """
 select zmartd.lock_votes(market_id, $2)
   from (select market_id from unnest($1::text[]) as asked (market_id) order by market_id) as sorted
@@ -198,9 +207,12 @@ async def find_all(connection: Reads, kind: VoteKind, market_ids: Sequence[str])
     return {row["market_id"]: _tally(row) for row in found}
 
 
-async def open_tallies(connection: Reads, kind: VoteKind) -> tuple[Tally, ...]:
-    """All tallies of a kind, the oldest first. Takes a service reader."""
-    return tuple(_tally(row) for row in await connection.fetch(_OPEN, kind))
+async def open_tallies(connection: Reads, kind: VoteKind, now: datetime) -> tuple[Tally, ...]:
+    """All tallies of a kind, the oldest first. Takes a service reader.
+
+    Leaves out those of markets that wait at `now`, by the chain's clock, for another attempt after a failure.
+    """
+    return tuple(_tally(row) for row in await connection.fetch(_OPEN, kind, now))
 
 
 async def announce(

@@ -86,16 +86,16 @@ with advanced as (
     select task, 'running', $13, $13, 1, $14, nextval('task_fencing_tokens'),
            clock_timestamp() + make_interval(secs => $15), clock_timestamp(), $18
       from advanced where $13::timestamptz is not null
-    returning id, fencing_token, started_at
+    returning id, fencing_token, started_at, attempt
 )
-select begun.id, begun.fencing_token, begun.started_at from advanced left join begun on true
+select begun.* from advanced left join begun on true
 """
 _BEGIN_BY_HAND = """
 insert into task_runs (task, status, daemon, fencing_token, lease_until, started_at)
 values ($1, 'running', $2, nextval('task_fencing_tokens'), clock_timestamp() + make_interval(secs => $3),
         clock_timestamp())
 on conflict (task) where status = 'running' do nothing
-returning id, fencing_token, started_at
+returning id, fencing_token, started_at, attempt
 """
 _RUNNING = """
 select id as run_id, fencing_token, daemon, due_at, started_at, lease_until, attempt, deaths,
@@ -104,12 +104,12 @@ select id as run_id, fencing_token, daemon, due_at, started_at, lease_until, att
 """
 _TAKE_OVER = """
 update task_runs
-   set fencing_token = nextval('task_fencing_tokens'), daemon = $3, attempt = attempt + 1,
+   set fencing_token = nextval('task_fencing_tokens'), daemon = $3, attempt = attempt + 1, explanation = null,
        deaths = deaths + (lease_until is not null)::int,
        lease_until = clock_timestamp() + make_interval(secs => $4)
  where id = $1 and fencing_token = $2 and status = 'running'
    and (lease_until is null or lease_until < clock_timestamp())
-returning id, fencing_token, clock_timestamp() as started_at
+returning id, fencing_token, clock_timestamp() as started_at, attempt
 """
 _ABANDON = """
 update task_runs
@@ -126,7 +126,7 @@ update task_runs as run set lease_until = clock_timestamp() + make_interval(secs
 returning run.id
 """
 _GIVE_BACK = """
-update task_runs as run set lease_until = null
+update task_runs as run set lease_until = null, explanation = $3
  where id = $1 and fencing_token = $2 and status = 'running'
 returning id
 """
@@ -252,6 +252,8 @@ class Held(Struct, frozen=True):
     id: int
     fencing_token: int
     started_at: datetime
+    attempt: int = 1
+    """How often the run was begun, this time included."""
 
 
 class Entry(Struct, frozen=True):
@@ -376,9 +378,9 @@ async def renew(connection: Reads, held: Sequence[Held], lease_seconds: float) -
     return {row["id"] for row in await connection.fetch(_RENEW, ids, tokens, lease_seconds)}
 
 
-async def give_back(connection: Reads, held: Held) -> None:
-    """Let any daemon go on with a run at once."""
-    await connection.fetchval(_GIVE_BACK, held.id, held.fencing_token)
+async def give_back(connection: Reads, held: Held, explanation: str | None = None) -> None:
+    """Let any daemon go on with a run at once. `explanation` is for operators, while nobody does."""
+    await connection.fetchval(_GIVE_BACK, held.id, held.fencing_token, explanation)
 
 
 async def finish(
@@ -450,7 +452,7 @@ def _running(row: Record) -> Running:
 
 
 def _held(row: Record) -> Held:
-    return Held(row["id"], row["fencing_token"], row["started_at"])
+    return Held(row["id"], row["fencing_token"], row["started_at"], row["attempt"])
 
 
 def _entry(row: Record) -> Entry:

@@ -6,6 +6,8 @@ A decision prompts a run of the vote aggregator, which carries it out.
 from __future__ import annotations
 
 from collections.abc import Collection
+from datetime import UTC, datetime
+from typing import Final
 
 from asyncpg import Connection
 from msgspec import Struct
@@ -17,12 +19,15 @@ from zmartd.chain.rpc import Rpc
 from zmartd.errors import AboutMarket, DetailedError, ZmartdError
 from zmartd.market.decisions import Decision, is_trusted_resolver, possible_decisions
 from zmartd.market.lifecycle import MarketState, VoteKind
-from zmartd.store import decisions, electorates, markets, tallies
+from zmartd.store import decisions, electorates, finalization_errors, markets, tallies
 from zmartd.store.decisions import AlreadyDecided, MarketDecision
 from zmartd.store.markets import MarketRow
 from zmartd.store.postgres.database import Database
 from zmartd.store.tallies import Tally
 from zmartd.tasks.announcements import Announcements
+
+RESOLVED_BY: Final = "decision"
+"""What has resolved the failure of a market that an admin decided about."""
 
 
 class NothingToDecide(DetailedError[AboutMarket]):
@@ -128,6 +133,9 @@ class AdminDecisions:
                 because=because,
                 decided_by=decided_by,
             )
+            # What failed was something else than what is decided now.
+            resolved_at = datetime.fromtimestamp(now, UTC)
+            await finalization_errors.resolve(connection, market.id, RESOLVED_BY, resolved_at)
             changed = await markets.set_settlement(connection, market.id, market.state)
             messages = await self._announcements.append(connection, changed)
         await self._announcements.publish(messages)

@@ -33,6 +33,15 @@ class TaskAction(Struct, frozen=True):
     routine: bool = False
     """Every run does this: one that does nothing else is kept in the ledger as briefly as an empty one."""
 
+    @property
+    def waits(self) -> bool:
+        """Whether it is not done because a person has to act first."""
+        return not self.ok and self.awaits_admin
+
+    @property
+    def failed(self) -> bool:
+        return not self.ok and not self.awaits_admin
+
 
 class RunReport(Struct, frozen=True):
     """One run of one task: it either ran, was skipped, or failed."""
@@ -47,11 +56,18 @@ class RunReport(Struct, frozen=True):
     """Why it ended early; the log has the traceback."""
     fencing_token: int | None = None
     """Grows with every run on any daemon; None when there was no run here."""
+    given_back: bool = False
+    """Whether another daemon goes on with it, because this one's RPC node refuses what the task needs."""
 
     @property
     def ok(self) -> bool:
-        """Whether nothing needs an operator's attention."""
+        """Whether nothing needs a person's attention."""
         return self.failure is None and all(action.ok for action in self.actions)
+
+    @property
+    def failed(self) -> bool:
+        """Whether it or one of its actions failed. That a market waits for a person is no failure."""
+        return self.failure is not None or any(action.failed for action in self.actions)
 
 
 class PeriodicTask(Protocol):

@@ -118,7 +118,7 @@ class Disputes:
         opened_until = protocol.before(protocol.config.dispute_period)
         async with self._database.service() as connection:
             ended = await due_markets.ended_disputes(connection, opened_until, protocol.time)
-            unfinished = await self._counting.unfinished(connection)
+            unfinished = await self._counting.unfinished(connection, protocol)
             market_ids = tuple(dict.fromkeys([*unfinished, *ended]))
             decided = await decisions.of_markets(connection, market_ids, MarketState.DISPUTED)
             not_known = await electorates.not_known(connection, market_ids)

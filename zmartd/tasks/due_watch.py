@@ -6,9 +6,13 @@ tells that a market has changed, and every few seconds for what no message tells
 jumped, that the program's configuration moves every deadline, or what a daemon committed before it died.
 Before it acts, a daemon looks again and reads the chain's clock.
 
+A daemon that had the turn may end before the run has begun that it prompted, or have an RPC node that refuses
+everything. So another one looks a second after each look that was for something, and follows what it has
+prompted. One whose node refuses leaves looking to others until that node tells the chain's time again.
+
 Where Redis is away, each daemon looks by itself. A look is one statement, and two more where votes or
 requests for disputes have come in. Idle, five daemons look 17 times a minute together, and 75 times without
-Redis.
+Redis. However many messages come, a daemon looks twice a second at most.
 """
 
 from __future__ import annotations
@@ -20,9 +24,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from zmartd.cancellation import is_being_cancelled
+from zmartd.chain.transport import RpcRejected, RpcUnavailable
 from zmartd.clock import Clock
 from zmartd.config import VotingSettings
 from zmartd.errors import ZmartdError
+from zmartd.faults import Point, reached
 from zmartd.indexer.plausibility import Plausibility
 from zmartd.log import get_logger
 from zmartd.market.lifecycle import MarketState, VoteKind
@@ -34,7 +40,7 @@ from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.reader import Reads
 from zmartd.task_settings import MarketMonitorSettings
 from zmartd.tasks.scheduler import Scheduler
-from zmartd.tasks.turns import TURN_MILLISECONDS, Turns
+from zmartd.tasks.turns import Turns
 
 log = get_logger(__name__)
 
@@ -50,8 +56,12 @@ JUMPY_LOOK_SECONDS: Final = 1.0
 """The same where the chain's clock can be moved, as that of a development chain can."""
 SOON_SECONDS: Final = 0.1
 """How long messages are gathered before a look."""
+BETWEEN_SECONDS: Final = 0.5
+"""The least time between two looks for which messages are the reason."""
 RETRY_SECONDS: Final = 1.0
 """After another daemon had the turn, after an error, and before what has not come is tried again."""
+LONGEST_RETRY_SECONDS: Final = 8.0
+"""How long this daemon's node is left alone at most while it does not tell the chain's time; that doubles."""
 AHEAD: Final = timedelta(seconds=60)
 """The moments that a look asks for: up to so long from now."""
 HORIZON_SECONDS: Final = 300.0
@@ -60,6 +70,8 @@ MAX_MOMENTS: Final = 100
 """The most moments of a task that are known, and that prompt a run together."""
 PURGE_SECONDS: Final = 600.0
 _SHORTEST_PAUSE_SECONDS: Final = 0.02
+_CHECK: Final = ":check"
+"""At the end of an occasion that another daemon had the turn for, a second ago."""
 _AT_ONCE: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _TIMED: Final = frozenset({"finalization", "end_of_vote", "settlement", "automatic_dispute"})
 _COUNTED: Final = frozenset({"approval", "petition"})
@@ -104,10 +116,15 @@ class DueWatch:
         self._shown: tuple[str | None, int] = (None, 0)
         """The same of what the last look has shown."""
         self._looked_at = float("-inf")
+        """When the last look that found everything began."""
+        self._tried_at = float("-inf")
+        """When the last look began, or was left to another daemon."""
         self._look_at = float("-inf")
         self._occasion: str | None = "look"
         """What the next look is for, of which one daemon is to have it; None: this one is, in any case."""
         self._ask_at = float("-inf")
+        self._refusals = 0
+        """How often in a row this daemon's node has refused."""
         self._purge_at = clock.monotonic() + PURGE_SECONDS
         self._wake = asyncio.Event()
 
@@ -119,7 +136,11 @@ class DueWatch:
             self._look_soon(f"{item.market_id}:{item.position}")
 
     def _look_soon(self, occasion: str | None) -> None:
+        if self._refusals:
+            return
         at = self._clock.monotonic() + SOON_SECONDS
+        if occasion is not None:
+            at = max(at, self._tried_at + BETWEEN_SECONDS)
         if self._look_at <= at and self._occasion is None:
             return
         self._occasion = occasion
@@ -141,6 +162,8 @@ class DueWatch:
                 if works:
                     log.warning("task.due_not_known", reason=error.message)
                 works = False
+                if isinstance(error, RpcUnavailable | RpcRejected):
+                    await self._leave_to_others()
                 self._ask_at = self._clock.monotonic() + RETRY_SECONDS
             else:
                 works = True
@@ -148,26 +171,52 @@ class DueWatch:
                 await asyncio.wait_for(self._wake.wait(), self._pause_seconds())
 
     async def _take_turn(self) -> None:
+        """Look if it is time to, and let what is due prompt runs. Raises RpcUnavailable, RpcRejected, where a
+        look needs no node: only one that has refused before has to prove itself.
+        """
+        if self._refusals:
+            if self._clock.monotonic() < self._look_at:
+                return
+            await self._chain.refresh()
+            self._refusals = 0
         if self._clock.monotonic() >= self._look_at:
             await self._look_in_turn()
         if self._ahead and self._clock.monotonic() >= self._ask_at:
             await self._prompt()
 
+    async def _leave_to_others(self) -> None:
+        """This daemon's node refuses: let another one have the turns, and ask the node again later."""
+        self._look_at = self._clock.monotonic() + min(
+            RETRY_SECONDS * 2.0 ** min(self._refusals, 30), LONGEST_RETRY_SECONDS
+        )
+        self._refusals += 1
+        self._ahead.clear()
+        await self._turns.let_go("due", "look")
+
     async def _look_in_turn(self) -> None:
         occasion, self._occasion = self._occasion, "look"
         self._look_at = self._clock.monotonic() + RETRY_SECONDS
-        if occasion is not None:
-            regular_milliseconds = int((self._look_seconds - RETRY_SECONDS / 2) * 1_000)
-            milliseconds = regular_milliseconds if occasion == "look" else TURN_MILLISECONDS
-            if not await self._turns.take("due", occasion, milliseconds):
-                return
-        await self._look()
+        self._tried_at = self._clock.monotonic()
+        held_milliseconds = int((self._look_seconds - RETRY_SECONDS / 2) * 1_000)
+        if occasion is not None and not await self._turns.take("due", occasion, held_milliseconds):
+            self._check_on(occasion)
+            return
+        now = await self._look()
+        if occasion == "look" and not any(one.due_at <= now for one in self._ahead):
+            await self._turns.hold("due", "look", held_milliseconds)
         # Unless something was told meanwhile.
         if self._occasion == "look":
             self._look_at = self._clock.monotonic() + self._look_seconds
 
-    async def _look(self) -> None:
-        began_at = self._clock.monotonic()
+    def _check_on(self, occasion: str) -> None:
+        """Another daemon is on it: one of the others looks after that one's turn has ended."""
+        if self._occasion == "look" and occasion != "look" and not occasion.endswith(_CHECK):
+            self._occasion = occasion + _CHECK
+            self._look_at = min(self._look_at, self._clock.monotonic() + RETRY_SECONDS)
+
+    async def _look(self) -> datetime:
+        """Read what is due soon. Gives the chain's time by which that is."""
+        began_at = self._tried_at = self._clock.monotonic()
         horizon = self._heeded[0] if began_at - self._looked_at < HORIZON_SECONDS else None
         now = await self._present()
         async with self._database.service_reader() as connection:
@@ -189,6 +238,8 @@ class DueWatch:
         self._shown = (found.horizon if found.acts_on_counts else None), found.approval_threshold_bps
         self._ahead = sorted([*counted, *found.moments], key=lambda one: one.due_at)
         self._heed()
+        self._scheduler.know_of(found.busy)
+        return now
 
     def _heed(self) -> None:
         """Look at later votes and requests only, unless there are some that have not prompted a run yet."""
@@ -239,8 +290,10 @@ class DueWatch:
         if first.due_at > now:
             return
         self._ask_at = self._clock.monotonic() + RETRY_SECONDS
-        if not await self._turns.take("due", f"{first.market_id}:{first.kind}:{first.due_at.isoformat()}"):
-            self._ahead = [one for one in self._ahead if one.due_at > now]  # another daemon is on it
+        occasion = f"{first.market_id}:{first.kind}:{first.due_at.isoformat()}"
+        if not await self._turns.take("due", occasion):
+            self._ahead = [one for one in self._ahead if one.due_at > now]
+            self._check_on(occasion)
             return
         if self._clock.monotonic() - self._looked_at > RETRY_SECONDS:
             await self._look()
@@ -255,6 +308,7 @@ class DueWatch:
             for one in [other for other in due if other.task == task][: self._together[task]]
         ]
         await self._scheduler.prompt(first_of_each)
+        await reached(Point.TASK_PROMPTED)
         # The next look shows what was too much for one run.
         self._ahead = self._ahead[len(due) :]
         self._heed()

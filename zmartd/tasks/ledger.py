@@ -206,10 +206,11 @@ class TaskLedger:
         async with self._database.service_reader() as connection:
             return await task_ledger.renew(connection, held, self.lease_seconds)
 
-    async def give_back(self, held: Held) -> None:
+    async def give_back(self, held: Held, because: str | None = None) -> None:
         """Let another daemon go on with a run at once."""
+        explanation = None if because is None else f"{self._daemon} gave it back: {because}"
         async with self._database.service_reader() as connection:
-            await task_ledger.give_back(connection, held)
+            await task_ledger.give_back(connection, held, explanation)
 
     async def finish(self, held: Held, report: RunReport) -> bool:
         """Record a run. False where another daemon has it by now, and goes on with it."""
@@ -217,7 +218,7 @@ class TaskLedger:
             return await task_ledger.finish(
                 connection,
                 held,
-                "failed" if not report.ok else "skipped" if report.skipped else "ok",
+                "failed" if report.failed else "skipped" if report.skipped else "ok",
                 report,
                 report.failure or report.skipped,
                 eventful=bool(report.failure) or not all(action.routine for action in report.actions),

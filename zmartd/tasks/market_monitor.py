@@ -58,7 +58,7 @@ class MarketMonitor:
         if len(done) < len(found) > 1:
             found = await authority.markets(market_id for market_id in kept if market_id not in done)
 
-        async def finalize(market_id: str) -> TaskAction | None:
+        async def finalize(market_id: str) -> TaskAction:
             if market_id in done:
                 return _finalized(market_id, done[market_id], kept=kept[market_id])
             market = found.get(market_id)
@@ -123,17 +123,17 @@ class MarketMonitor:
 
     async def _decide(
         self, authority: Authority, market: ChainMarket, kept: bool, protocol: ProtocolState
-    ) -> Meant | ChainIsAhead | None:
+    ) -> Meant | ChainIsAhead:
         account = market.account
         if account.state is not MarketState.RESOLVING:
             return ChainIsAhead(market)
+        # The index may be wrong for a while; the account says when and by whom the outcome was proposed.
         if protocol.now < account.resolution_proposed_at + self._waits_seconds(protocol):
-            return None
+            return ChainIsAhead(market)
         if kept and not await has_same_resolution(self._context, market):
             return ChainIsAhead(market)
-        # The index may be wrong for a while; the account says who proposed the outcome.
         if not kept and not is_trusted_resolver(str(account.resolver), str(account.creator), self._trusted):
-            return None
+            return ChainIsAhead(market)
         instruction = self._program.finalize_market(
             backend_authority=authority.address, market=market.address
         )
@@ -141,12 +141,10 @@ class MarketMonitor:
 
     async def _finalize(
         self, authority: Authority, market: ChainMarket, kept: bool, protocol: ProtocolState
-    ) -> TaskAction | None:
+    ) -> TaskAction:
         meant = await self._decide(authority, market, kept, protocol)
         if isinstance(meant, ChainIsAhead):
             return await self._caught_up(market, protocol)
-        if meant is None:
-            return None
         try:
             signature = await authority.send(market, meant.purpose, meant.instructions)
         except TransactionFailed as error:

@@ -42,7 +42,7 @@ class Meant(Struct, frozen=True):
 
 
 class ChainIsAhead(Struct, frozen=True):
-    """The market has moved on, on the chain: nothing is to be done to it but to index that."""
+    """The market's account is not as the index has it: nothing is to be done to it but to index that."""
 
     market: ChainMarket
 

@@ -80,7 +80,7 @@ class Proposals:
             voted = await due_markets.voted_proposals(
                 connection, self._voting.min_proposal_votes, threshold_bps, protocol.time
             )
-            unfinished = await self._counting.unfinished(connection)
+            unfinished = await self._counting.unfinished(connection, protocol)
         return list(dict.fromkeys([*unfinished, *voted]))
 
     async def _would_count(self, market_id: str) -> Tally:

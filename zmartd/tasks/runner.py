@@ -12,6 +12,7 @@ import msgspec
 from structlog.contextvars import bound_contextvars
 
 from zmartd.cancellation import cancel_all, is_being_cancelled
+from zmartd.chain.transport import RpcRejected, RpcUnavailable
 from zmartd.clock import Clock
 from zmartd.errors import ZmartdError
 from zmartd.log import get_logger
@@ -43,6 +44,8 @@ CHECK_SECONDS: Final = 0.1
 CANCEL_SECONDS: Final = 5.0
 """How long a run may take to end after it was cancelled; then it is left alone."""
 RETRY_SECONDS: Final = 0.2
+MOST_ATTEMPTS: Final = 5
+"""A run that is begun for so many times ends as failed where the node refuses it once more."""
 
 
 class LeaseLost(ZmartdError):
@@ -66,9 +69,16 @@ class TaskRunner:
         self._clock = clock
 
     async def run(
-        self, task: PeriodicTask, held: Held, asked_at: float, due_at: datetime | None = None
+        self,
+        task: PeriodicTask,
+        held: Held,
+        asked_at: float,
+        due_at: datetime | None = None,
+        *,
+        by_hand: bool = False,
     ) -> RunReport:
-        """Run the task, and record the run; where this is cancelled, give it back.
+        """Run the task, and record the run. Give it back where this is cancelled, and where this daemon's RPC
+        node refuses what the task needs, unless it is `by_hand` or was begun MOST_ATTEMPTS times.
 
         `asked_at` is when Postgres was asked for the run, by the monotonic clock.
         """
@@ -76,6 +86,7 @@ class TaskRunner:
         lease = self._leases.hold(held, asked_at)
         actions: tuple[TaskAction, ...] = ()
         skipped = failure = None
+        gives_back = False
         try:
             with bound_contextvars(task=task.name, fencing_token=held.fencing_token):
                 work = asyncio.create_task(task.run(), name=f"task {task.name}")
@@ -87,7 +98,15 @@ class TaskRunner:
             log.warning("task.lease_lost", task=task.name, fencing_token=held.fencing_token)
         except ZmartdError as error:
             failure = error.message
-            log.exception("task.failed", task=task.name, code=error.code)
+            gives_back = (
+                isinstance(error, RpcUnavailable | RpcRejected)
+                and not by_hand
+                and held.attempt < MOST_ATTEMPTS
+            )
+            if gives_back:
+                log.warning("task.given_back", task=task.name, attempt=held.attempt, reason=failure)
+            else:
+                log.exception("task.failed", task=task.name, code=error.code)
         except asyncio.CancelledError:
             if is_being_cancelled():
                 log.info("task.cancelled", task=task.name)
@@ -110,12 +129,16 @@ class TaskRunner:
             skipped=skipped,
             failure=failure,
             fencing_token=held.fencing_token,
+            given_back=gives_back,
         )
         try:
             if due_at is not None:
                 START_DELAY.labels(task.name).observe((held.started_at - due_at).total_seconds())
             _observe(report, elapsed_seconds)
-            await self._record(lease, report)
+            if gives_back:
+                await self._give_back(held, failure)
+            else:
+                await self._record(lease, report)
         finally:
             self._leases.drop(lease)
         return report
@@ -163,10 +186,10 @@ class TaskRunner:
                 return
             await asyncio.sleep(RETRY_SECONDS)
 
-    async def _give_back(self, held: Held) -> None:
+    async def _give_back(self, held: Held, because: str | None = None) -> None:
         """Never raises: the lease ends by itself."""
         try:
-            await self._ledger.give_back(held)
+            await self._ledger.give_back(held, because)
         except ZmartdError as error:
             log.warning("task.run_not_given_back", reason=error.message)
         except Exception:
@@ -192,12 +215,13 @@ async def _ended(work: asyncio.Task[Any]) -> None:
 
 
 def _observe(report: RunReport, elapsed_seconds: float) -> None:
-    outcome = "failed" if report.failure else "skipped" if report.skipped else "done"
+    outcome = "given_back" if report.given_back else "failed" if report.failure else None
+    outcome = outcome or ("skipped" if report.skipped else "done")
     RUNS.labels(report.task, outcome).inc()
     RUN_SECONDS.labels(report.task).observe(elapsed_seconds)
     for action in report.actions:
         ACTIONS.labels(report.task, action.action, str(action.ok).lower()).inc()
-        write = log.info if action.ok or action.awaits_admin else log.error
+        write = log.error if action.failed else log.info
         write(
             f"task.{action.action}",
             task=report.task,

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -43,6 +43,10 @@ RETRY_SECONDS: Final = 1.0
 PURGE_SECONDS: Final = 600.0
 PURGED_STEPS: Final = 20
 """The most steps of deletion at a time; what is left waits for the next time."""
+ASIDE_SECONDS: Final = (2.0, 4.0, 8.0)
+"""How long this daemon leaves a task to others after it gave a run of it back; the last one from then on. It
+is less than LATE_AFTER, as there may be no others.
+"""
 CLAIM_SECONDS: Final = 2.0
 """How long a claim may take to end when the daemon stops. A run that it begins is given back."""
 CANCEL_SECONDS: Final = 7.0
@@ -77,6 +81,7 @@ class Scheduler:
         stop_seconds: float = 10.0,
         *,
         broken: Sequence[BrokenPlugin] = (),
+        aside_seconds: Sequence[float] = ASIDE_SECONDS,
     ) -> None:
         """`stop_seconds` is how long a run in progress may take to finish when the daemon stops.
 
@@ -91,6 +96,9 @@ class Scheduler:
         self._runner = TaskRunner(ledger, clock)
         self._clock = clock
         self._stop_seconds = stop_seconds
+        self._aside_seconds = aside_seconds
+        self._given_back: dict[str, int] = {}
+        """How many runs in a row this daemon gave back, by task."""
         self._broken = {plugin.name: plugin for plugin in broken if plugin.name not in self._tasks}
         self._reports: dict[str, RunReport] = {}
         self._states: dict[str, TaskState] = {}
@@ -149,7 +157,7 @@ class Scheduler:
             return RunReport(name, started_at=now, finished_at=now, skipped=error.message)
         except ZmartdError as error:
             return RunReport(name, started_at=now, finished_at=now, failure=error.message)
-        report = await self._runner.run(task, held, asked_at)
+        report = await self._runner.run(task, held, asked_at, by_hand=True)
         self._reports[name] = report
         return report
 
@@ -166,6 +174,14 @@ class Scheduler:
         """
         if await self._ledger.prompt(moments):
             self._look_now()
+
+    def know_of(self, names: Iterable[str]) -> None:
+        """Tasks that have a prompt or a run on some daemon: follow it, in case that daemon ends before it."""
+        for name in names:
+            state = self._states.get(name)
+            is_known = state is not None and (state.run is not None or state.prompt is not None)
+            if name in self._tasks and name not in self._runs and not is_known:
+                self._look_now()
 
     async def start(self) -> None:
         if self._tasks:
@@ -340,7 +356,8 @@ class Scheduler:
 
     def _later(self, name: str) -> None:
         """Another daemon is on it, or nobody could be: look again in a second."""
-        self._not_before[name] = self._clock.monotonic() + RETRY_SECONDS
+        soon = self._clock.monotonic() + RETRY_SECONDS
+        self._not_before[name] = max(soon, self._not_before.get(name, soon))
         self._look_again()
 
     async def _begin(self, name: str, held: Held, asked_at: float, due_at: datetime | None) -> None:
@@ -356,15 +373,27 @@ class Scheduler:
     def _ended(self, name: str, run: asyncio.Task[RunReport]) -> None:
         if self._runs.get(name) is run:
             del self._runs[name]
-        if not run.cancelled():
-            error = run.exception()
-            if error is None:
-                self._reports[name] = run.result()
-            else:
-                log.error("task.run_broken", task=name, exc_info=error)
         if name in self._states:
             self._states[name] = msgspec.structs.replace(self._states[name], run=None)
+        self._wake.set()
+        if not run.cancelled():
+            error = run.exception()
+            if error is not None:
+                log.error("task.run_broken", task=name, exc_info=error)
+            elif run.result().given_back:
+                self._stand_aside(name)
+                return
+            else:
+                self._reports[name] = run.result()
+                self._given_back.pop(name, None)
         if name in self._prompting:
             self._look_now()
             self._prompting[name]()
-        self._wake.set()
+
+    def _stand_aside(self, name: str) -> None:
+        """Leave the task to other daemons for a while, and then see whether they have done it."""
+        number = self._given_back.get(name, 0)
+        self._given_back[name] = number + 1
+        seconds = self._aside_seconds[min(number, len(self._aside_seconds) - 1)]
+        self._not_before[name] = self._clock.monotonic() + seconds
+        self._look_at = min(self._look_at, self._not_before[name])

@@ -6,6 +6,7 @@ It saves work and decides nothing. Without Redis every daemon asks, and Postgres
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from redis.asyncio import Redis
@@ -43,12 +44,34 @@ class Turns:
         self._refused: dict[str, float] = {}
         """Since when, by the monotonic clock, keys have been refused."""
 
-    async def take(self, task: str, occasion: str, milliseconds: int = TURN_MILLISECONDS) -> bool:
-        """Whether this daemon is to ask, and no other for so long. True also where Redis does not say."""
-        if self._clock.monotonic() < self._unavailable_until:
+    async def take(self, task: str, occasion: str, held_milliseconds: int = TURN_MILLISECONDS) -> bool:
+        """Whether this daemon is to ask, and no other for as long as a turn takes. True also where Redis does
+        not say. `held_milliseconds`: how long a daemon may `hold` turns for this.
+        """
+        key = _key(task, occasion)
+        is_taken = await self._answer(
+            lambda: self._redis.set(key, self._daemon, nx=True, px=TURN_MILLISECONDS)
+        )
+        if is_taken is None:
             return True
-        key = f"zmartd:task:{task}:{occasion}"
-        asking = asyncio.ensure_future(self._redis.set(key, self._daemon, nx=True, px=milliseconds))
+        if is_taken:
+            self._refused.pop(key, None)
+        return is_taken or self._is_refused_too_long(key, held_milliseconds)
+
+    async def hold(self, task: str, occasion: str, milliseconds: int) -> None:
+        """Let no other daemon ask for so long from now, also where the turn has ended meanwhile."""
+        key = _key(task, occasion)
+        await self._answer(lambda: self._redis.set(key, self._daemon, px=milliseconds))
+
+    async def let_go(self, task: str, occasion: str) -> None:
+        """Let another daemon ask at once."""
+        await self.hold(task, occasion, 1)
+
+    async def _answer(self, ask: Callable[[], Awaitable[Any]]) -> bool | None:
+        """Whether Redis has done it; None where it does not say."""
+        if self._clock.monotonic() < self._unavailable_until:
+            return None
+        asking = asyncio.ensure_future(ask())
         try:
             # `asyncio.timeout` would wait for the client to end, which can swallow its cancellation.
             await asyncio.wait({asking}, timeout=self._patience_seconds)
@@ -58,15 +81,12 @@ class Turns:
                 asking.cancel()
         if not asking.done():
             self._is_unavailable("no answer")
-            return True
+            return None
         try:
-            is_taken = bool(asking.result())
+            return bool(asking.result())
         except (RedisError, OSError) as error:
             self._is_unavailable(repr(error))
-            return True
-        if is_taken:
-            self._refused.pop(key, None)
-        return is_taken or self._is_refused_too_long(key, milliseconds)
+            return None
 
     def _is_refused_too_long(self, key: str, milliseconds: int) -> bool:
         now = self._clock.monotonic()
@@ -80,6 +100,10 @@ class Turns:
     def _is_unavailable(self, error: str) -> None:
         self._unavailable_until = self._clock.monotonic() + UNAVAILABLE_SECONDS
         log.warning("task.turns_without_redis", error=error, seconds=UNAVAILABLE_SECONDS)
+
+
+def _key(task: str, occasion: str) -> str:
+    return f"zmartd:task:{task}:{occasion}"
 
 
 def _forget(asking: asyncio.Future[Any]) -> None:

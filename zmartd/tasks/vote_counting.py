@@ -76,9 +76,10 @@ class VoteCounting:
         self._database = context.database
         self._authority = authority
 
-    async def unfinished(self, connection: Connection) -> list[str]:
-        """The markets whose votes an earlier run closed."""
-        return [tally.market_id for tally in await tallies.open_tallies(connection, self._kind)]
+    async def unfinished(self, connection: Connection, protocol: ProtocolState) -> list[str]:
+        """The markets whose votes an earlier run closed, but for those that wait for another attempt."""
+        open_tallies = await tallies.open_tallies(connection, self._kind, protocol.time)
+        return [tally.market_id for tally in open_tallies]
 
     async def run(
         self, market_ids: Iterable[str], count: Count, decide: Decide, protocol: ProtocolState

@@ -16,7 +16,8 @@ import pytest
 from tests.integration.indexer.test_quarantine import indexed_by_an_older_version, kind_of
 from tests.integration.indexer.test_reconcile import active, purchase, settled
 from tests.integration.indexer.test_repair import alter
-from tests.integration.tasks.test_finalizing import due_market, ruin
+from tests.integration.tasks.failing_markets import ruin
+from tests.integration.tasks.test_finalizing import due_market
 from tests.integration.tasks.world import (
     AUTHORITY,
     HOLDERS,

@@ -57,7 +57,8 @@ async def a_day_without_daemons_and_a_run(ledger: TaskLedger, database: Database
     assert step.held is not None
     now = ledger.time()
     action = TaskAction("m", "finalize_market", ok=True)
-    await ledger.finish(step.held, RunReport("market_monitor", now, now, (action, action)))
+    waits = TaskAction(MARKET, "await_decision", ok=False, detail="nobody voted", awaits_admin=True)
+    await ledger.finish(step.held, RunReport("market_monitor", now, now, (action, action, waits)))
 
 
 def test_tasks_are_listed_with_their_last_run_and_the_next(
@@ -95,7 +96,7 @@ def test_a_task_is_explained_by_its_next_instants_and_what_became_of_the_last(
     assert "caught up" in text
     assert "no daemon ran it in time; the next run makes up for it" in text
     assert "ran: ok (" in text
-    assert "finalize_market (2)" in text
+    assert f"finalize_market (2), await_decision of {MARKET[:12]}… waits: nobody voted" in text
     found = json.loads(tasks("explain", "market_monitor", "--json").stdout)
     assert len(found["next"]) == 10
     assert [row["status"] for row in found["rows"]] == ["ran", "caught_up"]

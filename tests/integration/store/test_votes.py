@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 
 import asyncpg
 import pytest
@@ -14,6 +15,8 @@ from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.rls import Caller
 from zmartd.store.tallies import Tally
 from zmartd.store.votes import AlreadyVoted, NotAHolder, Vote, VotingClosed
+
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
 
 ALICE = wallet("alice")
 RULE = CountingRule(threshold_bps=7_000, min_votes=1)
@@ -170,8 +173,8 @@ async def test_an_open_tally_is_not_taken_again_and_survives_the_daemon(database
         signature("tally"),
     )
     async with database.service() as connection:
-        assert await tallies.open_tallies(connection, VoteKind.PROPOSAL) == (again,)
-        assert await tallies.open_tallies(connection, VoteKind.DISPUTE) == ()
+        assert await tallies.open_tallies(connection, VoteKind.PROPOSAL, NOW) == (again,)
+        assert await tallies.open_tallies(connection, VoteKind.DISPUTE, NOW) == ()
 
 
 async def test_every_vote_is_either_in_the_tally_or_refused(database: Database) -> None:

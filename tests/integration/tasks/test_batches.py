@@ -7,8 +7,8 @@ from collections import Counter
 
 import pytest
 
+from tests.integration.tasks.failing_markets import problems, ruin
 from tests.integration.tasks.test_approving import popular_proposal
-from tests.integration.tasks.test_finalizing import problems, ruin
 from tests.integration.tasks.world import AUTHORITY, DISPUTE_PERIOD_SECONDS, World, keypair
 from zmartd.chain.assemble import MAX_COMPUTE_UNITS, MAX_TRANSACTION_BYTES
 from zmartd.faults import Point, watching

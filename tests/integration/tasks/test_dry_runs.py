@@ -11,8 +11,9 @@ import asyncpg
 import msgspec
 import pytest
 
+from tests.integration.tasks.failing_markets import ruin
 from tests.integration.tasks.test_approving import popular_proposal
-from tests.integration.tasks.test_finalizing import due_market, ruin
+from tests.integration.tasks.test_finalizing import due_market
 from tests.integration.tasks.world import (
     AUTHORITY,
     DISPUTE_PERIOD_SECONDS,

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from itertools import count, pairwise
 
 from redis.asyncio import Redis
 
@@ -19,7 +20,7 @@ from tests.integration.tasks.due_daemons import (
     reasons,
     require_no_sweep,
 )
-from tests.integration.tasks.test_finalizing import problems, ruin, save
+from tests.integration.tasks.failing_markets import problems, ruin, save
 from tests.integration.tasks.test_settling_disputes import admin_decisions, waits_for
 from tests.integration.tasks.world import (
     AUTHORITY,
@@ -30,13 +31,16 @@ from tests.integration.tasks.world import (
     World,
 )
 from zmartd.chain.answers import ChainTime
-from zmartd.chain.transport import RpcUnavailable
+from zmartd.chain.transport import RpcRejected, RpcUnavailable
 from zmartd.clock import SystemClock
 from zmartd.market.decisions import Decision
 from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.realtime.bus import Bus
 from zmartd.realtime.messages import Gap, Message, VoteCast
 from zmartd.store import task_ledger
+from zmartd.store.due_moments import DueMoment
+from zmartd.tasks.due_watch import BETWEEN_SECONDS, SOON_SECONDS
+from zmartd.tasks.reconciler import Reconciler
 
 APPROVED, RESOLVING, DISPUTED, FINALIZED = (
     MarketState.APPROVED,
@@ -208,7 +212,13 @@ async def test_what_was_due_while_no_daemon_ran_is_done_when_one_is_back(world: 
         await require_no_sweep(world)
 
 
-async def configure(world: World, seconds: int = DISPUTE_PERIOD_SECONDS, approval_bps: int = 7_000) -> None:
+async def configure(
+    world: World,
+    seconds: int = DISPUTE_PERIOD_SECONDS,
+    approval_bps: int = 7_000,
+    *,
+    indexed: bool = True,
+) -> None:
     update = world.program.update_global_config(
         admin=AUTHORITY.pubkey(),
         protocol_fee_bps=300,
@@ -218,7 +228,24 @@ async def configure(world: World, seconds: int = DISPUTE_PERIOD_SECONDS, approva
         dispute_success_threshold=6_000,
         dispute_period=seconds,
     )
-    await world.act(AUTHORITY, update)
+    await world.act(AUTHORITY, update, indexed=indexed)
+
+
+async def test_a_configuration_whose_delivery_was_lost_counts_after_the_next_reconciliation(
+    world: World,
+) -> None:
+    async with due_daemon(world, finalization_delay_seconds=0) as daemon:
+        market_id = await world.resolving()
+        await world.travel(3_600)
+        await configure(world, 1_800, indexed=False)
+        before = daemon.watch._looked_at
+        async with asyncio.timeout(patience.SECONDS):
+            while daemon.watch._looked_at == before:  # noqa: ASYNC110 - it tells nobody
+                await asyncio.sleep(0.02)
+        assert await prompted(world, MONITOR) == []
+        await Reconciler(world.own.context()).run()
+        await comes_to(world, market_id, FINALIZED)
+        await require_no_sweep(world)
 
 
 async def test_a_changed_configuration_moves_every_deadline(world: World) -> None:
@@ -393,6 +420,70 @@ async def test_votes_that_came_while_the_node_was_away_prompt_a_run_once_it_is_b
         assert await prompted(world, AGGREGATOR) == []
         is_away = False
         await comes_to(world, market_id, APPROVED)
+        await require_no_sweep(world)
+
+
+async def test_a_vote_is_looked_at_at_once_and_a_storm_of_them_twice_a_second(world: World) -> None:
+    async with due_daemon(world, look_seconds=3_600.0) as daemon:
+        watch, now = daemon.watch, asyncio.get_running_loop().time
+        looks: list[float] = []
+        numbers = count(1)
+
+        def hear() -> None:
+            watch.heard(vote_message(f"{next(numbers):064x}"))
+
+        async with asyncio.timeout(patience.SECONDS):
+            while len(looks) < 6:
+                hear()
+                if watch._looked_at not in looks:
+                    looks.append(watch._looked_at)
+                await asyncio.sleep(0.01)
+            assert min(later - look for look, later in pairwise(looks)) >= BETWEEN_SECONDS
+            while watch._occasion != "look" or now() < watch._tried_at + BETWEEN_SECONDS:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        hear()
+        assert watch._look_at <= now() + SOON_SECONDS
+
+
+async def test_a_daemon_whose_node_refuses_leaves_the_looks_to_others_until_it_answers(world: World) -> None:
+    refuses, one_has_failed = True, asyncio.Event()
+
+    async def ask() -> ChainTime:
+        if refuses:
+            one_has_failed.set()
+            raise RpcRejected("getClock", 403, "no")
+        return await world.own.rpc.chain_time()
+
+    async def ask_later() -> ChainTime:
+        await one_has_failed.wait()
+        return await world.own.rpc.chain_time()
+
+    async with (
+        due_daemon(world, "daemon-good", ask=ask_later) as good,
+        due_daemon(world, "daemon-bad", ask=ask) as bad,
+    ):
+        market_id = await world.resolving()
+        await world.travel(DISPUTE_PERIOD_SECONDS + 61)
+        await comes_to(world, market_id, FINALIZED)
+        await rest(world, MONITOR)
+
+        async def looks_on(daemon: DueDaemon, times: int) -> None:
+            for _ in range(times):
+                before = daemon.watch._looked_at
+                async with asyncio.timeout(patience.SECONDS):
+                    while daemon.watch._looked_at == before:  # noqa: ASYNC110 - it tells nobody
+                        await asyncio.sleep(0.02)
+
+        long_ago = datetime(1970, 1, 1, tzinfo=UTC)
+        async with asyncio.timeout(patience.SECONDS):
+            while not bad.watch._refusals:
+                bad.watch._ahead = [DueMoment(long_ago, market_id, MONITOR, "finalization")]
+                await asyncio.sleep(0.02)
+        before = bad.watch._looked_at
+        await looks_on(good, 4)
+        assert bad.watch._looked_at == before
+        refuses = False
+        await looks_on(bad, 1)
         await require_no_sweep(world)
 
 

@@ -3,10 +3,13 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 
-import msgspec
+import pytest
 
+from tests.integration.tasks.failing_markets import problems, ruin, save
 from tests.integration.tasks.manual_clock import ManualClock
-from tests.integration.tasks.world import AUTHORITY, DISPUTE_PERIOD_SECONDS, World, killed_once
+from tests.integration.tasks.test_settling_disputes import admin_decisions
+from tests.integration.tasks.world import AUTHORITY, DISPUTE_PERIOD_SECONDS, RESOLVER, World, killed_once
+from zmartd.market.decisions import Decision
 from zmartd.market.lifecycle import MarketState
 from zmartd.tasks.market_monitor import MarketMonitor
 
@@ -18,30 +21,6 @@ async def due_market(world: World) -> str:
     market_id = await world.resolving()
     await world.travel(DISPUTE_PERIOD_SECONDS + 61)
     return market_id
-
-
-async def alter(world: World, market_id: str, **fields: int) -> None:
-    """Change a market's account behind the program's back."""
-    account = msgspec.structs.replace(await world.account(market_id), **fields)
-    data = account.encode().ljust(488, b"\0").hex()
-    await world.cheat("surfnet_setAccount", str(world.address(market_id)), {"data": data})
-
-
-async def ruin(world: World, market_id: str) -> None:
-    """Let a market have lost more than the program allows."""
-    await alter(world, market_id, initial_liquidity=10**12, current_liquidity=0)
-
-
-async def save(world: World, market_id: str) -> None:
-    await alter(world, market_id, initial_liquidity=10**9, current_liquidity=10**9)
-
-
-async def problems(world: World) -> list[tuple[str, str, int]]:
-    return await world.fetch(
-        """
-        select market_id, error_code, attempt_count from market_finalization_errors where resolved_at is null
-        """
-    )
 
 
 async def test_a_market_is_finalized_when_both_periods_and_the_margin_have_passed(world: World) -> None:
@@ -121,6 +100,51 @@ async def test_a_market_that_the_chain_does_not_know_is_told_and_holds_up_no_oth
     assert await problems(world) == [(UNKNOWN_MARKET, "market_account_missing", 1)]
     second = await one_at_a_time.run()
     assert (second[0].market_id, second[0].ok) == (market_id, True)
+
+
+async def require_told_and_no_hindrance(world: World, wrong: str, healthy: str) -> None:
+    one_at_a_time = MarketMonitor(world.own.context(batch_size=1))
+    (told,) = await one_at_a_time.run()
+    assert (told.market_id, told.action, told.ok) == (wrong, "finalize_market", False)
+    assert told.detail.startswith("not_caught_up: the account and the index have different resolutions")
+    assert "(attempt 1, again after " in told.detail
+    assert await problems(world) == [(wrong, "not_caught_up", 1)]
+    (finalized,) = await one_at_a_time.run()
+    assert (finalized.market_id, finalized.ok) == (healthy, True)
+    assert await one_at_a_time.run() == []
+    assert await world.outbox(wrong) == []
+
+
+async def test_a_market_that_is_due_by_the_index_alone_is_told_and_holds_up_no_other(world: World) -> None:
+    healthy = await world.resolving()
+    await world.travel(DISPUTE_PERIOD_SECONDS)
+    wrong = await world.resolving()
+    await world.travel(61)
+    async with world.database.service() as connection:
+        await connection.execute(
+            "update markets set resolution_proposed_at = resolution_proposed_at - make_interval(secs => $2)"
+            " where id = $1",
+            wrong,
+            DISPUTE_PERIOD_SECONDS + 1_800,
+        )
+    await require_told_and_no_hindrance(world, wrong, healthy)
+
+
+@pytest.mark.parametrize(
+    ("decision", "mistake"),
+    [(None, "resolver_wallet = creator_wallet"), (Decision.KEEP, "proposed_outcome = not proposed_outcome")],
+)
+async def test_a_strangers_resolution_that_the_index_has_wrongly_is_told_and_holds_up_no_other(
+    world: World, decision: Decision | None, mistake: str
+) -> None:
+    wrong = await world.resolving(resolver=RESOLVER)
+    if decision is not None:
+        await admin_decisions(world).decide(wrong, decision, "it is YES, as proposed", None)
+    await world.travel(60)
+    healthy = await due_market(world)
+    async with world.database.service() as connection:
+        await connection.execute(f"update markets set {mistake} where id = $1", wrong)
+    await require_told_and_no_hindrance(world, wrong, healthy)
 
 
 async def test_two_daemons_finalize_a_market_once(world: World) -> None:

@@ -8,6 +8,7 @@ import pytest
 from solders.keypair import Keypair
 from structlog.testing import capture_logs
 
+from tests.integration.tasks.failing_markets import problems, ruin, save
 from tests.integration.tasks.world import (
     AUTHORITY,
     DISPUTE_PERIOD_SECONDS,
@@ -429,6 +430,27 @@ async def test_an_expired_settlement_is_sent_again_with_the_same_count(world: Wo
     (settled,) = await run(world)
     assert settled.detail.startswith("1 of 1 wallets")
     assert await world.outbox(market_id) == [("finalize_market", "expired"), ("finalize_market", "landed")]
+
+
+async def test_a_settlement_that_fails_waits_longer_each_time_and_a_decision_does_not(world: World) -> None:
+    market_id = await ended_dispute(world, (SOL, True), (SOL, True))
+    await ruin(world, market_id)
+
+    (failed,) = await run(world)
+    assert failed.detail.startswith("BoundedLossExceeded: ")
+    assert await run(world) == []
+    assert await problems(world) == [(market_id, "BoundedLossExceeded", 1)]
+    await world.travel(301)
+    await run(world)
+    assert await run(world) == []
+    assert await problems(world) == [(market_id, "BoundedLossExceeded", 2)]
+
+    await save(world, market_id)
+    assert await run(world) == []
+    await admin_decisions(world).decide(market_id, Decision.REFUND, "it was ruined for a while", None)
+    assert await problems(world) == []
+    (carried_out,) = await run(world)
+    assert (carried_out.action, carried_out.ok) == ("refund_market", True)
 
 
 async def test_a_dispute_that_was_settled_before_the_run_was_killed_is_only_indexed(world: World) -> None:

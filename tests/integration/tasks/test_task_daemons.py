@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from tests.integration.tasks.ledger_audit import whole_ledger
 from tests.integration.tasks.test_task_scheduler import PATIENCE_SECONDS, Sweep, nothing, wait_for
 from zmartd import config
+from zmartd.chain.transport import RpcRejected, RpcUnavailable
 from zmartd.clock import SystemClock
 from zmartd.config_values import PostgresUrl
 from zmartd.embedded.postgres import Durability, EmbeddedPostgres
@@ -22,9 +23,11 @@ from zmartd.schedule import Every, Schedule
 from zmartd.store import task_ledger
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.migrations import migrate
+from zmartd.store.task_ledger import Entry
 from zmartd.tasks.base import TaskAction
 from zmartd.tasks.ledger import TaskLedger
-from zmartd.tasks.scheduler import Scheduler
+from zmartd.tasks.runner import MOST_ATTEMPTS
+from zmartd.tasks.scheduler import ASIDE_SECONDS, Scheduler
 from zmartd.tasks.turns import Turns
 
 OFTEN = Every(0.25)
@@ -59,7 +62,11 @@ class Daemon:
 
 @asynccontextmanager
 async def daemons(
-    database_url: str, redis: Redis, tasks: Sequence[Sweep], off_seconds: Sequence[float] = ()
+    database_url: str,
+    redis: Redis,
+    tasks: Sequence[Sweep],
+    off_seconds: Sequence[float] = (),
+    aside_seconds: Sequence[float] = ASIDE_SECONDS,
 ) -> AsyncIterator[list[Daemon]]:
     async with AsyncExitStack() as stack:
         started = []
@@ -70,7 +77,7 @@ async def daemons(
             database = await Database.connect(settings)
             stack.callback(database._pool.terminate)
             ledger, turns = TaskLedger(database, name, clock), Turns(redis, name, clock)
-            scheduler = Scheduler([task], ledger, turns, clock, stop_seconds=0.0)
+            scheduler = Scheduler([task], ledger, turns, clock, stop_seconds=0.0, aside_seconds=aside_seconds)
             stack.push_async_callback(scheduler.stop)
             await scheduler.start()
             started.append(Daemon(name, task, database, scheduler))
@@ -150,6 +157,63 @@ async def test_the_run_of_a_daemon_that_dies_goes_on_elsewhere(
     assert (row.attempt, row.outcome) == (2, "ok")
     assert row.daemon != victim.name
     assert victim.task.begun == 1
+
+
+async def test_a_daemon_whose_node_refuses_gives_its_run_back_and_stands_aside(
+    database_url: str, database: Database, redis: Redis
+) -> None:
+    async def refused_at_first() -> Sequence[TaskAction]:
+        if sum(task.begun for task in tasks) == 1:
+            raise RpcUnavailable("the node answers 403")
+        return ()
+
+    tasks = [Sweep(refused_at_first, schedule=Schedule(timing=Every(86_400))) for _ in range(2)]
+    async with daemons(database_url, redis, tasks, aside_seconds=(3_600.0,)):
+        await wait_for(lambda: sum(task.ended for task in tasks) == 2)
+        (row,) = await ended(database)
+    assert (row.attempt, row.outcome, row.explanation) == (2, "ok", None)
+    assert [task.begun for task in tasks] == [1, 1]
+
+
+async def refused() -> Sequence[TaskAction]:
+    raise RpcRejected("getAccountInfo", 403, "no")
+
+
+async def test_a_run_that_every_node_refuses_fails_in_the_end(
+    database_url: str, database: Database, redis: Redis
+) -> None:
+    task = Sweep(refused, schedule=Schedule(timing=Every(86_400)))
+    async with daemons(database_url, redis, [task], aside_seconds=(0.05,)):
+        (row,) = await ended(database)
+    assert row.attempt >= MOST_ATTEMPTS
+    assert (row.outcome, row.explanation) == ("failed", "the RPC node refused getAccountInfo: no (403)")
+
+
+async def test_a_run_that_was_given_back_says_so_until_another_daemon_goes_on(
+    database_url: str, database: Database, redis: Redis
+) -> None:
+    task = Sweep(refused, schedule=Schedule(timing=Every(86_400)))
+    async with daemons(database_url, redis, [task], aside_seconds=(3_600.0,)):
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while True:
+                async with database.service_reader() as connection:
+                    rows = await task_ledger.entries(connection, "sweep", 10)
+                if rows and rows[0].explanation is not None:
+                    break
+                await asyncio.sleep(0.02)
+    assert rows[0].status == "running"
+    assert rows[0].explanation == "daemon-0 gave it back: the RPC node refused getAccountInfo: no (403)"
+
+
+async def ended(database: Database) -> list[Entry]:
+    """The rows of the ledger, once none of them runs."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            async with database.service_reader() as connection:
+                rows = await task_ledger.entries(connection, "sweep", 10)
+            if rows and all(row.status == "ran" for row in rows):
+                return rows
+            await asyncio.sleep(0.02)
 
 
 async def test_a_holder_that_cannot_renew_its_lease_cancels_its_run(database_url: str, redis: Redis) -> None:

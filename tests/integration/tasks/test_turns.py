@@ -66,3 +66,29 @@ async def test_a_key_that_does_not_end_keeps_nobody_from_an_occasion_for_ever(re
     assert not await turns.take("sweep", "one")
     assert await turns.take("sweep", "noon")
     assert not await turns.take("sweep", "noon")
+
+
+async def test_a_turn_is_held_for_longer_or_let_go(redis: Redis) -> None:
+    one, other = (Turns(redis, name, SystemClock(), patience_seconds=SECONDS) for name in ("one", "other"))
+    assert await one.take("due", "look")
+    await one.hold("due", "look", 60_000)
+    assert TURN_MILLISECONDS < await redis.pttl("zmartd:task:due:look") <= 60_000
+    assert not await other.take("due", "look", 60_000)
+    await one.let_go("due", "look")
+    async with asyncio.timeout(SECONDS):
+        while not await other.take("due", "look", 60_000):  # noqa: ASYNC110 - Redis tells nobody
+            await asyncio.sleep(0.001)
+    await redis.flushall()
+    await one.hold("due", "look", 60_000)
+    assert not await other.take("due", "look", 60_000)
+
+
+async def test_a_turn_that_is_held_for_long_is_refused_for_longer(redis: Redis) -> None:
+    clock = ManualClock()
+    turns = Turns(redis, "daemon", clock, patience_seconds=SECONDS)
+    await redis.set("zmartd:task:due:look", "another daemon")
+    assert not await turns.take("due", "look", 3_500)
+    clock.advance(REFUSED_TURNS * 3.5 - 0.001)
+    assert not await turns.take("due", "look", 3_500)
+    clock.advance(0.001)
+    assert await turns.take("due", "look", 3_500)

@@ -66,7 +66,8 @@ async def test_the_account_says_whose_resolution_it_is_whatever_the_index_was_to
         "update markets set resolver_wallet = creator_wallet where id = $1 returning true", market_id
     )
     await world.travel(LONG_AFTER_SECONDS)
-    assert await monitor(world) == []
+    (told,) = await monitor(world)
+    assert (told.market_id, told.ok) == (market_id, False)
     assert await world.states(market_id) == (RESOLVING, RESOLVING)
 
 

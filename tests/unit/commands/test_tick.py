@@ -6,7 +6,7 @@ import msgspec
 from click.testing import CliRunner
 
 from zmartd.cli import main
-from zmartd.commands.tick import reports_for_people, reports_for_programs
+from zmartd.commands.tick import exit_status, reports_for_people, reports_for_programs
 from zmartd.tasks.base import RunReport, TaskAction
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -28,7 +28,7 @@ def test_a_table_shows_every_action_with_short_names_in_columns() -> None:
         ]
     )
     assert table.splitlines() == [
-        "sweep: 2 actions, 1 not ok (1.50 s)",
+        "sweep: 2 actions, 1 failed (1.50 s)",
         "        MARKET         ACTION    TRANSACTION    DETAIL",
         "  ok    abababababab…  approve   555555555555…  7 of 9 votes",
         "  FAIL  ffffffffffff…  finalize  -              BoundedLossExceeded",
@@ -57,6 +57,7 @@ def test_json_has_everything_in_full_and_whether_it_is_ok() -> None:
     assert decoded == {
         "task": "sweep",
         "ok": True,
+        "failed": False,
         "started_at": "2026-01-02T03:04:05Z",
         "finished_at": "2026-01-02T03:04:06.500000Z",
         "actions": [
@@ -73,7 +74,33 @@ def test_json_has_everything_in_full_and_whether_it_is_ok() -> None:
         "skipped": None,
         "failure": None,
         "fencing_token": 7,
+        "given_back": False,
     }
+
+
+WAITS = TaskAction(MARKET, "await_decision", ok=False, detail="nobody voted", awaits_admin=True)
+FAILS = TaskAction("ff" * 32, "finalize", ok=False, detail="BoundedLossExceeded")
+
+
+def test_a_market_that_waits_for_somebody_is_no_failure() -> None:
+    assert reports_for_people([run(WAITS, FAILS), run(WAITS)]).splitlines() == [
+        "sweep: 2 actions, 1 failed, 1 waits for a person (1.50 s)",
+        "         MARKET         ACTION          TRANSACTION  DETAIL",
+        "  WAITS  abababababab…  await_decision  -            nobody voted",
+        "  FAIL   ffffffffffff…  finalize        -            BoundedLossExceeded",
+        "sweep: 1 action, 1 waits for a person (1.50 s)",
+        "         MARKET         ACTION          TRANSACTION  DETAIL",
+        "  WAITS  abababababab…  await_decision  -            nobody voted",
+    ]
+    assert (run(WAITS).ok, run(WAITS).failed) == (False, False)
+    assert run(WAITS, FAILS).failed
+
+
+def test_the_exit_status_tells_failures_from_waiting() -> None:
+    fine = run(TaskAction(MARKET, "approve", ok=True))
+    assert exit_status([]) == exit_status([fine, run(skipped="no key")]) == 0
+    assert exit_status([fine, run(WAITS)]) == 3
+    assert exit_status([run(WAITS), run(FAILS)]) == exit_status([run(failure="LockLost"), run(WAITS)]) == 1
 
 
 def test_a_failed_or_troubled_run_is_not_ok_and_a_skipped_one_is() -> None:
