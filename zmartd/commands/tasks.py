@@ -340,7 +340,9 @@ def _row(row: Entry) -> tuple[str, ...]:
 
 def _did(row: Entry) -> str:
     """What a run did, by the names of its actions."""
-    actions = Counter(action["action"] for action in row.report["actions"]) if row.report else Counter()
+    actions: Counter[str] = Counter()
+    for action in row.report["actions"] if row.report else ():
+        actions[action["action"]] += action.get("times", 1)
     return ", ".join(f"{name} ({number})" if number > 1 else name for name, number in actions.items())
 
 

@@ -95,8 +95,9 @@ def _summary(report: RunReport) -> str:
         return f"skipped: {report.skipped}"
     if not report.actions:
         return "nothing to do"
-    not_ok = sum(not action.ok for action in report.actions)
-    count = f"{len(report.actions)} action{'s' if len(report.actions) > 1 else ''}"
+    not_ok = sum(action.times for action in report.actions if not action.ok)
+    times = sum(action.times for action in report.actions)
+    count = f"{times} action{'s' if times > 1 else ''}"
     return f"{count}, {not_ok} not ok" if not_ok else count
 
 

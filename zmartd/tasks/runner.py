@@ -18,6 +18,7 @@ from zmartd.errors import ZmartdError
 from zmartd.log import get_logger
 from zmartd.metrics import Counter, Histogram
 from zmartd.store.task_ledger import Held
+from zmartd.tasks.actions import bounded
 from zmartd.tasks.base import PeriodicTask, RunReport, TaskAction, TaskSkipped
 from zmartd.tasks.leases import Lease, Leases
 from zmartd.tasks.ledger import TaskLedger
@@ -178,12 +179,15 @@ class TaskRunner:
 
 
 def _checked(actions: Iterable[object]) -> tuple[TaskAction, ...]:
-    """Check what PeriodicTask declares, since no type checker may have seen a plugin. Raises TypeError."""
+    """What a report keeps of these actions.
+
+    Checks what PeriodicTask declares, since no type checker may have seen a plugin. Raises TypeError.
+    """
     found = tuple(actions)
     for action in found:
         if not isinstance(action, TaskAction):
             raise TypeError("`run` must return TaskActions")
-    return cast(tuple[TaskAction, ...], found)
+    return bounded(cast(tuple[TaskAction, ...], found))
 
 
 async def _ended(work: asyncio.Task[Any]) -> None:
@@ -202,7 +206,7 @@ def _observe(report: RunReport, elapsed_seconds: float) -> None:
     if outcome == "done":
         LAST_SUCCESS.labels(report.task).set(report.finished_at.timestamp())
     for action in report.actions:
-        ACTIONS.labels(report.task, action.action, str(action.ok).lower()).inc()
+        ACTIONS.labels(report.task, action.action, str(action.ok).lower()).inc(action.times)
         write = log.info if action.ok or action.awaits_admin else log.error
         write(
             f"task.{action.action}",
@@ -216,7 +220,7 @@ def _observe(report: RunReport, elapsed_seconds: float) -> None:
         "task.run",
         task=report.task,
         outcome=outcome,
-        actions=len(report.actions),
+        actions=sum(action.times for action in report.actions),
         seconds=round(elapsed_seconds, 3),
         skipped=report.skipped,
         fencing_token=report.fencing_token,
