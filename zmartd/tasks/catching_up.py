@@ -8,6 +8,7 @@ from zmartd.chain.program_accounts import ChainMarket
 from zmartd.errors import ZmartdError
 from zmartd.indexer.walks.backfill import fill, missing_transactions
 from zmartd.store import markets
+from zmartd.store.markets import MarketRow
 from zmartd.tasks.base import TaskAction
 from zmartd.tasks.context import TaskContext
 
@@ -27,7 +28,11 @@ async def has_same_resolution(context: TaskContext, market: ChainMarket) -> bool
     False: the opinions in the database are about another one.
     """
     async with context.database.service_reader() as connection:
-        indexed = await markets.get(connection, market.id)
+        return is_same_resolution(await markets.get(connection, market.id), market)
+
+
+def is_same_resolution(indexed: MarketRow, market: ChainMarket) -> bool:
+    """The same of a market's row that the caller has read."""
     proposed_at, account = indexed.resolution_proposed_at, market.account
     return (
         proposed_at is not None

@@ -11,7 +11,7 @@ from zmartd.market.decisions import Decision
 from zmartd.market.lifecycle import MarketState
 from zmartd.store import decisions, dispute_requests, due_markets, finalization_errors
 from zmartd.store.dispute_requests import DisputeRequestRefused, RequestCounts
-from zmartd.store.due_markets import UndisputedMarket
+from zmartd.store.due_markets import DueMarket, UndisputedMarket
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.rls import Caller
 
@@ -29,6 +29,16 @@ async def insert_votes(connection: Connection, table: str, market: str, likes: i
             source="chain",
             tx_signature=signature(f"{market} {number}"),
         )
+
+
+async def to_close(connection: Connection) -> tuple[str, ...]:
+    """Disputes whose votes are to be closed at noon, read one by one."""
+    found: list[DueMarket] = []
+    while page := await due_markets.disputes_to_close(
+        connection, initiated_until=NOON, now=NOON, after=found[-1] if found else None, limit=1
+    ):
+        found += page
+    return tuple(one.id for one in found)
 
 
 async def insert_resolved(
@@ -131,7 +141,7 @@ async def test_a_dispute_is_due_when_its_time_has_passed_with_or_without_votes(d
             connection, "running", MarketState.DISPUTED, dispute_initiated_at=NOON + timedelta(seconds=1)
         )
         await insert_votes(connection, "dispute_votes", voted, 2, 1)
-        found = await due_markets.ended_disputes(connection, initiated_until=NOON, now=NOON)
+        found = await to_close(connection)
 
     assert found == (voted, silent)
 
@@ -147,7 +157,7 @@ async def test_a_dispute_is_due_once_an_admin_has_decided(database: Database) ->
             because="nobody could know",
             decided_by=None,
         )
-        assert await due_markets.ended_disputes(connection, initiated_until=NOON, now=NOON) == (market,)
+        assert await to_close(connection) == (market,)
 
 
 async def test_resolved_markets_are_due_oldest_first_and_not_before_their_time(database: Database) -> None:
