@@ -1,4 +1,4 @@
-"""How much one run may ask the node about voters: so many requests, and so many of them at once."""
+"""How much one run may ask the node about voters: so many requests, for so long, and so many at once."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
 from zmartd.chain.rpc import ACCOUNTS_PER_REQUEST
+from zmartd.clock import Clock
 from zmartd.errors import ZmartdError
 
 AT_ONCE: Final = 8
@@ -24,13 +25,16 @@ class RequestsSpent(ZmartdError):
 class NodeRequests:
     """The requests that a run has left. What has begun is finished, so that it may take a few more."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, clock: Clock, seconds: float) -> None:
+        """None are left after so many `seconds`: a run has more to do than to ask."""
         self._left = limit
+        self._clock = clock
+        self._until = clock.monotonic() + seconds
         self._turns = asyncio.Semaphore(AT_ONCE)
 
     @property
     def left(self) -> int:
-        return max(self._left, 0)
+        return max(self._left, 0) if self._clock.monotonic() < self._until else 0
 
     def take(self, requests: int) -> None:
         self._left -= requests

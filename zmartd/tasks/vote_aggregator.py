@@ -51,7 +51,8 @@ class VoteAggregator:
         return actions
 
     def _requests(self) -> NodeRequests:
-        return NodeRequests(self._settings.requests_per_run)
+        seconds = self._settings.time_limit_seconds / 2
+        return NodeRequests(self._settings.requests_per_run, self._context.clock, seconds)
 
     async def plan(self) -> list[Plan]:
         """See zmartd.tasks.plan."""

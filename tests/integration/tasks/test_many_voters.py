@@ -8,12 +8,14 @@ from redis.asyncio import Redis
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 
+from tests import patience
 from tests.integration.chain.chain_nodes import Node
 from tests.integration.chain.test_chain_balances import COINS, MovingCoins, PassingSlots, serving
 from tests.integration.store.rows import insert_market, market_id
 from tests.integration.tasks.test_settling_disputes import DAY_SECONDS, SOL, ended_dispute, run
 from tests.integration.tasks.world import ADMIN, HOLDERS, World, a_world
 from zmartd.chain.rpc import ACCOUNTS_PER_REQUEST, Rpc
+from zmartd.clock import SystemClock
 from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.store import tallies
 from zmartd.store.postgres.database import Database
@@ -150,7 +152,7 @@ async def known(database: Database, rpc: Rpc, market: str, steps: int = 50) -> l
     """Close the votes and take steps until all voters are known; those who had the balance."""
     async with database.service() as connection:
         await tallies.close(connection, VoteKind.PROPOSAL, market)
-    balances = VoterBalances(database, rpc, COINS, NodeRequests(10**6))
+    balances = VoterBalances(database, rpc, COINS, NodeRequests(10**6, SystemClock(), patience.SECONDS))
     for _ in range(steps):
         if await balances.are_known(market):
             break
