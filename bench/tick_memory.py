@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 import secrets
 import time
 from pathlib import Path
@@ -29,12 +30,7 @@ from zmartd.task_settings import TaskSettings, VoteAggregatorSettings
 COUNTS: Final = (10_000, 100_000, 1_000_000)
 MIN_VOTES: Final = 10
 REQUESTS: Final = 100_000
-_VOTES: Final = """
-insert into proposal_votes (market_id, user_wallet, vote)
-select $1, '1111' || translate(substr(md5(n::text) || md5((-n)::text), 1, 40), '0', 'z'), n <> 0
-  from generate_series(0, $2::int - 1) as n
-"""
-"""Votes of wallets that have nothing: the node is asked about each of them."""
+_SETTINGS: Final = VoteAggregatorSettings(requests_per_run=REQUESTS, time_limit_seconds=7_200)
 
 
 async def measure(directory: Path, most: int) -> list[Figure]:
@@ -64,7 +60,7 @@ async def measure(directory: Path, most: int) -> list[Figure]:
                 authority_secret_key=Secret(str(authority)),
             ),
             voting=config.VotingSettings(min_proposal_votes=MIN_VOTES),
-            tasks=TaskSettings(vote_aggregator=VoteAggregatorSettings(requests_per_run=REQUESTS)),
+            tasks=TaskSettings(vote_aggregator=_SETTINGS),
         )
         async with open_core(settings, SystemClock()) as core:
             return [await _of(core, creator, votes) for votes in COUNTS if votes <= most]
@@ -94,8 +90,18 @@ async def _of(core: Core, creator: Keypair, votes: int) -> Figure:
 async def _fill(connection: Connection, market_id: str, votes: int) -> None:
     await connection.execute("reset role")
     await connection.execute("set local session_replication_role = replica")
-    await connection.execute(_VOTES, market_id, votes, timeout=600)
+    # Of wallets that have nothing: the node is asked about each of them.
+    await connection.copy_records_to_table(
+        "proposal_votes",
+        records=((market_id, str(_wallet(number)), number > 0) for number in range(votes)),
+        columns=["market_id", "user_wallet", "vote"],
+        timeout=600,
+    )
     await connection.execute("analyze proposal_votes")
+
+
+def _wallet(number: int) -> Pubkey:
+    return Pubkey(hashlib.sha256(number.to_bytes(8, "big")).digest())
 
 
 def _forget_peak() -> None:
