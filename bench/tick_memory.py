@@ -89,6 +89,7 @@ async def _of(core: Core, creator: Keypair, votes: int) -> Figure:
 
 async def _fill(connection: Connection, market_id: str, votes: int) -> None:
     await connection.execute("reset role")
+    await connection.execute("set local statement_timeout = '600s'")
     await connection.execute("set local session_replication_role = replica")
     # Of wallets that have nothing: the node is asked about each of them.
     await connection.copy_records_to_table(
