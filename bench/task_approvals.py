@@ -33,6 +33,9 @@ _VOTES: Final = """
 insert into proposal_votes (market_id, user_wallet, vote)
 select unnest($1::text[]), $2, true
 """
+_TRANSACTIONS: Final = """
+select count(distinct signature) from transaction_intents where market_id = any($1::text[])
+"""
 
 
 class Approved(msgspec.Struct, frozen=True):
@@ -92,7 +95,7 @@ async def measure(directory: Path, approvals: int) -> list[Figure]:
 
 async def _approved(settings: config.Settings, creator: Keypair, authority: Pubkey, count: int) -> Approved:
     async with open_core(settings, SystemClock()) as core:
-        market_ids = await propose(core, creator, count)
+        market_ids = await propose_many(core, creator, count)
         async with core.database.service() as connection:
             await connection.execute(_VOTES, market_ids, str(creator.pubkey()))
         before = (await core.rpc.balances_at_once([authority]))[authority]
@@ -100,29 +103,36 @@ async def _approved(settings: config.Settings, creator: Keypair, authority: Pubk
         report = await core.scheduler.run_once(TASK)
         seconds = time.monotonic() - began_at
         after = (await core.rpc.balances_at_once([authority]))[authority]
-    approved = [one for one in report.actions if one.ok and one.action == "approve_proposal"]
-    if len(approved) != count:
-        raise RuntimeError(f"{len(approved)} of {count} proposals were approved: {report.failure or report}")
-    return Approved(count, len({one.signature for one in approved}), seconds, before - after)
+        async with core.database.service_reader() as reader:
+            transactions = await reader.fetchval(_TRANSACTIONS, market_ids)
+    approved = sum(one.times for one in report.actions if one.ok and one.action == "approve_proposal")
+    if approved != count:
+        raise RuntimeError(f"{approved} of {count} proposals were approved: {report.failure or report}")
+    return Approved(count, transactions, seconds, before - after)
 
 
-async def propose(core: Core, creator: Keypair, count: int) -> Sequence[str]:
+async def propose_many(core: Core, creator: Keypair, count: int) -> Sequence[str]:
     """Propose so many markets, and index them; their ids."""
     turns = asyncio.Semaphore(AT_ONCE)
 
-    async def propose(raw: bytes) -> str:
-        create = core.program.create_market(
-            creator=creator.pubkey(),
-            market_id=raw,
-            b_parameter=500 * SOL,
-            initial_liquidity=SOL,
-            ipfs_question_hash=cid_v0(raw),
-        )
+    async def one() -> str:
         async with turns:
-            latest = await core.rpc.latest_blockhash()
-            transaction = sign([create], creator, latest.blockhash, latest.last_valid_block_height, "bench")
-            await core.sender.send(transaction)
-            await core.fetcher.apply_signature(transaction.signature)
-        return raw.hex()
+            return await propose(core, creator, secrets.token_bytes(32))
 
-    return await asyncio.gather(*(propose(secrets.token_bytes(32)) for _ in range(count)))
+    return await asyncio.gather(*(one() for _ in range(count)))
+
+
+async def propose(core: Core, creator: Keypair, raw: bytes) -> str:
+    """Propose a market, and index it; its id."""
+    create = core.program.create_market(
+        creator=creator.pubkey(),
+        market_id=raw,
+        b_parameter=500 * SOL,
+        initial_liquidity=SOL,
+        ipfs_question_hash=cid_v0(raw),
+    )
+    latest = await core.rpc.latest_blockhash()
+    transaction = sign([create], creator, latest.blockhash, latest.last_valid_block_height, "bench")
+    await core.sender.send(transaction)
+    await core.fetcher.apply_signature(transaction.signature)
+    return raw.hex()

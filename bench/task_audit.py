@@ -11,7 +11,7 @@ from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 
 from bench.figures import Figure
-from bench.task_approvals import SOL, propose
+from bench.task_approvals import SOL, propose_many
 from zmartd import config
 from zmartd.clock import SystemClock
 from zmartd.config_values import PostgresUrl, RedisUrl, RpcUrl
@@ -51,7 +51,7 @@ async def measure(directory: Path, markets: int) -> list[Figure]:
             solana=config.SolanaSettings(rpc_url=RpcUrl(rpc_url), cluster="localnet", program_id=PROGRAM_ID),
         )
         async with open_core(settings, SystemClock()) as core:
-            await propose(core, creator, markets)
+            await propose_many(core, creator, markets)
             together = await _compared_per_second(core, 600.0)
             async with core.database.service() as connection:
                 await connection.execute(_AGE, str(core.program.pdas.global_config()))

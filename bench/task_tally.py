@@ -1,4 +1,4 @@
-"""What it costs to find the proposals that enough wallets like, of very many votes."""
+"""What it costs to find the proposals that enough wallets like, and to count their votes, of very many."""
 
 from __future__ import annotations
 
@@ -11,16 +11,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import asyncpg
+import click
 from asyncpg import Connection
 
+from bench import tick_memory
 from bench.figures import Figure
 from zmartd import config
 from zmartd.config_values import PostgresUrl
 from zmartd.embedded.postgres import EmbeddedPostgres
 from zmartd.market.ids import base58_encode
 from zmartd.store import due_markets
+from zmartd.store.due_markets import PROPOSALS_TO_CLOSE
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.migrations import migrate
+from zmartd.tasks.vote_counting import DUE_AT_ONCE
 
 ROUNDS = 9
 MIN_VOTES = 10
@@ -35,20 +39,26 @@ _SEQUENTIAL = ("enable_indexscan", "enable_indexonlyscan", "max_parallel_workers
 
 
 async def measure(directory: Path, markets: int, votes: int) -> list[Figure]:
-    """The statement of a run of the vote aggregator beside one sequential scan of the same votes."""
+    """The statement of a run of the vote aggregator beside one sequential scan of the same votes, with its
+    plan on the standard error, and what a run holds in memory.
+    """
     async with EmbeddedPostgres(directory / "postgres") as postgres:
         await migrate(postgres.dsn)
         database = await Database.connect(config.DatabaseSettings(url=PostgresUrl(postgres.dsn)))
         try:
-            return await _beside_a_scan(postgres.dsn, database, markets, votes)
+            figures = await _beside_a_scan(postgres.dsn, database, markets, votes)
         finally:
             await database.close()
+    return figures + await tick_memory.measure(directory, votes)
 
 
 async def _beside_a_scan(dsn: str, database: Database, markets: int, votes: int) -> list[Figure]:
     connection = await asyncpg.connect(dsn)
     try:
         await _fill(connection, markets, votes)
+        arguments = AT, MIN_VOTES, THRESHOLD_BPS, None, None, None, DUE_AT_ONCE
+        plan = await connection.fetch(f"explain (analyze, buffers) {PROPOSALS_TO_CLOSE}", *arguments)
+        click.echo("\n".join(row[0] for row in plan), err=True)
         for setting in _SEQUENTIAL:
             await connection.execute(f"set {setting} = 0")
         floor = "\n".join(row[0] for row in await connection.fetch(f"explain {_SCAN}"))
@@ -59,7 +69,9 @@ async def _beside_a_scan(dsn: str, database: Database, markets: int, votes: int)
 
         async def tally() -> None:
             async with database.service() as service:
-                await due_markets.voted_proposals(service, MIN_VOTES, THRESHOLD_BPS, AT)
+                await due_markets.proposals_to_close(
+                    service, MIN_VOTES, THRESHOLD_BPS, AT, after=None, limit=DUE_AT_ONCE
+                )
 
         ratio, seconds = await _by_turns(tally, scan)
     finally:
@@ -90,11 +102,14 @@ async def _fill(connection: Connection, markets: int, votes: int) -> None:
         records=[(ids[0], wallet, 1) for wallet in wallets[::10]],
         columns=["market_id", "user_wallet", "trades_count"],
     )
+    traders = set(wallets[::10])
     for one, share in zip(ids, liked, strict=True):
         await connection.copy_records_to_table(
             "proposal_votes",
-            records=[(one, wallet, rng.random() < share) for wallet in rng.sample(wallets, each)],
-            columns=["market_id", "user_wallet", "vote"],
+            records=[
+                (one, wallet, rng.random() < share, wallet in traders) for wallet in rng.sample(wallets, each)
+            ],
+            columns=["market_id", "user_wallet", "vote", "by_trader"],
         )
     await connection.execute("set session_replication_role = origin")
     for table in ("markets", "user_positions", "proposal_votes"):

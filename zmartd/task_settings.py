@@ -65,6 +65,13 @@ class VoteAggregatorSettings(PeriodicTaskSettings, frozen=True, kw_only=True):
         bool, described("whether this daemon counts votes and approves or settles markets")
     ] = True
     every_seconds: Annotated[EverySeconds, described("how often votes are counted")] = 300.0
+    requests_per_run: Annotated[
+        Count,
+        described(
+            "how often a run asks the node about voters, 50 or 100 at a time, for proposals and as often for "
+            "disputes; the next run goes on from there"
+        ),
+    ] = 2_000
 
 
 class MarketMonitorSettings(PeriodicTaskSettings, frozen=True, kw_only=True):

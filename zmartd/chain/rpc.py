@@ -214,21 +214,6 @@ class Rpc:
                 break
         return most
 
-    async def holding_at_once(self, wallets: Sequence[Pubkey], lamports: int) -> list[Pubkey]:
-        """Those of these wallets that hold so many lamports, all at one slot as in `balances_at_once`.
-
-        Of wallets that take several requests, those that do not hold them by the first reading are not read
-        again: however many they are, they do not keep the others from being read at one slot.
-        """
-        left = list(wallets)
-        if len(left) > ACCOUNTS_PER_REQUEST:
-            left = []
-            for chunk in _chunks(wallets, ACCOUNTS_PER_REQUEST):
-                _, balances = await self._balances(chunk)
-                left += [wallet for wallet in chunk if balances[wallet] >= lamports]
-        read = await self.balances_at_once(left)
-        return [wallet for wallet, balance in read.items() if balance >= lamports]
-
     async def _balances(self, wallets: Sequence[Pubkey]) -> tuple[int, dict[Pubkey, int]]:
         body = requests.GetMultipleAccounts(wallets, _NO_DATA)
         answer = await self._transport.call(body, WithContext[list[AccountAnswer | None]])

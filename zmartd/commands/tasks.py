@@ -342,20 +342,25 @@ def _row(row: Entry) -> tuple[str, ...]:
 def _did(row: Entry) -> str:
     """What a run did, by the names of its actions; what failed or waits, with the reason."""
     actions = row.report["actions"] if row.report else []
-    done = Counter(action["action"] for action in actions if action["ok"])
+    done: Counter[str] = Counter()
+    for action in actions:
+        if action["ok"]:
+            done[action["action"]] += action.get("times", 1)
     said = [f"{name} ({number})" if number > 1 else name for name, number in done.items()]
     undone = [action for action in actions if not action["ok"]]
     said += [_undone(action) for action in undone[:_UNDONE_SHOWN]]
-    if len(undone) > _UNDONE_SHOWN:
-        said.append(f"{len(undone) - _UNDONE_SHOWN} more that failed or wait")
+    more = sum(action.get("times", 1) for action in undone[_UNDONE_SHOWN:])
+    if more:
+        said.append(f"{more} more that failed or wait")
     return ", ".join(said)
 
 
 def _undone(action: Mapping[str, Any]) -> str:
     """An action of a report that is not ok, with its market and the reason."""
     about = f" of {shortened(action['market_id'])}" if action["market_id"] else ""
+    times = f" ({action['times']})" if action.get("times", 1) > 1 else ""
     how = "waits" if action["awaits_admin"] else "failed"
-    return f"{action['action']}{about} {how}: {printable(action['detail'])}"
+    return f"{action['action']}{about}{times} {how}: {printable(action['detail'])}"
 
 
 def _what(row: Entry) -> str:

@@ -105,10 +105,11 @@ def _summary(report: RunReport) -> str:
         return f"skipped: {report.skipped}"
     if not report.actions:
         return "nothing to do"
-    said = [f"{len(report.actions)} action{'s' if len(report.actions) > 1 else ''}"]
-    if failed := sum(action.failed for action in report.actions):
+    times = sum(action.times for action in report.actions)
+    said = [f"{times} action{'s' if times > 1 else ''}"]
+    if failed := sum(action.times for action in report.actions if action.failed):
         said.append(f"{failed} failed")
-    if waiting := sum(action.waits for action in report.actions):
+    if waiting := sum(action.times for action in report.actions if action.waits):
         said.append(f"{waiting} wait{'s' if waiting == 1 else ''} for a person")
     return ", ".join(said)
 

@@ -4,13 +4,13 @@ Every change of a market's votes appends a message to its stream in the same tra
 read together with a position of the stream are those of that position for ever, and a reader who knows the
 market's present position knows whether an entry is right. Nothing is ever added to an entry: it is what one
 statement read, and never written over a later one of the same epoch. What Redis has lost, or never got, is
-counted again; without Redis everything is.
+counted again; without Redis everything is, by one statement at a time for all readers of a daemon.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -21,6 +21,7 @@ from redis.exceptions import RedisError
 
 from zmartd.clock import Clock
 from zmartd.log import get_logger
+from zmartd.realtime.batched_reads import BatchedReads
 from zmartd.store import votes
 from zmartd.store.postgres.database import Database
 from zmartd.store.streams import StreamPosition
@@ -31,6 +32,8 @@ KEEP_SECONDS: Final = 600
 REDIS_SECONDS: Final = 0.25
 """How long a reader waits for Redis. Then it counts in Postgres, and Redis is not asked for PAUSE_SECONDS."""
 PAUSE_SECONDS: Final = 1.0
+MAX_COUNTED_AT_ONCE: Final = 500
+"""The most markets whose votes are counted by one statement."""
 
 _PREFIX: Final = "votes:"
 _WRITE: Final = """
@@ -73,27 +76,33 @@ class LiveVotes:
         self._clock = clock
         self._decoder = msgspec.json.Decoder(Entry)
         self._paused_until = 0.0
+        # Nobody gets what was counted for somebody who asked earlier: it may be of an earlier position.
+        self._counts = BatchedReads(self._count, MAX_COUNTED_AT_ONCE)
 
     async def at(self, positions: Mapping[str, StreamPosition]) -> dict[str, Entry]:
         """The counts of these markets, each at the position that its stream has, or at a later one.
 
         `positions` are by market, as the caller has just read them. One round trip to Redis for all of them,
-        and where that does not know them all, one to Postgres. Raises DatabaseUnavailable and the like.
+        and where that does not know them all, one to Postgres, which readers share who ask meanwhile. Raises
+        DatabaseUnavailable and the like.
         """
         known = await self._cached(positions)
         lacking = [market_id for market_id in positions if market_id not in known]
         _reads.labels("redis").inc(len(known))
-        if lacking:
-            _reads.labels("postgres").inc(len(lacking))
-            async with self._database.service_reader() as connection:
-                read = await votes.live(connection, lacking)
-            entries = {
-                market_id: Entry(market_id, position.epoch, position.seq, counts)
-                for market_id, (position, counts) in read.items()
-            }
-            await self._store(entries)
-            known |= entries
-        return known
+        counted = await asyncio.gather(*map(self._counts.get, lacking))
+        return known | {entry.market_id: entry for entry in counted if entry is not None}
+
+    async def _count(self, market_ids: Sequence[str]) -> dict[str, Entry]:
+        """The counts by Postgres, which are also put into Redis."""
+        _reads.labels("postgres").inc(len(market_ids))
+        async with self._database.service_reader() as connection:
+            read = await votes.live(connection, market_ids)
+        entries = {
+            market_id: Entry(market_id, position.epoch, position.seq, counts)
+            for market_id, (position, counts) in read.items()
+        }
+        await self._store(entries)
+        return entries
 
     async def _cached(self, positions: Mapping[str, StreamPosition]) -> dict[str, Entry]:
         """What Redis has at just these positions."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
+from asyncpg import Record
 from msgspec import Struct
 
 from zmartd.market.lifecycle import MarketState
@@ -19,42 +20,42 @@ _WAITS = """exists (select from market_finalization_errors as failed
                      where failed.market_id = market.id and failed.resolved_at is null
                        and failed.next_attempt_at > $1)"""
 """Whether `market` waits for another attempt at $1, after a failure."""
-# Of those against it whose wallets have not traded, so many count as the least number of votes needs. Which
-# ones have traded is looked up only where it decides.
-_VOTED_PROPOSALS = f"""
-with voted as (
-    select market.id, market.created_at, votes.yes, votes.no
-      from markets as market
-     cross join lateral (
-         select count(*) filter (where vote.vote) as yes, count(*) filter (where not vote.vote) as no
-           from proposal_votes as vote where vote.market_id = market.id
-     ) as votes
-     where market.state = 'PROPOSED' and market.chain_confirmed and votes.yes + votes.no >= $2::int
-       and ($4::text[] is null or market.id = any($4::text[])) and not {_WAITS}
-), certain as (
-    select id, created_at, yes, no as every_no,
-           case when yes * 10000 / greatest(yes + no, 1) >= $3::int then no else (
-               select count(*) from proposal_votes as vote
-                where vote.market_id = voted.id and not vote.vote
-                  and exists (select from user_positions as held
-                               where held.user_wallet = vote.user_wallet and held.trades_count > 0)
-           ) end as no
-      from voted
-)
-select id
-  from certain
- where yes * 10000 / greatest(yes + no, least(yes + every_no, $2), 1) >= $3
- order by created_at, id
+# Of those against it whose wallets have not traded, so many count as the least number of votes needs.
+_VOTED = f"""
+select market.id, market.created_at as since
+  from markets as market
+ cross join lateral (
+     select count(*) filter (where vote.vote) as yes, count(*) as total,
+            count(*) filter (where vote.by_trader and not vote.vote) as no
+       from proposal_votes as vote where vote.market_id = market.id
+ ) as votes
+ where market.state = 'PROPOSED' and market.chain_confirmed and votes.total >= $2::int
+   and ($4::text[] is null or market.id = any($4::text[])) and not {_WAITS}
+   and votes.yes * 10000 / greatest(votes.yes + votes.no, least(votes.total, $2), 1) >= $3::int
+   {{beside}}
+ order by market.created_at, market.id
 """  # noqa: S608 - constants
-_ENDED_DISPUTES = f"""
-select market.id
+_VOTED_PROPOSALS = _VOTED.format(beside="")
+_NOT_CLOSED = """
+not exists (select from vote_tallies as tally where tally.market_id = market.id and tally.kind = '{kind}')
+"""
+PROPOSALS_TO_CLOSE = (
+    _VOTED.format(
+        beside=f"""and {_NOT_CLOSED.format(kind="proposal")}
+       and ($5::timestamptz is null or (market.created_at, market.id) > ($5, $6::text))"""
+    )
+    + " limit $7"
+)
+_DISPUTES_TO_CLOSE = f"""
+select market.id, market.dispute_initiated_at as since
   from markets as market
  where market.state = 'DISPUTED'
    and (market.dispute_initiated_at <= $2
         or exists (select from market_decisions as decided
                     where decided.market_id = market.id and decided.state = 'DISPUTED'))
-   and not {_WAITS}
- order by market.dispute_initiated_at, market.id
+   and not {_WAITS} and {_NOT_CLOSED.format(kind="dispute")}
+   and ($3::timestamptz is null or (market.dispute_initiated_at, market.id) > ($3, $4::text))
+ order by market.dispute_initiated_at, market.id limit $5
 """  # noqa: S608 - constants
 _UNDISPUTED = f"""
 select market.id,
@@ -132,6 +133,13 @@ select '{state.name}' as state, (select count(*) from markets where {where}) as 
 )
 
 
+class DueMarket(Struct, frozen=True):
+    """A market whose votes are to be closed, and when it came to the state that they are about."""
+
+    id: str
+    since: datetime
+
+
 class UndisputedMarket(Struct, frozen=True):
     """A market whose proposed outcome nobody has disputed."""
 
@@ -201,13 +209,34 @@ async def voted_proposals(
     return tuple(row["id"] for row in rows)
 
 
-async def ended_disputes(connection: Reads, initiated_until: datetime, now: datetime) -> tuple[str, ...]:
-    """Ids of disputed markets whose dispute began by `initiated_until`, or that an admin has decided about.
+async def proposals_to_close(
+    connection: Reads,
+    minimum_votes: int,
+    threshold_bps: int,
+    now: datetime,
+    *,
+    after: DueMarket | None,
+    limit: int,
+) -> list[DueMarket]:
+    """Those of `voted_proposals` whose votes are open: at most `limit` of those that come after `after`."""
+    since, market_id = _key(after)
+    return _due(
+        await connection.fetch(
+            PROPOSALS_TO_CLOSE, now, minimum_votes, threshold_bps, None, since, market_id, limit
+        )
+    )
+
+
+async def disputes_to_close(
+    connection: Reads, initiated_until: datetime, now: datetime, *, after: DueMarket | None, limit: int
+) -> list[DueMarket]:
+    """Disputed markets whose votes are open although their dispute began by `initiated_until`, or an admin
+    has decided about them: at most `limit` of those that come after `after`.
 
     Leaves out those that wait for another attempt after a failure.
     """
-    rows = await connection.fetch(_ENDED_DISPUTES, now, initiated_until)
-    return tuple(row["id"] for row in rows)
+    since, market_id = _key(after)
+    return _due(await connection.fetch(_DISPUTES_TO_CLOSE, now, initiated_until, since, market_id, limit))
 
 
 async def undisputed(
@@ -261,3 +290,11 @@ async def stuck(
         for row in rows
         if row["markets"]
     )
+
+
+def _key(after: DueMarket | None) -> tuple[datetime | None, str | None]:
+    return (None, None) if after is None else (after.since, after.id)
+
+
+def _due(rows: Sequence[Record]) -> list[DueMarket]:
+    return [DueMarket(row["id"], row["since"]) for row in rows]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from asyncpg import Connection, Record
@@ -13,18 +13,35 @@ from zmartd.market.lifecycle import VoteKind
 from zmartd.market.votes import CountingRule, VoteCounts
 from zmartd.store import counted_votes
 from zmartd.store.postgres.reader import Reads
+from zmartd.store.voters import HOLDERS_WHO_VOTED, NOT_VERIFIED
 
 _LOCK = "select zmartd.lock_votes($1, $2)"
 _CLOSE = """
 insert into vote_tallies (market_id, kind, yes, no) values ($1, $2, 0, 0)
 on conflict (market_id, kind) do nothing
 """
-_PROPOSAL_COUNTS = """(
-    select count(*) filter (where user_wallet = any($2::text[]) and vote) as yes,
-           count(*) filter (where user_wallet = any($2::text[]) and not vote) as no,
-           count(*) filter (where user_wallet <> all($2::text[])) as others
-      from proposal_votes where market_id = $1::text
-) as counted"""
+_COUNT_PROPOSAL = """
+update vote_tallies as tally
+   set yes = counted.yes, no = counted.no, not_counted = counted.others, counted_at = now()
+  from (
+    select count(*) filter (where counts and vote) as yes,
+           count(*) filter (where counts and not vote) as no,
+           count(*) filter (where not counts) as others
+      from (
+        select vote.vote,
+               $2 or exists (select from user_positions as held
+                              where held.user_wallet = vote.user_wallet and held.trades_count > 0)
+                  or exists (select from voter_balances as held
+                              where held.market_id = $1 and held.user_wallet = vote.user_wallet
+                                and held.holds) as counts
+          from proposal_votes as vote where vote.market_id = $1::text
+      ) as cast_votes
+  ) as counted
+ where tally.market_id = $1::text and tally.kind = 'proposal' and tally.counted_at is null
+   and ($2::boolean
+        or exists (select from voter_checks where market_id = $1 and kind = 'proposal' and is_complete)
+           and not exists (select from voter_balances where market_id = $1 and holds is null))
+"""
 _DISPUTE_COUNTS = """(
     select count(*) filter (where held.stake is not null and vote.vote) as yes,
            count(*) filter (where held.stake is not null and not vote.vote) as no,
@@ -37,12 +54,6 @@ _DISPUTE_COUNTS = """(
     select count(*) as wallets, coalesce(sum(stake), 0) as stake
       from dispute_electorate where market_id = $1::text
 ) as electorate"""
-_COUNT_PROPOSAL = f"""
-update vote_tallies as tally
-   set yes = counted.yes, no = counted.no, not_counted = counted.others, counted_at = now()
-  from {_PROPOSAL_COUNTS}
- where tally.market_id = $1::text and tally.kind = 'proposal' and tally.counted_at is null
-"""  # noqa: S608 - constants
 _COUNT_DISPUTE = f"""
 update vote_tallies as tally
    set yes = counted.yes, no = counted.no, stake_yes = counted.stake_yes, stake_no = counted.stake_no,
@@ -50,27 +61,17 @@ update vote_tallies as tally
        electorate_stake = electorate.stake, counted_at = now()
   from {_DISPUTE_COUNTS}
  where tally.market_id = $1::text and tally.kind = 'dispute' and tally.counted_at is null
+   and ($2::boolean
+        or not exists (select from ({HOLDERS_WHO_VOTED}) as voter where market_id = $1 and {NOT_VERIFIED}))
 """  # noqa: S608 - constants
-_PLAN_FOR_THIS_LIST = "set local plan_cache_mode = force_custom_plan"
-"""Postgres compares with a list by its hashes only in a plan that was made for it."""
-_PREVIEW = """
-select $1::text as market_id, '{kind}' as kind, counted.yes, counted.no, {stakes},
+_PREVIEW_DISPUTE = f"""
+select $1::text as market_id, 'dispute' as kind, counted.yes, counted.no, counted.stake_yes,
+       counted.stake_no, electorate.wallets as electorate_wallets, electorate.stake as electorate_stake,
        counted.others as not_counted, now() as taken_at, now() as counted_at,
        null as verdict, null::timestamptz as settles_at, null as signature,
        null::int as threshold_bps, null::int as min_votes, null::int as quorum_bps, null as decided_by
-  from {counts}
-"""
-_PREVIEW_PROPOSAL = _PREVIEW.format(
-    kind="proposal",
-    stakes="0 as stake_yes, 0 as stake_no, 0 as electorate_wallets, 0 as electorate_stake",
-    counts=_PROPOSAL_COUNTS,
-)
-_PREVIEW_DISPUTE = _PREVIEW.format(
-    kind="dispute",
-    stakes="counted.stake_yes, counted.stake_no, electorate.wallets as electorate_wallets,"
-    " electorate.stake as electorate_stake",
-    counts=_DISPUTE_COUNTS,
-)
+  from {_DISPUTE_COUNTS}
+"""  # noqa: S608 - constants
 _COLUMNS = """
 select market_id, kind, yes, no, stake_yes, stake_no, electorate_wallets, electorate_stake, not_counted,
        taken_at, counted_at, verdict, settles_at, signature, threshold_bps, min_votes, quorum_bps, decided_by
@@ -78,16 +79,26 @@ select market_id, kind, yes, no, stake_yes, stake_no, electorate_wallets, electo
 """
 _FIND = _COLUMNS + "where market_id = $1 and kind = $2"
 _FIND_ALL = _COLUMNS + "where kind = $1 and market_id = any($2::text[])"
-_OPEN = (
-    _COLUMNS
-    + """
-where kind = $1
-  and not exists (select from market_finalization_errors as failed
-                   where failed.market_id = vote_tallies.market_id and failed.resolved_at is null
-                     and failed.next_attempt_at > $2)
-order by taken_at, market_id
+_NOT_COUNTED = """
+select tally.market_id
+  from vote_tallies as tally left join voter_checks as checked using (market_id, kind)
+ where tally.kind = $1 and tally.counted_at is null and tally.market_id <> all($2::text[])
+ order by coalesce(checked.requests, 0), tally.taken_at, tally.market_id limit $3
 """
-)
+# A market that waits after a failure is looked at again when its state has changed, or an admin has decided.
+_COUNTED = f"""
+{_COLUMNS} as tally
+ where kind = $1 and counted_at is not null
+   and ($2::timestamptz is null or (taken_at, market_id) > ($2, $3::text))
+   and not exists (
+       select from market_finalization_errors as failed join markets as market on market.id = failed.market_id
+        where failed.market_id = tally.market_id and failed.resolved_at is null
+          and failed.next_attempt_at > $4 and market.state = $5
+          and not exists (select from market_decisions as decided
+                           where decided.market_id = market.id and decided.state = $5
+                             and decided.decided_at > failed.updated_at))
+ order by taken_at, market_id limit $6
+"""  # noqa: S608 - constants
 _LOCK_ALL = """
 select zmartd.lock_votes(market_id, $2)
   from (select market_id from unnest($1::text[]) as asked (market_id) order by market_id) as sorted
@@ -166,28 +177,27 @@ async def close(connection: Connection, kind: VoteKind, market_id: str) -> Tally
     return tally
 
 
-async def count_proposal(connection: Connection, market_id: str, eligible: Sequence[str]) -> Tally | None:
-    """Count the closed votes of the `eligible` wallets, unless they are counted. Takes a service transaction.
+async def count_proposal(connection: Connection, market_id: str, *, everybody: bool) -> Tally | None:
+    """Count the closed votes, unless they are counted: everybody's, or those of the wallets that have traded
+    before or have the least balance.
 
-    None if another run has released the tally.
+    They stay uncounted while it is not known of all wallets whether they have that; see
+    `zmartd.store.voter_checks`. None if another run has released the tally. Takes a service transaction.
     """
-    await connection.execute(_PLAN_FOR_THIS_LIST)
-    await connection.execute(_COUNT_PROPOSAL, market_id, list(eligible))
+    await connection.execute(_COUNT_PROPOSAL, market_id, everybody)
     return await find(connection, VoteKind.PROPOSAL, market_id)
 
 
-async def count_dispute(connection: Connection, market_id: str) -> Tally | None:
+async def count_dispute(
+    connection: Connection, market_id: str, *, also_unverified: bool = False
+) -> Tally | None:
     """Count the closed votes of the electorate by wallet and by stake, unless they are counted.
 
-    None if another run has released the tally. Takes a service transaction.
+    They stay uncounted while one of them is not verified as it is now, unless `also_unverified`. None if
+    another run has released the tally. Takes a service transaction.
     """
-    await connection.execute(_COUNT_DISPUTE, market_id)
+    await connection.execute(_COUNT_DISPUTE, market_id, also_unverified)
     return await find(connection, VoteKind.DISPUTE, market_id)
-
-
-async def preview_proposal(connection: Reads, market_id: str, eligible: Sequence[str]) -> Tally:
-    """What `count_proposal` would record if the votes were closed now. Takes a service reader."""
-    return _tally(await connection.fetchrow(_PREVIEW_PROPOSAL, market_id, list(eligible)))
 
 
 async def preview_dispute(connection: Reads, market_id: str) -> Tally:
@@ -207,12 +217,26 @@ async def find_all(connection: Reads, kind: VoteKind, market_ids: Sequence[str])
     return {row["market_id"]: _tally(row) for row in found}
 
 
-async def open_tallies(connection: Reads, kind: VoteKind, now: datetime) -> tuple[Tally, ...]:
-    """All tallies of a kind, the oldest first. Takes a service reader.
-
-    Leaves out those of markets that wait at `now`, by the chain's clock, for another attempt after a failure.
+async def not_counted(
+    connection: Reads, kind: VoteKind, limit: int, *, but: Collection[str] = ()
+) -> list[str]:
+    """Markets whose votes are closed and not counted yet, but those: first those for which the node was asked
+    least. Takes a service reader.
     """
-    return tuple(_tally(row) for row in await connection.fetch(_OPEN, kind, now))
+    rows = await connection.fetch(_NOT_COUNTED, kind, list(but), limit)
+    return [row["market_id"] for row in rows]
+
+
+async def counted(
+    connection: Reads, kind: VoteKind, now: datetime, *, after: Tally | None = None, limit: int
+) -> list[Tally]:
+    """Counted tallies, the oldest first: at most `limit` of those that come after `after`.
+
+    Leaves out those whose market waits for another attempt after a failure. Takes a service reader.
+    """
+    taken_at, market_id = (None, None) if after is None else (after.taken_at, after.market_id)
+    rows = await connection.fetch(_COUNTED, kind, taken_at, market_id, now, kind.open_state.name, limit)
+    return [_tally(row) for row in rows]
 
 
 async def announce(

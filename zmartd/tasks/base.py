@@ -32,6 +32,8 @@ class TaskAction(Struct, frozen=True):
     """Nothing failed, but an admin has to act or to know; this was logged and published when it began."""
     routine: bool = False
     """Every run does this: one that does nothing else is kept in the ledger as briefly as an empty one."""
+    times: int = 1
+    """How many such things this stands for: a report names only the first of each kind."""
 
     @property
     def waits(self) -> bool:

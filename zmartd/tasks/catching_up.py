@@ -31,10 +31,11 @@ async def has_same_resolution(context: TaskContext, market: ChainMarket) -> bool
     False: the opinions in the database are about another one.
     """
     async with context.database.service_reader() as connection:
-        return _has_resolution(await markets.get(connection, market.id), market)
+        return is_same_resolution(await markets.get(connection, market.id), market)
 
 
-def _has_resolution(indexed: MarketRow, market: ChainMarket) -> bool:
+def is_same_resolution(indexed: MarketRow, market: ChainMarket) -> bool:
+    """The same of a market's row that the caller has read."""
     proposed_at, account = indexed.resolution_proposed_at, market.account
     return (
         proposed_at is not None
@@ -59,7 +60,7 @@ async def catch_up(context: TaskContext, market: ChainMarket) -> TaskAction:
             f"the market is {state.name} on the chain and {indexed.state.name} in the index, "
             f"though the last of its transactions are indexed ({applied} just now)"
         )
-    if state in _RESOLVED and not _has_resolution(indexed, market):
+    if state in _RESOLVED and not is_same_resolution(indexed, market):
         raise NotCaughtUp(
             "the account and the index have different resolutions of the market, though the last of its "
             f"transactions are indexed ({applied} just now)"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final, Literal
@@ -16,8 +16,11 @@ from zmartd.market.decisions import Decision, Undecided, dispute_verdict
 from zmartd.market.iso_time import iso_time
 from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.market.votes import CountingRule, share_bps
-from zmartd.store import decisions, due_markets, electorates, tallies, voters
+from zmartd.store import decisions, due_markets, electorates, tallies
 from zmartd.store.decisions import MarketDecision
+from zmartd.store.due_markets import DueMarket
+from zmartd.store.markets import MarketRow
+from zmartd.store.postgres.reader import Reads
 from zmartd.store.tallies import Tally
 from zmartd.tasks.admin_decisions import how_to_decide
 from zmartd.tasks.announcements import Announcements
@@ -27,9 +30,10 @@ from zmartd.tasks.catching_up import has_same_resolution
 from zmartd.tasks.context import TaskContext
 from zmartd.tasks.decision_execution import decision_instruction, require_decision
 from zmartd.tasks.meant import Meant
+from zmartd.tasks.node_requests import NodeRequests
 from zmartd.tasks.plan import Plan, plan_each
-from zmartd.tasks.vote_counting import PlannedTransaction, VoteCounting
-from zmartd.tasks.voter_verification import require_voters_on_chain
+from zmartd.tasks.vote_counting import DUE_AT_ONCE, Decide, PlannedTransaction, VoteCounting
+from zmartd.tasks.voter_verification import VoterVerification
 
 AWAIT_DECISION: Final = "await_decision"
 ANNOUNCE_SETTLEMENT: Final = "announce_settlement"
@@ -45,10 +49,9 @@ _REASONS: Final = {
 }
 
 
-class DueDisputes(Struct, frozen=True):
-    """Disputes that may be settled, what an admin decided about them, and whose electorate is not known."""
+class Known(Struct, frozen=True):
+    """What an admin decided about disputes, and of which of them the electorate is not known."""
 
-    market_ids: tuple[str, ...]
     decided: Mapping[str, MarketDecision]
     not_known: frozenset[str]
 
@@ -62,37 +65,40 @@ class Disputes:
     carried out at once.
     """
 
-    def __init__(self, context: TaskContext, authority: Authority, announcements: Announcements) -> None:
+    def __init__(
+        self,
+        context: TaskContext,
+        authority: Authority,
+        announcements: Announcements,
+        protocol: ProtocolState,
+        requests: NodeRequests,
+    ) -> None:
+        """For one run, which decides by `protocol` and has so many `requests` for accounts of voters."""
         self._context = context
         self._voting = context.voting
         self._database = context.database
-        self._rpc = context.rpc
         self._program = context.program
         self._authority = authority
         self._announcements = announcements
-        self._counting = VoteCounting(VoteKind.DISPUTE, context, authority)
+        self._protocol = protocol
+        self._counting = VoteCounting(VoteKind.DISPUTE, context, authority, requests)
+        self._verification = VoterVerification(
+            context.database, context.rpc, context.program, protocol.config.dispute_period, requests
+        )
 
-    async def run(self, protocol: ProtocolState) -> list[TaskAction]:
-        due = await self._due(protocol)
-        market_ids, decided, not_known = due.market_ids, due.decided, due.not_known
+    async def run(self) -> list[TaskAction]:
+        return (await self._counting.run(self, self._protocol)).listed()
 
-        async def decide(market: ChainMarket, tally: Tally) -> PlannedTransaction | TaskAction | None:
-            if decision := decided.get(market.id):
-                return self._as_decided(market, decision, protocol)
-            return await self._as_voted(market, tally, protocol, is_known=market.id not in not_known)
-
-        async def count(market_id: str) -> Tally | None:
-            if market_id not in decided:
-                await self._verify(market_id, protocol.config.dispute_period)
-            async with self._database.service() as connection:
-                return await tallies.count_dispute(connection, market_id)
-
-        return await self._counting.run(market_ids, count, decide, protocol)
-
-    async def plan(self, protocol: ProtocolState) -> Plan:
+    async def plan(self) -> Plan:
         """What `run` would send, by the votes as they are."""
-        due = await self._due(protocol)
-        found = await self._authority.markets(due.market_ids)
+        protocol = self._protocol
+        async with self._database.service_reader() as connection:
+            due = await self.due(connection, None, DUE_AT_ONCE)
+            closed = await tallies.not_counted(connection, VoteKind.DISPUTE, DUE_AT_ONCE)
+            counted = await tallies.counted(connection, VoteKind.DISPUTE, protocol.time, limit=DUE_AT_ONCE)
+            market_ids = [*closed, *(one.market_id for one in counted), *(one.id for one in due)]
+            known = await _known(connection, market_ids)
+        found = await self._authority.markets(market_ids)
 
         async def decide(market_id: str) -> Meant | None:
             market = found.get(market_id)
@@ -101,43 +107,57 @@ class Disputes:
             is_open = market.account.state is MarketState.DISPUTED
             if not is_open or not await has_same_resolution(self._context, market):
                 return None
-            if decision := due.decided.get(market_id):
+            if decision := known.decided.get(market_id):
                 return self._as_decided(market, decision, protocol).for_market(market)
             if not _is_over(market, protocol):
                 return None
-            tally = await self._would_count(market_id, protocol)
-            verdict = self._verdict(tally, protocol, is_known=market_id not in due.not_known)
+            tally = await self._would_count(market_id)
+            verdict = self._verdict(tally, protocol, is_known=market_id not in known.not_known)
             if isinstance(verdict, Undecided) or protocol.time < self._settles_at(tally, verdict, protocol):
                 return None
             detail = _settlement_in_words(market, tally, verdict)
             return self._settlement(market, tally, detail, protocol).for_market(market)
 
-        return await plan_each(due.market_ids, decide)
+        return await plan_each(market_ids, decide)
 
-    async def _due(self, protocol: ProtocolState) -> DueDisputes:
-        opened_until = protocol.before(protocol.config.dispute_period)
-        async with self._database.service() as connection:
-            ended = await due_markets.ended_disputes(connection, opened_until, protocol.time)
-            unfinished = await self._counting.unfinished(connection, protocol)
-            market_ids = tuple(dict.fromkeys([*unfinished, *ended]))
-            decided = await decisions.of_markets(connection, market_ids, MarketState.DISPUTED)
-            not_known = await electorates.not_known(connection, market_ids)
-        return DueDisputes(market_ids, decided, frozenset(not_known))
+    async def due(self, connection: Reads, after: DueMarket | None, limit: int) -> list[DueMarket]:
+        """See `Rules`; so are the next three."""
+        opened_until = self._protocol.before(self._protocol.config.dispute_period)
+        return await due_markets.disputes_to_close(
+            connection, opened_until, self._protocol.time, after=after, limit=limit
+        )
 
-    async def _would_count(self, market_id: str, protocol: ProtocolState) -> Tally:
+    async def are_voters_known(self, market_id: str) -> bool:
+        async with self._database.service_reader() as connection:
+            if await _is_decided(connection, market_id):
+                return True
+        return await self._verification.are_known(market_id)
+
+    async def count(self, connection: Connection, market_id: str) -> Tally | None:
+        also_unverified = await _is_decided(connection, market_id)
+        return await tallies.count_dispute(connection, market_id, also_unverified=also_unverified)
+
+    async def decider(self, connection: Reads, market_ids: Sequence[str]) -> Decide:
+        known = await _known(connection, market_ids)
+
+        async def decide(
+            market: ChainMarket, tally: Tally, row: MarketRow
+        ) -> PlannedTransaction | TaskAction | None:
+            if decision := known.decided.get(market.id):
+                return self._as_decided(market, decision, self._protocol)
+            is_known = market.id not in known.not_known
+            return await self._as_voted(market, tally, row, self._protocol, is_known=is_known)
+
+        return decide
+
+    async def _would_count(self, market_id: str) -> Tally:
         async with self._database.service_reader() as connection:
             tally = await tallies.find(connection, VoteKind.DISPUTE, market_id)
         if tally is not None and tally.counted_at is not None:
             return tally
-        await self._verify(market_id, protocol.config.dispute_period)
+        await self._verification.preview(market_id)
         async with self._database.service_reader() as connection:
             return await tallies.preview_dispute(connection, market_id)
-
-    async def _verify(self, market_id: str, dispute_period_seconds: int) -> None:
-        async with self._database.service_reader() as connection:
-            await electorates.require_read(connection, market_id, dispute_period_seconds)
-            holders = await voters.on_dispute(connection, market_id)
-        await require_voters_on_chain(self._rpc, self._program, market_id, holders)
 
     def _as_decided(
         self, market: ChainMarket, decided: MarketDecision, protocol: ProtocolState
@@ -153,19 +173,28 @@ class Disputes:
         )
 
     async def _as_voted(
-        self, market: ChainMarket, tally: Tally, protocol: ProtocolState, *, is_known: bool
+        self,
+        market: ChainMarket,
+        tally: Tally,
+        row: MarketRow,
+        protocol: ProtocolState,
+        *,
+        is_known: bool,
     ) -> PlannedTransaction | TaskAction | None:
         if not _is_over(market, protocol):
             return None
         verdict = self._verdict(tally, protocol, is_known=is_known)
         if isinstance(verdict, Undecided):
             reason = f"{_REASONS[verdict]} ({votes_in_words(tally, market.account.proposed_outcome)})"
-            await self._announcements.announce_awaited_decision(market.id, MarketState.DISPUTED, reason)
+            if tally.verdict is not None or not row.awaiting_decision:
+                await self._announcements.announce_awaited_decision(market.id, MarketState.DISPUTED, reason)
             detail = f"{reason}: `{how_to_decide(market.id)}` settles it"
             return TaskAction(market.id, AWAIT_DECISION, ok=False, detail=detail, awaits_admin=True)
         detail = _settlement_in_words(market, tally, verdict)
         settles_at = self._settles_at(tally, verdict, protocol)
-        is_first = await self._announcements.announce_settlement(market.id, verdict, settles_at, detail)
+        is_first = False
+        if tally.verdict is not verdict or row.settles_at != settles_at:
+            is_first = await self._announcements.announce_settlement(market.id, verdict, settles_at, detail)
         if protocol.time < settles_at:
             when = f"{detail} at {iso_time(settles_at)}, unless an admin decides otherwise"
             return TaskAction(market.id, ANNOUNCE_SETTLEMENT, ok=not is_first, detail=when, awaits_admin=True)
@@ -211,6 +240,15 @@ class Disputes:
             quorum_bps=self._voting.dispute_quorum_bps,
             decided_by=decided_by,
         )
+
+
+async def _known(connection: Reads, market_ids: Sequence[str]) -> Known:
+    decided = await decisions.of_markets(connection, market_ids, MarketState.DISPUTED)
+    return Known(decided, frozenset(await electorates.not_known(connection, market_ids)))
+
+
+async def _is_decided(connection: Reads, market_id: str) -> bool:
+    return bool(await decisions.of_markets(connection, [market_id], MarketState.DISPUTED))
 
 
 def _is_over(market: ChainMarket, protocol: ProtocolState) -> bool:

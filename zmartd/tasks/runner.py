@@ -18,6 +18,7 @@ from zmartd.errors import ZmartdError
 from zmartd.log import get_logger
 from zmartd.metrics import Counter, Histogram
 from zmartd.store.task_ledger import Held
+from zmartd.tasks.actions import bounded
 from zmartd.tasks.base import PeriodicTask, RunReport, TaskAction, TaskSkipped
 from zmartd.tasks.leases import Lease, Leases
 from zmartd.tasks.ledger import TaskLedger
@@ -197,12 +198,15 @@ class TaskRunner:
 
 
 def _checked(actions: Iterable[object]) -> tuple[TaskAction, ...]:
-    """Check what PeriodicTask declares, since no type checker may have seen a plugin. Raises TypeError."""
+    """What a report keeps of these actions.
+
+    Checks what PeriodicTask declares, since no type checker may have seen a plugin. Raises TypeError.
+    """
     found = tuple(actions)
     for action in found:
         if not isinstance(action, TaskAction):
             raise TypeError("`run` must return TaskActions")
-    return cast(tuple[TaskAction, ...], found)
+    return bounded(cast(tuple[TaskAction, ...], found))
 
 
 async def _ended(work: asyncio.Task[Any]) -> None:
@@ -220,7 +224,7 @@ def _observe(report: RunReport, elapsed_seconds: float) -> None:
     RUNS.labels(report.task, outcome).inc()
     RUN_SECONDS.labels(report.task).observe(elapsed_seconds)
     for action in report.actions:
-        ACTIONS.labels(report.task, action.action, str(action.ok).lower()).inc()
+        ACTIONS.labels(report.task, action.action, str(action.ok).lower()).inc(action.times)
         write = log.error if action.failed else log.info
         write(
             f"task.{action.action}",
@@ -234,7 +238,7 @@ def _observe(report: RunReport, elapsed_seconds: float) -> None:
         "task.run",
         task=report.task,
         outcome=outcome,
-        actions=len(report.actions),
+        actions=sum(action.times for action in report.actions),
         seconds=round(elapsed_seconds, 3),
         skipped=report.skipped,
         fencing_token=report.fencing_token,

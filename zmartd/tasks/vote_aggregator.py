@@ -13,6 +13,7 @@ from zmartd.tasks.base import TaskAction
 from zmartd.tasks.context import TaskContext
 from zmartd.tasks.dispute_petitions import DisputePetitions
 from zmartd.tasks.disputes import Disputes
+from zmartd.tasks.node_requests import NodeRequests
 from zmartd.tasks.plan import Obstacle, Plan
 from zmartd.tasks.proposals import Proposals
 from zmartd.tasks.untrusted_resolutions import UntrustedResolutions
@@ -38,8 +39,8 @@ class VoteAggregator:
         announcements = Announcements(self._context.database, self._context.publisher)
         protocol = await authority.protocol()
         parts = {
-            "proposals": Proposals(self._context, authority, announcements).run(protocol),
-            "disputes": Disputes(self._context, authority, announcements).run(protocol),
+            "proposals": Proposals(self._context, authority, announcements, protocol, self._requests()).run(),
+            "disputes": Disputes(self._context, authority, announcements, protocol, self._requests()).run(),
             "petitions": DisputePetitions(self._context, authority).run(protocol),
             "resolutions": UntrustedResolutions(self._context, authority, announcements).run(protocol),
         }
@@ -49,14 +50,20 @@ class VoteAggregator:
             actions += outcome if isinstance(outcome, list) else [_failed(part, outcome)]
         return actions
 
+    def _requests(self) -> NodeRequests:
+        seconds = self._settings.time_limit_seconds / 2
+        return NodeRequests(self._settings.requests_per_run, self._context.clock, seconds)
+
     async def plan(self) -> list[Plan]:
         """See zmartd.tasks.plan."""
         authority = Authority(self._context)
         announcements = Announcements(self._context.database, self._context.publisher)
         protocol = await authority.protocol()
         parts = {
-            "proposals": Proposals(self._context, authority, announcements).plan(protocol),
-            "disputes": Disputes(self._context, authority, announcements).plan(protocol),
+            "proposals": Proposals(
+                self._context, authority, announcements, protocol, self._requests()
+            ).plan(),
+            "disputes": Disputes(self._context, authority, announcements, protocol, self._requests()).plan(),
             "petitions": DisputePetitions(self._context, authority).plan(protocol),
             "resolutions": UntrustedResolutions(self._context, authority, announcements).plan(protocol),
         }

@@ -111,6 +111,34 @@ async def test_a_reader_that_was_slow_replaces_nothing_newer(
     assert 0 < await redis.ttl(f"votes:{market}") <= 600
 
 
+async def test_readers_who_ask_at_once_for_a_market_that_redis_lacks_share_one_count(
+    tmp_path: Path, database: Database
+) -> None:
+    nowhere = Redis(unix_socket_path=str(tmp_path / "nobody.sock"), retry=Retry(NoBackoff(), 0))
+    live = LiveVotes(nowhere, database, SetClock())
+    market = await proposal(database)
+    await vote(database, market, "alice")
+    at = {market: await position(database, market)}
+    assert (await live.at(at))[market].counts == likes(1)
+    before = reads("postgres")
+    found = await asyncio.gather(*(live.at(at) for _ in range(50)))
+    assert {one[market].counts for one in found} == {likes(1)}
+    assert reads("postgres") - before == 1
+    await nowhere.aclose()
+
+
+async def test_a_reader_gets_no_count_that_was_under_way_before_its_market_changed(
+    database: Database, live: LiveVotes
+) -> None:
+    market = await proposal(database)
+    for number in range(20):
+        early = asyncio.create_task(shown(live, database, market))
+        await asyncio.sleep(0)
+        await vote(database, market, f"voter {number}")
+        assert await shown(live, database, market) == [likes(number + 1)]
+        await early
+
+
 @pytest.mark.parametrize("garbage", [b"", b"null", b"7", b"{}", b'{"seq":"x"}', b"\xff", b"[[[["])
 async def test_what_somebody_else_wrote_there_is_written_over(
     database: Database, redis: Redis, live: LiveVotes, garbage: bytes

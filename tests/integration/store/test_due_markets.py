@@ -8,10 +8,10 @@ from asyncpg import Connection
 
 from tests.integration.store.rows import NOON, insert, insert_market, market_id, signature, wallet
 from zmartd.market.decisions import Decision
-from zmartd.market.lifecycle import MarketState
-from zmartd.store import decisions, dispute_requests, due_markets, finalization_errors
+from zmartd.market.lifecycle import MarketState, VoteKind
+from zmartd.store import decisions, dispute_requests, due_markets, finalization_errors, tallies
 from zmartd.store.dispute_requests import DisputeRequestRefused, RequestCounts
-from zmartd.store.due_markets import UndisputedMarket
+from zmartd.store.due_markets import DueMarket, UndisputedMarket
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.rls import Caller
 
@@ -29,6 +29,16 @@ async def insert_votes(connection: Connection, table: str, market: str, likes: i
             source="chain",
             tx_signature=signature(f"{market} {number}"),
         )
+
+
+async def to_close(connection: Connection) -> tuple[str, ...]:
+    """Disputes whose votes are to be closed at noon, read one by one."""
+    found: list[DueMarket] = []
+    while page := await due_markets.disputes_to_close(
+        connection, initiated_until=NOON, now=NOON, after=found[-1] if found else None, limit=1
+    ):
+        found += page
+    return tuple(one.id for one in found)
 
 
 async def insert_resolved(
@@ -131,7 +141,7 @@ async def test_a_dispute_is_due_when_its_time_has_passed_with_or_without_votes(d
             connection, "running", MarketState.DISPUTED, dispute_initiated_at=NOON + timedelta(seconds=1)
         )
         await insert_votes(connection, "dispute_votes", voted, 2, 1)
-        found = await due_markets.ended_disputes(connection, initiated_until=NOON, now=NOON)
+        found = await to_close(connection)
 
     assert found == (voted, silent)
 
@@ -147,7 +157,7 @@ async def test_a_dispute_is_due_once_an_admin_has_decided(database: Database) ->
             because="nobody could know",
             decided_by=None,
         )
-        assert await due_markets.ended_disputes(connection, initiated_until=NOON, now=NOON) == (market,)
+        assert await to_close(connection) == (market,)
 
 
 async def test_resolved_markets_are_due_oldest_first_and_not_before_their_time(database: Database) -> None:
@@ -282,3 +292,41 @@ async def test_no_dispute_is_asked_for_outside_of_resolving(database: Database) 
 
     with pytest.raises(DisputeRequestRefused):
         await ask()
+
+
+async def test_a_dislike_weighs_from_its_wallets_first_trade_until_a_fork_takes_that(
+    database: Database,
+) -> None:
+    async with database.service() as connection:
+        market = await insert_market(connection, "m", MarketState.PROPOSED)
+        await insert_votes(connection, "proposal_votes", market, likes=7, dislikes=4)
+
+        async def is_due() -> bool:
+            found = await due_markets.proposals_to_close(
+                connection, minimum_votes=10, threshold_bps=7_000, now=NOON, after=None, limit=9
+            )
+            return [one.id for one in found] == [market]
+
+        assert await is_due()
+        for number in range(7, 11):
+            held = {"market_id": market, "user_wallet": wallet(f"voter {number}")}
+            await insert(connection, "user_positions", **held, trades_count=1)
+        assert not await is_due()
+        await connection.execute("update user_positions set trades_count = 0")
+        assert await is_due()
+        await connection.execute("update user_positions set trades_count = 2")
+        assert not await is_due()
+        await connection.execute("delete from user_positions")
+        assert await is_due()
+
+
+async def test_votes_that_are_closed_are_not_closed_again(database: Database) -> None:
+    async with database.service() as connection:
+        market = await insert_market(connection, "m", MarketState.PROPOSED)
+        await insert_votes(connection, "proposal_votes", market, likes=10, dislikes=0)
+        await tallies.close(connection, VoteKind.PROPOSAL, market)
+        found = await due_markets.proposals_to_close(
+            connection, minimum_votes=10, threshold_bps=7_000, now=NOON, after=None, limit=9
+        )
+        assert found == []
+        assert await tallies.not_counted(connection, VoteKind.PROPOSAL, 9) == [market]

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from tests import patience
-from tests.integration.store.rows import insert_market, wallet
+from tests.integration.store.rows import insert_market
 from tests.integration.store.test_intents import FIRST, intent
 from zmartd.chain.signed_transactions import Fate
 from zmartd.config import TransactionSettings
@@ -82,22 +82,3 @@ async def test_a_daemon_that_gives_up_leaves_what_may_stand(
         await outbox.record_fate(FIRST.signature, fate, slot, None)
     await given_up(database, kind, market_id)
     assert await signature_of(database, kind, market_id) == (FIRST.signature if stays else None)
-
-
-async def test_however_often_votes_are_counted_a_long_list_of_wallets_gets_a_plan_of_its_own(
-    database: Database,
-) -> None:
-    """A plan for lists of any length compares each vote with each wallet, one by one."""
-    async with database.service() as connection:
-        for number in range(12):
-            market_id = await insert_market(connection, f"m{number}", VoteKind.PROPOSAL.open_state)
-            await tallies.close(connection, VoteKind.PROPOSAL, market_id)
-            await tallies.count_proposal(connection, market_id, [wallet("voter")])
-        plans = await connection.fetchrow(
-            """
-            select sum(generic_plans) as generic, sum(custom_plans) as custom from pg_prepared_statements
-             where statement like '%not_counted = counted.others%' and statement not like '%dispute%'
-            """
-        )
-    assert plans is not None
-    assert (plans["generic"], plans["custom"]) == (0, 12)

@@ -6,14 +6,15 @@ from datetime import UTC, datetime
 import asyncpg
 import pytest
 
-from tests.integration.store.rows import insert, insert_market, market_id, signature, wallet
+from tests.integration.store.rows import NOON, insert, insert_market, market_id, signature, wallet
 from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.market.votes import CountingRule, VoteCounts
-from zmartd.store import tallies, voters, votes
+from zmartd.store import tallies, voter_checks, voters, votes
 from zmartd.store.markets import MarketNotFound
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.rls import Caller
 from zmartd.store.tallies import Tally
+from zmartd.store.voter_checks import NOT_BEGUN, Survey
 from zmartd.store.votes import AlreadyVoted, NotAHolder, Vote, VotingClosed
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -48,10 +49,9 @@ async def take(database: Database, kind: VoteKind, market: str) -> Tally:
         await tallies.close(connection, kind, market)
     async with database.service() as connection:
         if kind is VoteKind.DISPUTE:
-            tally = await tallies.count_dispute(connection, market)
+            tally = await tallies.count_dispute(connection, market, also_unverified=True)
         else:
-            everybody = [voter.wallet for voter in await voters.on_proposal(connection, market)]
-            tally = await tallies.count_proposal(connection, market, everybody)
+            tally = await tallies.count_proposal(connection, market, everybody=True)
     assert tally is not None
     return tally
 
@@ -173,8 +173,8 @@ async def test_an_open_tally_is_not_taken_again_and_survives_the_daemon(database
         signature("tally"),
     )
     async with database.service() as connection:
-        assert await tallies.open_tallies(connection, VoteKind.PROPOSAL, NOW) == (again,)
-        assert await tallies.open_tallies(connection, VoteKind.DISPUTE, NOW) == ()
+        assert await tallies.counted(connection, VoteKind.PROPOSAL, NOON, limit=9) == [again]
+        assert await tallies.counted(connection, VoteKind.DISPUTE, NOON, limit=9) == []
 
 
 async def test_every_vote_is_either_in_the_tally_or_refused(database: Database) -> None:
@@ -242,10 +242,19 @@ async def test_a_proposals_votes_count_for_the_wallets_that_are_eligible(databas
         await insert(
             connection, "user_positions", market_id=market, user_wallet=wallet("trader"), trades_count=1
         )
-        found = await voters.on_proposal(connection, market)
+        found = await voters.on_proposal(connection, market, "", 9)
+        assert {voter.wallet: voter.has_traded for voter in found} == {
+            wallet("trader"): True,
+            wallet("poor"): False,
+        }
         await tallies.close(connection, VoteKind.PROPOSAL, market)
-        tally = await tallies.count_proposal(
-            connection, market, [voter.wallet for voter in found if voter.has_traded]
+        unknown = await tallies.count_proposal(connection, market, everybody=False)
+        assert unknown is not None
+        assert unknown.counted_at is None
+        everywhere = Survey(wallet("poor"), is_complete=True)
+        await voter_checks.record_asked(
+            connection, market, NOT_BEGUN, everywhere, holders=[], are_final=True, requests=1
         )
+        tally = await tallies.count_proposal(connection, market, everybody=False)
     assert tally is not None
     assert (tally.counts, tally.not_counted) == (VoteCounts(1, 0), 1)

@@ -105,7 +105,7 @@ async def test_votes_about_one_outcome_do_not_count_about_another(world: World) 
     await world.dispute(market_id)
     await world.vote(VoteKind.DISPUTE, market_id, HOLDERS[0], False)
     async with world.database.service_reader() as connection:
-        cast = await voters.on_dispute(connection, market_id)
+        cast = await voters.not_verified(connection, market_id, "", 9)
     assert [(vote.wallet, vote.vote) for vote in cast] == [(str(HOLDERS[0].pubkey()), False)]
     await world.travel(DISPUTE_PERIOD_SECONDS)
     (action,) = await aggregate(world)

@@ -69,6 +69,7 @@ def test_json_has_everything_in_full_and_whether_it_is_ok() -> None:
                 "signature": SIGNATURE,
                 "awaits_admin": False,
                 "routine": False,
+                "times": 1,
             }
         ],
         "skipped": None,

@@ -101,6 +101,24 @@ def tables(of: str) -> dict[str, Table]:
             f"market_id = '{market_id(f'counted {name}')}'",
             "yes = 2",
         ),
+        "voter_checks": Table(
+            {"market_id": market_id(f"counted {name}"), "kind": "proposal"},
+            f"market_id = '{market_id(f'counted {name}')}'",
+            "requests = 2",
+        ),
+        "voter_balances": Table(
+            {"market_id": market_id(f"counted {name}"), "user_wallet": of}, by_wallet, "holds = true"
+        ),
+        "verified_voters": Table(
+            {
+                "market_id": market_id(f"settling {name}"),
+                "user_wallet": of,
+                **dict.fromkeys(("on_chain", "vote"), True),
+                **dict.fromkeys(("shares_yes", "shares_no", "total_invested", "trades_count"), 1),
+            },
+            by_wallet,
+            "vote = false",
+        ),
         "settled_proposals": Table(
             {
                 "market_id": disputed,
@@ -375,6 +393,8 @@ async def insert_markets(administrator: Connection) -> None:
         await insert_market(administrator, f"proposed {name}", MarketState.PROPOSED)
         await insert_market(administrator, f"counted {name}", MarketState.PROPOSED)
         await insert_market(administrator, f"held {name}", MarketState.RESOLVING)
+        settling = await insert_market(administrator, f"settling {name}", MarketState.DISPUTED)
+        await insert(administrator, "vote_tallies", market_id=settling, kind="dispute", yes=0, no=0)
         disputed = await insert_market(administrator, f"disputed {name}", MarketState.DISPUTED)
         resolving = await insert_market(administrator, f"resolving {name}", MarketState.RESOLVING)
         for market, holder in product((disputed, resolving), OWNERS):

@@ -33,6 +33,9 @@ user_positions              ----  S---  ----   SIUD
 proposal_votes              ----  SI--  ----   SIUD
 dispute_votes               ----  SI--  ----   SIUD
 vote_tallies                S---  S---  S---   SIUD
+voter_checks                ----  ----  ----   SIUD
+voter_balances              ----  ----  ----   SIUD
+verified_voters             ----  ----  ----   SIUD
 settled_proposals           S---  S---  S---   SIUD
 settled_disputes            S---  S---  S---   SIUD
 evidence                    S---  S---  S---   SIUD
