@@ -8,7 +8,21 @@ from typing import Any
 import click
 
 from zmartd import __version__
-from zmartd.commands import alerts, chain, check, decide, demo, dev, inbox, index, serve, tasks, tick, wallet
+from zmartd.commands import (
+    alerts,
+    backup,
+    chain,
+    check,
+    decide,
+    demo,
+    dev,
+    inbox,
+    index,
+    serve,
+    tasks,
+    tick,
+    wallet,
+)
 from zmartd.commands.groups import Group
 from zmartd.commands.output import printable
 from zmartd.errors import ZmartdError
@@ -43,6 +57,8 @@ class Commands(Group):
         decide.decide,
         check.migrate,
         check.check,
+        backup.backup,
+        backup.restore,
         index.audit,
         index.backfill,
         inbox.inbox,
