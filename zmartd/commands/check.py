@@ -1,4 +1,4 @@
-"""`zmartd check` and `zmartd migrate`: what comes before the daemon's first start."""
+"""`zmartd check`: what comes before the daemon's first start."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Final
 
 import click
 
-from zmartd import config_file
 from zmartd.commands.options import config_option, json_option
 from zmartd.commands.output import print_result, table
 from zmartd.commands.running import run
@@ -34,17 +33,3 @@ def check(config_path: Path | None, as_json: bool) -> None:
     ]
     print_result(as_json, result, table((_MARKS[one.verdict], one.name, one.detail) for one in findings))
     sys.exit(0 if all(one.ok for one in findings) else 1)
-
-
-@click.command()
-@config_option
-def migrate(config_path: Path | None) -> None:
-    """Bring the database's tables up to date."""
-    from zmartd.store import schema
-
-    settings = config_file.load(config_path)
-    applied = run(lambda: schema.bring_up_to_date(settings.database.url.reveal()))
-    for migration in applied:
-        click.echo(f"applied {migration.name}")
-    if not applied:
-        click.echo("the database is up to date")

@@ -7,19 +7,21 @@ from collections.abc import Awaitable, Callable
 from asyncpg import Connection
 
 from zmartd.store import metadata
-from zmartd.store.postgres.migrations import Migration, connected, migrate
+from zmartd.store.postgres.migrations import WAIT_SECONDS, Migration, Tell, connected, migrate
 from zmartd.store.postgres.rls import SERVICE
 
 _USE_TRIGRAMS = "select zmartd.use_trigrams()"
 _HAS_TRIGRAMS = "select to_regclass('public.markets_by_trigrams') is not null"
 
 
-async def bring_up_to_date(dsn: str) -> tuple[Migration, ...]:
+async def bring_up_to_date(
+    dsn: str, *, tell: Tell = lambda line: None, wait_seconds: float = WAIT_SECONDS
+) -> tuple[Migration, ...]:
     """Apply the missing migrations and return them, complete older rows, and use pg_trgm if that is possible.
 
-    Raises what `migrate` raises.
+    Takes and raises what `migrate` takes and raises.
     """
-    applied = await migrate(dsn)
+    applied = await migrate(dsn, tell=tell, wait_seconds=wait_seconds)
     async with connected(dsn) as connection:
         await connection.execute(_USE_TRIGRAMS)
         for complete in (metadata.add_likenesses, metadata.add_slugs):
