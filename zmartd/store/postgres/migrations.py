@@ -25,7 +25,7 @@ SQL_DIRECTORY = Path(__file__).resolve().parents[2] / "sql"
 _FILE_NAME = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
 _CONNECT_SECONDS = 10.0
 _TAKE_TURN = "SELECT pg_try_advisory_xact_lock(hashtextextended('zmartd.schema_migrations', 0))"
-_KEEP_TURN = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = 0"
+_BEGIN_TURN = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = 0"
 _HAS_LEDGER = "SELECT to_regclass('zmartd.schema_migrations') IS NOT NULL"
 _LEDGER = """
 CREATE SCHEMA IF NOT EXISTS zmartd;
@@ -172,12 +172,16 @@ def _missing(
 async def _take_turn(connection: Connection, where: str, tell: Tell) -> None:
     """Wait until nobody else migrates. A transaction has the turn until the connection is closed; it holds no
     snapshot, for which an index that is built concurrently would wait."""
-    await connection.execute(_KEEP_TURN)
-    is_first = True
-    while not await connection.fetchval(_TAKE_TURN):
-        if is_first:
+    is_told = False
+    while True:
+        await connection.execute(_BEGIN_TURN)
+        if await connection.fetchval(_TAKE_TURN):
+            break
+        # Behind a pooler, who waits in a transaction would keep a connection from who works.
+        await connection.execute("ROLLBACK")
+        if not is_told:
             tell(f"another zmartd migrates {where}: waiting for it")
-        is_first = False
+            is_told = True
         await asyncio.sleep(_TURN_SECONDS)
     # A plain query ends the portal of the one before, which keeps its snapshot.
     await connection.execute("SELECT")
