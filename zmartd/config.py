@@ -152,6 +152,13 @@ class DatabaseSettings(Struct, frozen=True, kw_only=True):
             "6543 or PgBouncer in transaction mode: auto finds it out; no is faster in session mode"
         ),
     ] = "auto"
+    programs: Annotated[
+        str,
+        described(
+            "the directory of pg_dump and pg_restore, for `zmartd backup` and `zmartd restore`; empty: they "
+            "are looked for"
+        ),
+    ] = ""
 
 
 class RedisSettings(Struct, frozen=True, kw_only=True):

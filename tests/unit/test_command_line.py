@@ -58,6 +58,8 @@ ARGUMENTS = {
     ("tasks", "pause"): ["market_monitor", "--because", "for the test"],
     ("tasks", "resume"): ["market_monitor"],
     ("alerts", "ack"): ["42", "--because", "for the test"],
+    ("backup",): ["file"],
+    ("restore",): ["file"],
     ("inbox", "retry"): ["--all"],
     ("inbox", "replay"): ["--all"],
 }

@@ -1,4 +1,4 @@
-"""`zmartd check` and `zmartd migrate`: what comes before the daemon's first start."""
+"""`zmartd check`: what comes before the daemon's first start."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from zmartd import config_file
-from zmartd.commands.options import config_option, doubtful_config_option, json_option
+from zmartd.commands.options import doubtful_config_option, json_option
 from zmartd.commands.output import print_result, printable, table
 from zmartd.commands.running import run
 
@@ -68,17 +67,3 @@ def _report(findings: Sequence[Finding]) -> str:
     if numbers["skipped"]:
         summary += f", {numbers['skipped']} not looked at"
     return "\n".join([*lines, "", summary])
-
-
-@click.command()
-@config_option
-def migrate(config_path: Path | None) -> None:
-    """Bring the database's tables up to date."""
-    from zmartd.store import schema
-
-    settings = config_file.load(config_path)
-    applied = run(lambda: schema.bring_up_to_date(settings.database.url.reveal()))
-    for migration in applied:
-        click.echo(f"applied {migration.name}")
-    if not applied:
-        click.echo("the database is up to date")

@@ -23,6 +23,23 @@ def run(work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
     return uvloop.run(work())
 
 
+def run_to_end(work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+    """Run a coroutine, which SIGTERM cancels as SIGINT does: what it has begun is undone or left in order."""
+    import asyncio
+    import signal
+
+    async def main() -> Result:
+        current = asyncio.current_task()
+        assert current is not None
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, current.cancel)
+        return await work()
+
+    try:
+        return run(main)
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
+
+
 def run_until_stopped(work: Callable[[asyncio.Event], Awaitable[None]]) -> None:
     """Run `work`, and pass it an event that SIGINT and SIGTERM set. A second one ends the process at once."""
     import asyncio

@@ -44,6 +44,9 @@ select $1, zmartd.this_database()
  where zmartd.this_database()
        is distinct from (select database from stream_epochs order by number desc limit 1)
 """
+_CHANGE_EPOCH = """
+insert into stream_epochs (id, database) values ($1, zmartd.this_database()) returning id
+"""
 _CHANGES = f"""
 with changed as (
     select message.stream_id, min(message.seq) as first, max(message.seq) as last
@@ -159,6 +162,13 @@ async def begin_epoch(connection: Connection) -> None:
     """Begin a new epoch, unless this is the database in which the last one began."""
     await connection.execute(_LOCK_EPOCHS)
     await connection.execute(_BEGIN_EPOCH, secrets.token_hex(8))
+
+
+async def change_epoch(connection: Connection) -> str:
+    """Begin a new epoch, whichever database this is, and return it: every position before it has ended."""
+    await connection.execute(_LOCK_EPOCHS)
+    epoch: str = await connection.fetchval(_CHANGE_EPOCH, secrets.token_hex(8))
+    return epoch
 
 
 async def after(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Final
 
 import asyncpg
 from asyncpg import Connection
@@ -15,13 +17,16 @@ from msgspec import Struct
 from zmartd.errors import ZmartdError
 from zmartd.store.postgres.connection import connect
 from zmartd.store.postgres.errors import SERVER_ERRORS, location, unavailable
+from zmartd.store.postgres.migration_sql import directive, statements
 
 SQL_DIRECTORY = Path(__file__).resolve().parents[2] / "sql"
 """The migrations are package data; in a checkout this is a link to the top-level `sql/`."""
 
 _FILE_NAME = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
 _CONNECT_SECONDS = 10.0
-_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('zmartd.schema_migrations', 0))"
+_TAKE_TURN = "SELECT pg_try_advisory_xact_lock(hashtextextended('zmartd.schema_migrations', 0))"
+_BEGIN_TURN = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = 0"
+_HAS_LEDGER = "SELECT to_regclass('zmartd.schema_migrations') IS NOT NULL"
 _LEDGER = """
 CREATE SCHEMA IF NOT EXISTS zmartd;
 CREATE TABLE IF NOT EXISTS zmartd.schema_migrations (
@@ -32,6 +37,33 @@ CREATE TABLE IF NOT EXISTS zmartd.schema_migrations (
 );
 ALTER TABLE zmartd.schema_migrations ENABLE ROW LEVEL SECURITY;
 """
+
+
+LOCK_MILLISECONDS: Final = 100
+"""How long a migration waits for a lock. For as long others wait behind it, also those who only read."""
+WAIT_SECONDS: Final = 600.0
+"""How long a migration tries to get its locks."""
+CONCURRENTLY: Final = "concurrently"
+CONTRACT: Final = "contract"
+"""What a file declares with a line like `-- zmartd: concurrently`: that its indexes are built while others
+write; and, with the reason, that daemons of the release before do not work with it."""
+_PAUSE_SECONDS: Final = (0.1, 5.0)
+"""The first pause between two attempts, and the longest; each is twice as long as the one before."""
+_TURN_SECONDS: Final = 0.25
+_LIMITS = f"SET LOCAL lock_timeout = '{LOCK_MILLISECONDS}ms'; SET LOCAL statement_timeout = 0"
+_BUSY = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)
+_INDEX = re.compile(
+    r"create (?:unique )?index concurrently if not exists (\w+) on (?:only )?(?:public\.)?\w+ .*"
+    r"|drop index concurrently if exists (?:public\.)?\w+",
+    re.IGNORECASE | re.DOTALL,
+)
+_IS_BROKEN = """
+SELECT NOT indisvalid FROM pg_index WHERE indexrelid = to_regclass('public.' || quote_ident($1))
+"""
+_RECORD = "INSERT INTO zmartd.schema_migrations (number, name, checksum) VALUES ($1, $2, $3)"
+
+Tell = Callable[[str], None]
+"""Is called with a line about what is waited for."""
 
 
 class MigrationRefused(ZmartdError):
@@ -71,31 +103,47 @@ def all_migrations(directory: Path = SQL_DIRECTORY) -> tuple[Migration, ...]:
     return tuple(found)
 
 
-async def migrate(dsn: str, directory: Path = SQL_DIRECTORY) -> tuple[Migration, ...]:
-    """Apply the missing migrations and return them. Daemons that do so at the same time wait for each other.
+async def migrate(
+    dsn: str,
+    directory: Path = SQL_DIRECTORY,
+    *,
+    tell: Tell = lambda line: None,
+    wait_seconds: float = WAIT_SECONDS,
+) -> tuple[Migration, ...]:
+    """Apply the missing migrations and return them. Those who do so at the same time wait for each other.
+
+    It can be cancelled at any time: each file is applied as a whole, or not at all. A file whose tables are
+    in use is tried again for `wait_seconds`, and waits a moment each time, because others wait behind it.
 
     Raises MigrationRefused if an applied file has changed or is unknown here, MigrationFailed with Postgres'
     message, DatabaseUnavailable or DatabaseNotReady.
     """
     wanted = all_migrations(directory)
-    applied: list[Migration] = []
-    async with connected(dsn) as connection:
-        while True:
-            async with connection.transaction():
-                await connection.execute(_LOCK)
-                await connection.execute(_LEDGER)
-                missing = _missing(wanted, await _ledger(connection), location(dsn))
-                if not missing:
-                    return tuple(applied)
-                await _apply(connection, missing[0], location(dsn))
-            applied.append(missing[0])
+    async with connected(dsn) as turn:
+        await _take_turn(turn, location(dsn), tell)
+        async with connected(dsn) as connection:
+            if not await connection.fetchval(_HAS_LEDGER):
+                async with connection.transaction():
+                    await connection.execute(_LEDGER)
+            missing = _missing(wanted, await _ledger(connection), location(dsn))
+            for migration in missing:
+                apply = _build if directive(migration.sql, CONCURRENTLY) is not None else _apply_patiently
+                try:
+                    await apply(connection, migration, tell, wait_seconds)
+                except asyncpg.PostgresError as error:
+                    if isinstance(error, SERVER_ERRORS):
+                        raise
+                    raise MigrationFailed(
+                        f"{migration.name}.sql failed on {location(dsn)}: {error}"
+                    ) from error
+    return missing
 
 
 async def pending(dsn: str, directory: Path = SQL_DIRECTORY) -> tuple[Migration, ...]:
     """The migrations that `migrate` would apply. Raises what `migrate` raises."""
     wanted = all_migrations(directory)
     async with connected(dsn) as connection:
-        known = await connection.fetchval("SELECT to_regclass('zmartd.schema_migrations') IS NOT NULL")
+        known = await connection.fetchval(_HAS_LEDGER)
         return _missing(wanted, await _ledger(connection) if known else {}, location(dsn))
 
 
@@ -121,17 +169,71 @@ def _missing(
     return tuple(migration for migration in wanted if migration.number not in applied)
 
 
-async def _apply(connection: Connection, migration: Migration, where: str) -> None:
+async def _take_turn(connection: Connection, where: str, tell: Tell) -> None:
+    """Wait until nobody else migrates. A transaction has the turn until the connection is closed; it holds no
+    snapshot, for which an index that is built concurrently would wait."""
+    is_told = False
+    while True:
+        await connection.execute(_BEGIN_TURN)
+        if await connection.fetchval(_TAKE_TURN):
+            break
+        # Behind a pooler, who waits in a transaction would keep a connection from who works.
+        await connection.execute("ROLLBACK")
+        if not is_told:
+            tell(f"another zmartd migrates {where}: waiting for it")
+            is_told = True
+        await asyncio.sleep(_TURN_SECONDS)
+    # A plain query ends the portal of the one before, which keeps its snapshot.
+    await connection.execute("SELECT")
+
+
+async def _apply_patiently(
+    connection: Connection, migration: Migration, tell: Tell, wait_seconds: float
+) -> None:
+    """Apply a file in one transaction, again and again while its tables are in use."""
+    loop = asyncio.get_running_loop()
+    begun, (pause, longest) = loop.time(), _PAUSE_SECONDS
+    while True:
+        try:
+            async with connection.transaction():
+                await connection.execute(_LIMITS)
+                await connection.execute(migration.sql)
+                await connection.execute(_RECORD, migration.number, migration.name, migration.checksum)
+        except _BUSY as error:
+            if loop.time() - begun > wait_seconds:
+                raise MigrationFailed(
+                    f"{migration.name}.sql got no lock within {wait_seconds:.0f} s, because other "
+                    "transactions keep its tables: look for long ones in pg_stat_activity, and run "
+                    "`zmartd migrate` again"
+                ) from error
+            tell(f"{migration.name}: its tables are in use, trying again in {pause:.1f} s")
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, longest)
+        else:
+            return
+
+
+async def _build(connection: Connection, migration: Migration, tell: Tell, _: float) -> None:
+    """Build the indexes of a file without keeping anybody from writing, in no transaction."""
+    wanted = statements(migration.sql)
+    if not all(map(_INDEX.fullmatch, wanted)):
+        raise MigrationRefused(
+            f"{migration.name}.sql may only have CREATE INDEX CONCURRENTLY IF NOT EXISTS and DROP INDEX "
+            "CONCURRENTLY IF EXISTS, because what is built concurrently is built in no transaction"
+        )
+    await connection.execute("SET statement_timeout = 0")
     try:
-        await connection.execute(migration.sql)
-    except asyncpg.PostgresError as error:
-        raise MigrationFailed(f"{migration.name}.sql failed on {where}: {error}") from error
-    await connection.execute(
-        "INSERT INTO zmartd.schema_migrations (number, name, checksum) VALUES ($1, $2, $3)",
-        migration.number,
-        migration.name,
-        migration.checksum,
-    )
+        for statement in wanted:
+            name = _INDEX.fullmatch(statement)
+            if name is not None and name[1] and await connection.fetchval(_IS_BROKEN, name[1]):
+                # Left by an attempt that was interrupted.
+                await connection.execute(f"DROP INDEX CONCURRENTLY IF EXISTS public.{name[1]}")
+            tell(f"{migration.name}: {statement.partition(' on ')[0]}")
+            await connection.execute(statement)
+        await connection.execute(_RECORD, migration.number, migration.name, migration.checksum)
+    finally:
+        if not connection.is_closed():
+            await connection.execute("RESET statement_timeout")
 
 
 @asynccontextmanager

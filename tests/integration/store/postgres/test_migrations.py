@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -26,7 +29,9 @@ from zmartd.market.lifecycle import MarketState
 from zmartd.store import schema
 from zmartd.store.intents import Intent, Standing, claim
 from zmartd.store.postgres.errors import DatabaseNotReady, DatabaseUnavailable
+from zmartd.store.postgres.migration_plan import planned
 from zmartd.store.postgres.migrations import (
+    _LEDGER,
     SQL_DIRECTORY,
     MigrationFailed,
     MigrationRefused,
@@ -36,6 +41,24 @@ from zmartd.store.postgres.migrations import (
 )
 from zmartd.store.postgres.rls import BEGIN_AS_SERVICE
 from zmartd.text.likeness import likeness
+
+TABLES = """
+select case when relnamespace = 'public'::regnamespace then '' else relnamespace::regnamespace || '.' end
+       || relname
+  from pg_class where relkind in ('r', 'v') and relnamespace::regnamespace::text in ('public', 'zmartd')
+"""
+LOCKS = """
+select name, lower(regexp_replace(replace(mode, 'Lock', ''), '(?<!^)([A-Z])', ' \\1', 'g')) as lock
+  from (select distinct on (name) *
+          from (select case when relnamespace = 'public'::regnamespace then ''
+                            else relnamespace::regnamespace || '.' end || relname as name, mode,
+                       array_position(array['ShareUpdateExclusiveLock', 'ShareLock', 'ShareRowExclusiveLock',
+                                            'AccessExclusiveLock'], mode) as strength
+                  from pg_locks join pg_class as relation on relation.oid = relation
+                 where pid = pg_backend_pid() and relkind in ('r', 'v')
+                   and relnamespace::regnamespace::text in ('public', 'zmartd')) as one
+         where strength is not null order by name, strength desc) as strongest
+"""
 
 
 @pytest.fixture
@@ -70,9 +93,11 @@ async def test_an_empty_database_gets_all_of_them_once(empty_database_url: str) 
 
 def test_the_command_names_what_it_applied_one_a_line(empty_database_url: str) -> None:
     environment = {"ZMARTD_DATABASE_URL": empty_database_url}
+    planned = CliRunner(env=environment).invoke(main, ["migrate", "--plan", "--json"])
+    assert [one["name"] for one in json.loads(planned.stdout)] == [one.name for one in all_migrations()]
     first, second = (CliRunner(env=environment).invoke(main, ["migrate"]) for _ in range(2))
-    assert first.stdout.splitlines() == [f"applied {one.name}" for one in all_migrations()]
-    assert second.stdout == "the database is up to date\n"
+    assert first.stdout.splitlines() == [one.name for one in all_migrations()]
+    assert (second.stdout, second.stderr.splitlines()[1:]) == ("", ["the database is up to date"])
 
 
 async def test_asking_what_is_pending_changes_nothing(
@@ -99,6 +124,130 @@ async def test_a_new_file_is_applied_to_a_database_that_has_the_others(
 
     assert [migration.name for migration in await migrate(empty_database_url, directory)] == ["0003_third"]
     assert await connection.fetchval("select to_regclass('third') is not null")
+
+
+async def until(connection: Connection, query: str, task: asyncio.Task[Any]) -> None:
+    """Return when the query gives something. Raises what the task raises, if that ends first."""
+    while not await connection.fetchval(query):
+        if task.done():
+            await task
+            raise AssertionError("it was over too soon")
+        await asyncio.sleep(0.01)
+
+
+async def test_a_table_in_use_is_waited_for_without_keeping_readers_waiting(
+    empty_database_url: str, directory: Path, connection: Connection
+) -> None:
+    """A lock that is waited for keeps all others waiting behind it."""
+    await migrate(empty_database_url, directory)
+    (directory / "0003_third.sql").write_text("alter table first add column third int")
+    told: asyncio.Queue[str] = asyncio.Queue()
+    async with connection.transaction():
+        await connection.fetch("select * from first")
+        migrating = asyncio.create_task(migrate(empty_database_url, directory, tell=told.put_nowait))
+        for _ in range(2):
+            assert "0003_third: its tables are in use, trying again in" in await told.get()
+        assert await pending(empty_database_url, directory) != ()
+    assert [one.name for one in await migrating] == ["0003_third"]
+
+
+async def test_a_table_that_stays_in_use_ends_it_with_what_to_look_for(
+    empty_database_url: str, directory: Path, connection: Connection
+) -> None:
+    await migrate(empty_database_url, directory)
+    (directory / "0003_third.sql").write_text("alter table first add column third int")
+    async with connection.transaction():
+        await connection.fetch("select * from first")
+        with pytest.raises(
+            MigrationFailed, match=r"0003_third\.sql got no lock within 0 s.*pg_stat_activity"
+        ):
+            await migrate(empty_database_url, directory, wait_seconds=0)
+
+
+async def test_a_second_one_says_that_it_waits_for_the_first(
+    empty_database_url: str, directory: Path, connection: Connection
+) -> None:
+    await migrate(empty_database_url, directory)
+    (directory / "0003_third.sql").write_text("alter table first add column third int")
+    told: asyncio.Queue[str] = asyncio.Queue()
+    async with connection.transaction():
+        await connection.fetch("select * from first")
+        first = asyncio.create_task(migrate(empty_database_url, directory, tell=told.put_nowait))
+        assert "in use" in await told.get()
+        heard: asyncio.Queue[str] = asyncio.Queue()
+        second = asyncio.create_task(migrate(empty_database_url, directory, tell=heard.put_nowait))
+        assert re.match("another zmartd migrates .*: waiting for it", await heard.get())
+    assert [[one.name for one in await task] for task in (first, second)] == [["0003_third"], []]
+
+
+async def test_one_that_is_stopped_leaves_whole_files_and_goes_on_the_next_time(
+    empty_database_url: str, directory: Path, connection: Connection
+) -> None:
+    (directory / "0003_third.sql").write_text("create table third (); select pg_sleep(300);")
+    stopped = asyncio.create_task(migrate(empty_database_url, directory))
+    sleeping = (
+        "select true from pg_stat_activity where query like '%pg_sleep(300)%' and pid <> pg_backend_pid()"
+    )
+    await until(connection, sleeping, stopped)
+    stopped.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await stopped
+    assert await connection.fetchval("select to_regclass('third') is null")
+    (directory / "0003_third.sql").write_text("create table third ();")
+    assert [one.name for one in await migrate(empty_database_url, directory)] == ["0003_third"]
+
+
+async def test_an_index_is_built_while_others_write_and_again_after_an_interruption(
+    empty_database_url: str, directory: Path, connection: Connection
+) -> None:
+    (directory / "0002_second.sql").write_text("create table public.second (id int);")
+    await migrate(empty_database_url, directory)
+    (directory / "0003_third.sql").write_text(
+        "-- zmartd: concurrently\n-- By its id.\n"
+        "create index concurrently if not exists second_by_id on public.second (id);"
+    )
+    told: asyncio.Queue[str] = asyncio.Queue()
+    async with connection.transaction():
+        await connection.execute("insert into public.second values (1)")
+        stopped = asyncio.create_task(migrate(empty_database_url, directory, tell=told.put_nowait))
+        assert await told.get() == "0003_third: create index concurrently if not exists second_by_id"
+        await until(connection, "select true from pg_class where relname = 'second_by_id'", stopped)
+        stopped.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await stopped
+    valid = "select indisvalid from pg_index where indexrelid = 'public.second_by_id'::regclass"
+    assert await connection.fetchval(valid) is False
+    assert [one.name for one in await migrate(empty_database_url, directory)] == ["0003_third"]
+    assert await connection.fetchval(valid) is True
+
+
+async def test_what_is_built_concurrently_is_nothing_but_indexes(
+    empty_database_url: str, directory: Path
+) -> None:
+    (directory / "0002_second.sql").write_text("-- zmartd: concurrently\ncreate table second ();")
+    with pytest.raises(MigrationRefused, match="may only have CREATE INDEX CONCURRENTLY"):
+        await migrate(empty_database_url, directory)
+
+
+async def test_the_plan_names_the_locks_that_postgres_takes(
+    empty_database_url: str, connection: Connection
+) -> None:
+    """Of each migration since the first release, whose text says what it does."""
+    for migration in all_migrations():
+        before = {row[0] for row in await connection.fetch(TABLES)}
+        async with connection.transaction():
+            await connection.execute(migration.sql)
+            taken = {row["name"]: row["lock"] for row in await connection.fetch(LOCKS)}
+        strongest = {
+            lock.table: lock.lock for lock in planned(migration, {}).locks if lock.lock != "row exclusive"
+        }
+        if migration.number == 1:
+            await connection.execute(_LEDGER)
+        if "unknown" not in strongest.values():
+            indexes = {name for name in strongest if name not in before}
+            assert {name: lock for name, lock in taken.items() if name in before} == {
+                name: lock for name, lock in strongest.items() if name not in indexes
+            }, migration.name
 
 
 async def test_an_edited_file_is_refused_and_nothing_is_applied(

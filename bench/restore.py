@@ -1,0 +1,131 @@
+"""Measures how long a backup and a restore take.
+
+    python -m bench.restore [--events N] [--json]
+
+It starts Postgres (every commit on disk), lets the indexer apply a synthetic history of so many events with
+their messages, backs the database up and restores it into another one. It prints a table and one line of
+JSON, and asserts nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+import asyncpg
+import click
+import msgspec
+import uvloop
+from redis.asyncio import Redis
+
+from bench.figures import Figure, print_figures
+from bench.synthetic_history import IDL, SyntheticHistory
+from zmartd import config, log
+from zmartd.chain.codec import Codec
+from zmartd.chain.pdas import Pdas
+from zmartd.chain.transactions import parse_transaction
+from zmartd.clock import SystemClock
+from zmartd.config_values import PostgresUrl
+from zmartd.embedded.installation import installation
+from zmartd.embedded.postgres import EmbeddedPostgres
+from zmartd.indexer.apply import Indexer
+from zmartd.realtime.bus import Bus
+from zmartd.realtime.messages import AnyMessage
+from zmartd.realtime.publisher import StreamPublisher
+from zmartd.store.backup.backup import back_up
+from zmartd.store.backup.manifest import Chain
+from zmartd.store.backup.restore import restore
+from zmartd.store.postgres.database import Database
+from zmartd.store.postgres.migrations import migrate
+
+SEED = 20
+MARKETS = 200
+WALLETS = 2_000
+BATCH = 1_000
+GOAL_SECONDS = 60
+CHAIN = Chain("localnet", IDL.address)
+
+_PARSE = partial(parse_transaction, program_id=IDL.program_id, codec=Codec(IDL))
+
+
+class _Unpublished(StreamPublisher):
+    """Appends messages to their streams, and publishes none."""
+
+    async def publish(self, messages: Sequence[AnyMessage]) -> None:
+        pass
+
+
+@asynccontextmanager
+async def indexed(dsn: str, events: int) -> AsyncIterator[config.DatabaseSettings]:
+    """A database in which the indexer has applied so many events."""
+    await migrate(dsn)
+    settings = config.DatabaseSettings(url=PostgresUrl(dsn))
+    database = await Database.connect(settings)
+    try:
+        nobody = Bus(Redis(unix_socket_path=os.devnull), SystemClock())
+        indexer = Indexer(database, _Unpublished(nobody), Pdas(IDL.program_id))
+        history = SyntheticHistory(SEED, MARKETS, WALLETS)
+        openings = history.openings()
+        await indexer.apply([_PARSE(msgspec.json.decode(one)) for one in openings])
+        trades = history.trades(max(events - len(openings), 0))
+        while batch := [_PARSE(msgspec.json.decode(one)) for one in islice(trades, BATCH)]:
+            await indexer.apply(batch)
+        yield settings
+    finally:
+        await database.close()
+
+
+async def measure(directory: Path, events: int) -> list[Figure]:
+    """Back up and restore a database with so many events."""
+    others = [installation(for_everyone=False) / "bin"]
+    async with EmbeddedPostgres(directory / "postgres") as postgres:
+        click.echo("  applying events …", err=True)
+        async with indexed(postgres.dsn, events) as source:
+            pass
+        connection = await asyncpg.connect(postgres.dsn)
+        size = await connection.fetchval("select pg_database_size(current_database())")
+        await connection.execute("create database elsewhere template template0")
+        await connection.close()
+        click.echo("  backup, restore …", err=True)
+        file = directory / "backup"
+        begun = time.monotonic()
+        manifest = await back_up(source, file, CHAIN, others=others, progress=lambda done, total: None)
+        backed_up = time.monotonic()
+        target = config.DatabaseSettings(url=PostgresUrl(postgres.dsn_of("elsewhere")))
+        await restore(
+            target,
+            file,
+            CHAIN,
+            jobs=os.cpu_count() or 1,
+            others=others,
+            progress=lambda done, total: None,
+        )
+        ended = time.monotonic()
+    rows, megabytes = sum(manifest.rows.values()), manifest.bytes / 1e6
+    return [
+        Figure("events", events, "", note=f"{rows} rows, {size / 1e6:.0f} MB in Postgres"),
+        Figure("backup", backed_up - begun, "s", note=f"{megabytes:.0f} MB, read again and counted"),
+        Figure("restore", ended - backed_up, "s", note=f"counted; the goal is at most {GOAL_SECONDS} s"),
+    ]
+
+
+@click.command()
+@click.option("--events", type=click.IntRange(1_000, 100_000_000), default=1_000_000, show_default=True)
+@click.option("--json", "only_json", is_flag=True, help="Print JSON only.")
+def main(events: int, only_json: bool) -> None:
+    """Measure how long a backup and a restore of --events take."""
+    log.configure("warning", "console")
+    with tempfile.TemporaryDirectory(prefix="zmartd-bench-") as directory:
+        Path(directory).chmod(0o711)  # Postgres may run as another user
+        figures = uvloop.run(measure(Path(directory), events))
+    print_figures(figures, only_json=only_json)
+
+
+if __name__ == "__main__":
+    main()
