@@ -2,7 +2,7 @@
 -- lack something of a market.
 
 alter table public.market_audits
-    -- Since when each attempt failed; `failure` says why the last one did.
+    -- Since when each attempt failed; `failure` says why the last one did, and is null where this is.
     add column failing_since timestamptz,
     -- When a comparison last proved something, and when the market was first known here.
     add column compared_at timestamptz,
@@ -14,8 +14,6 @@ update public.market_audits
    set failing_since = case when failure is not null then audited_at end,
        compared_at = case when failure is null and moving_since is null and audited_at > '-infinity'
                           then audited_at end;
-
-alter table public.market_audits add check ((failure is null) = (failing_since is null));
 
 create index market_audits_failing on public.market_audits (failing_since) where failing_since is not null;
 create index market_audits_moving on public.market_audits (moving_since) where moving_since is not null;

@@ -44,21 +44,23 @@ create table public.verified_voters (
 comment on table public.verified_voters is
     'What the index had of a voter on a dispute when the chain had the same. A vote counts while it still has that.';
 
-do $$
-declare
-    table_name text;
-begin
-    foreach table_name in array array['voter_checks', 'voter_balances', 'verified_voters'] loop
-        execute format('alter table public.%I enable row level security', table_name);
-        execute format('alter table public.%I force row level security', table_name);
-        execute format('revoke all on public.%I from public, anon, authenticated', table_name);
-        execute format('grant select, insert, update, delete on public.%I to service_role', table_name);
-        execute format(
-            'create policy service on public.%I to service_role using (true) with check (true)', table_name
-        );
-    end loop;
-end
-$$;
+alter table public.voter_checks enable row level security;
+alter table public.voter_checks force row level security;
+revoke all on public.voter_checks from public, anon, authenticated;
+grant select, insert, update, delete on public.voter_checks to service_role;
+create policy service on public.voter_checks to service_role using (true) with check (true);
+
+alter table public.voter_balances enable row level security;
+alter table public.voter_balances force row level security;
+revoke all on public.voter_balances from public, anon, authenticated;
+grant select, insert, update, delete on public.voter_balances to service_role;
+create policy service on public.voter_balances to service_role using (true) with check (true);
+
+alter table public.verified_voters enable row level security;
+alter table public.verified_voters force row level security;
+revoke all on public.verified_voters from public, anon, authenticated;
+grant select, insert, update, delete on public.verified_voters to service_role;
+create policy service on public.verified_voters to service_role using (true) with check (true);
 
 -- A proposal is due by counts alone: of its likes, and of the dislikes of wallets that have traded.
 alter table public.proposal_votes add column by_trader boolean not null default false;

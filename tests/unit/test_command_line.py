@@ -60,6 +60,8 @@ ARGUMENTS = {
     ("alerts", "ack"): ["42", "--because", "for the test"],
     ("backup",): ["file"],
     ("restore",): ["file"],
+    ("init-program",): ["--fee-wallet", "7h3gXfBfYFueFVLYyfL5Qo1QGsf4GQUfW96FKVgnUsJS", "--yes"],
+    ("webhook", "delete"): ["some-id"],
     ("inbox", "retry"): ["--all"],
     ("inbox", "replay"): ["--all"],
 }

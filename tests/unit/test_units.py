@@ -67,10 +67,10 @@ def root(analyze: Program, tmp_path_factory: pytest.TempPathFactory) -> Path:
         target = root / "etc/systemd/system" / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(unit, target)
-    program = root / PROGRAM
-    program.parent.mkdir(parents=True)
-    program.write_text("#!/bin/sh\n")
-    program.chmod(0o755)
+    for program in (root / PROGRAM, root / "bin/kill"):
+        program.parent.mkdir(parents=True)
+        program.write_text("#!/bin/sh\n")
+        program.chmod(0o755)
     system = analyze.path.resolve().parents[2]
     own = [system / "usr/lib/systemd/system", system / "lib/systemd/system"]
     shutil.copytree(
@@ -118,6 +118,7 @@ def test_systemd_finds_every_service_hardly_exposed(analyze: Program, unit: str)
 @pytest.mark.parametrize("unit", [MIGRATE, TICK])
 def test_every_service_is_protected_like_the_daemon(unit: str) -> None:
     of_the_daemon = {"NotifyAccess", "WatchdogSec", "TimeoutAbortSec", "TimeoutStopSec", "LimitNOFILE"}
+    of_the_daemon |= {"ExecReload"}
     protections = {
         name: values for name, values in directives(DAEMON).items() if name not in OWN | of_the_daemon
     }

@@ -23,10 +23,10 @@ def serve(config_path: Path | None) -> None:
     from zmartd.systemd import ServiceManager, Sockets
 
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it can be acted on
-    faulthandler.enable()  # systemd ends a daemon that stands still with SIGABRT: the log then says where
     manager, sockets = ServiceManager.of_environment(), Sockets.of_environment()
     reading = config_file.read(config_path)
     settings = reading.usable()
+    faulthandler.enable()  # systemd ends a daemon that stands still with SIGABRT: the log then says where
     with background_output(sys.stderr, _tell_dropped) as output:
         log.configure(settings.log.level, settings.log.format, output)
         logger = log.get_logger(__name__)
