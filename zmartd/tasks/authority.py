@@ -210,12 +210,13 @@ class Authority:
 
     async def fitting(self, pack: Sequence[Meant]) -> list[tuple[Sequence[Meant], int]]:
         """Those that succeed together, with the compute units to ask for; several parts where one asks for
-        too many. The others are left out.
+        too many, or writes more logs than nodes keep. The others are left out.
         """
         left = list(pack)
         while len(left) > 1:
             tried = await self.budgets.tried(instructions_of(left), self.address)
-            if tried.was_exhausted or not self.budgets.leaves_a_margin(tried.units):
+            too_many = tried.was_exhausted or tried.is_truncated
+            if too_many or not self.budgets.leaves_a_margin(tried.units):
                 half = len(left) // 2
                 return await self.fitting(left[:half]) + await self.fitting(left[half:])
             if tried.err is None:

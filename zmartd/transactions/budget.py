@@ -10,6 +10,7 @@ from solders.instruction import Instruction
 from solders.pubkey import Pubkey
 
 from zmartd.chain.assemble import MAX_COMPUTE_UNITS, build_transaction, compute_budget
+from zmartd.chain.logs import TRUNCATED
 from zmartd.chain.network_fees import highest_price
 from zmartd.chain.rpc import Rpc
 from zmartd.chain.transport import RpcRejected, RpcUnavailable
@@ -39,6 +40,11 @@ class Tried(Struct, frozen=True):
             case {"InstructionError": [int(index), _]} if index >= _BUDGET_INSTRUCTIONS:
                 return index - _BUDGET_INSTRUCTIONS
         return None
+
+    @property
+    def is_truncated(self) -> bool:
+        """Whether the node kept only the first of its logs, so that some of its events would be in none."""
+        return self.logs is not None and TRUNCATED in self.logs
 
     @property
     def was_exhausted(self) -> bool:

@@ -15,7 +15,7 @@ from zmartd.faults import Point, watching
 from zmartd.market.lifecycle import MarketState
 from zmartd.tasks.authority import Authority
 from zmartd.tasks.market_monitor import MarketMonitor
-from zmartd.tasks.meant import Meant, packed
+from zmartd.tasks.meant import Meant, instructions_of, packed
 from zmartd.tasks.vote_aggregator import VoteAggregator
 
 APPROVED, FINALIZED, RESOLVING = MarketState.APPROVED, MarketState.FINALIZED, MarketState.RESOLVING
@@ -220,6 +220,36 @@ async def test_what_asks_for_too_many_compute_units_goes_into_several_transactio
 
     assert [one.ok for one in actions] == [True] * 4
     assert await batches(world) == [("finalize_market", "landed", 2)] * 2
+
+
+async def test_what_writes_more_logs_than_nodes_keep_goes_into_several_transactions(world: World) -> None:
+    authority = Authority(world.own.context())
+    found = (await authority.markets([await world.proposal() for _ in range(16)])).values()
+    approvals = [
+        Meant(
+            market,
+            "approve_proposal",
+            (
+                world.program.aggregate_proposal_votes(
+                    backend_authority=AUTHORITY.pubkey(),
+                    market=market.address,
+                    final_likes=99,
+                    final_dislikes=1,
+                ),
+                world.program.approve_proposal(admin=AUTHORITY.pubkey(), market=market.address),
+            ),
+        )
+        for market in found
+    ]
+    together, *_ = packed(approvals, AUTHORITY.pubkey(), 64)
+    assert (await authority.budgets.tried(instructions_of(together), AUTHORITY.pubkey())).is_truncated
+
+    parts = [part for part, _ in await authority.fitting(together)]
+
+    assert [one for part in parts for one in part] == together
+    for part in parts:
+        tried = await authority.budgets.tried(instructions_of(part), AUTHORITY.pubkey())
+        assert (tried.err, tried.is_truncated) == (None, False)
 
 
 async def test_as_many_go_into_one_transaction_as_its_bytes_hold(world: World) -> None:
