@@ -26,7 +26,7 @@ def serve(config_path: Path | None) -> None:
     manager, sockets = ServiceManager.of_environment(), Sockets.of_environment()
     reading = config_file.read(config_path)
     settings = reading.usable()
-    faulthandler.enable()  # systemd ends a daemon that stands still with SIGABRT: the log then says where
+    faulthandler.enable(2)  # systemd ends a daemon that stands still with SIGABRT: the log then says where
     with background_output(sys.stderr, _tell_dropped) as output:
         log.configure(settings.log.level, settings.log.format, output)
         logger = log.get_logger(__name__)
