@@ -81,8 +81,9 @@ def _bounded(found: Mapping[Key, Finding], known: Container[Key]) -> dict[Key, F
         by_rule[key[0]].append(key)
     shown: dict[Key, Finding] = {}
     for keys in by_rule.values():
-        told = sorted(keys, key=lambda key: (key not in known, key))
-        told = sorted(told[: max(MAX_SUBJECTS, sum(key in known for key in keys))])
+        first = sorted(keys, key=lambda key: (key not in known, key))
+        chosen = set(first[: max(MAX_SUBJECTS, sum(key in known for key in keys))])
+        told = [key for key in keys if key in chosen]
         shown |= {key: found[key] for key in told}
         if more := len(keys) - len(told):
             last = found[told[-1]]
