@@ -13,7 +13,7 @@ from zmartd.cli import main
 REPOSITORY = Path(__file__).parents[2]
 README = (REPOSITORY / "README.md").read_text()
 
-COMMANDS = sorted(set(re.findall(r"zmartd [a-z]+(?: --[a-z-]+)*", README)))
+COMMANDS = sorted(set(re.findall(r"zmartd [a-z-]+(?: --[a-z-]+)*", README)))
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -25,7 +25,7 @@ def test_each_command_in_the_readme_exists_with_its_options(command: str) -> Non
 
 
 def test_the_readme_lists_every_command() -> None:
-    table = re.findall(r"^\| `zmartd ([a-z]+)`", README, flags=re.MULTILINE)
+    table = re.findall(r"^\| `zmartd ([a-z-]+)`", README, flags=re.MULTILINE)
     assert sorted(table) == sorted(main.commands)
 
 

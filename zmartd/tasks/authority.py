@@ -176,12 +176,21 @@ class Authority:
                     log.warning("task.batch_failed", markets=len(pack), reason=error.message)
                     return {}
 
-        packs = packed(meant, self.address, self._most_together)
+        packs = await self._packed(meant)
         return {
             market_id: signature
             for landed in await asyncio.gather(*map(send, packs))
             for market_id, signature in landed.items()
         }
+
+    async def _packed(self, meant: Sequence[Meant]) -> list[list[Meant]]:
+        """In as few parts as it fits, of which nodes keep all logs, as far as the first of them tells."""
+        packs = packed(meant, self.address, self._most_together)
+        if packs and len(packs[0]) > 1:
+            tried = await self.budgets.tried(instructions_of(packs[0]), self.address)
+            if tried.is_truncated and (whole := owner_of(packs[0], tried.logged)):
+                return packed(meant, self.address, whole)
+        return packs
 
     async def _send_pack(self, pack: Sequence[Meant], recording: Recording | None) -> dict[str, str]:
         found: dict[str, Submission] = {}

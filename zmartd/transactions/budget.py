@@ -24,6 +24,8 @@ _FIRST_RAISE: Final = 1_000
 _MAX_RAISES: Final = 20
 _ANY_PRICE: Final = 1
 _BUDGET_INSTRUCTIONS: Final = 2
+_BEGINS: Final = " invoke [1]"
+"""The end of the line that a node logs when an instruction begins."""
 
 
 class Tried(Struct, frozen=True):
@@ -45,6 +47,15 @@ class Tried(Struct, frozen=True):
     def is_truncated(self) -> bool:
         """Whether the node kept only the first of its logs, so that some of its events would be in none."""
         return self.logs is not None and TRUNCATED in self.logs
+
+    @property
+    def logged(self) -> int:
+        """How many of the instructions have all their logs, where `is_truncated`.
+
+        The last that begins may lack some, and does not count.
+        """
+        begun = sum(line.endswith(_BEGINS) for line in self.logs or ())
+        return max(0, begun - 1 - _BUDGET_INSTRUCTIONS)
 
     @property
     def was_exhausted(self) -> bool:

@@ -251,6 +251,9 @@ async def test_what_writes_more_logs_than_nodes_keep_goes_into_several_transacti
         tried = await authority.budgets.tried(instructions_of(part), AUTHORITY.pubkey())
         assert (tried.err, tried.is_truncated) == (None, False)
 
+    await authority.send_together(approvals)
+    assert await batches(world) == [("approve_proposal", "landed", 3), ("approve_proposal", "landed", 13)]
+
 
 async def test_as_many_go_into_one_transaction_as_its_bytes_hold(world: World) -> None:
     market = await Authority(world.own.context()).market(await world.proposal())

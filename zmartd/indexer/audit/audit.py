@@ -35,6 +35,7 @@ from zmartd.indexer.audit.indexed_facts import (
     read_indexed_markets,
 )
 from zmartd.indexer.events.incomplete import IncompleteTransaction, incomplete_transactions
+from zmartd.indexer.plausibility import IMPOSSIBLE_SLOTS
 from zmartd.indexer.walks.backfill import missing_transactions
 from zmartd.indexer.walks.ranged import RangeWalk, SignatureRange
 from zmartd.store.postgres.database import Database
@@ -126,7 +127,7 @@ async def compare_market(
         return found
     missing = await missing_signatures(database, rpc, market, equal_slot)
     changed = await read_one_market(database, market) != before
-    is_behind = on_chain.slot < before.slots.get(str(market), 0)
+    is_behind = _is_behind(on_chain.slot, before.slots.get(str(market), 0))
     return replace(found, changed_meanwhile=changed, is_behind=is_behind, missing=missing)
 
 
@@ -139,7 +140,14 @@ async def compare_configuration(database: Database, rpc: Rpc, program_id: Pubkey
         indexed = await read_indexed_configuration(connection)
         slot = await indexed_configuration_slot(connection)
     on_chain = await read_configuration_account(rpc, program_id)
-    return () if on_chain.slot < slot else compare(ProgramFacts({}, {}, indexed), on_chain)
+    return () if _is_behind(on_chain.slot, slot) else compare(ProgramFacts({}, {}, indexed), on_chain)
+
+
+def _is_behind(slot: int, applied_slot: int) -> bool:
+    """Whether a node at `slot` lacks what the index has applied. What is further ahead than a node can be behind
+    is forged, and has to be found.
+    """
+    return slot < applied_slot <= slot + IMPOSSIBLE_SLOTS
 
 
 async def missing_signatures(
