@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+import socket
+import subprocess
+import sys
 import traceback
 
 import pytest
 from click.testing import CliRunner
 
+from tests.ports import free_port
 from zmartd.cli import main
 
 SECRET = "Zq7XvK2jWp9b"
@@ -75,22 +79,60 @@ def surroundings(database_url: str, redis_url: str) -> dict[str, str | None]:
 
 
 def said(environment: dict[str, str | None]) -> str:
-    """Everything that the commands print and log with these settings. None of them may crash."""
+    """Everything that the commands print and log with these settings. None of them may crash.
+
+    The daemon would wait for its servers: here it ends, since its port is taken.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        return "\n".join(_said(environment, port))
+
+
+def _said(environment: dict[str, str | None], taken_port: str) -> list[str]:
     printed = []
     for command in COMMANDS:
-        result = CliRunner(env=environment).invoke(main, [command])
+        port = {"ZMARTD_SERVER_PORT": taken_port} if command == "serve" else {}
+        result = CliRunner(env=environment | port).invoke(main, [command])
         assert result.exception is None or isinstance(result.exception, SystemExit), (
             command,
             *traceback.format_exception(result.exception),
         )
         assert result.exit_code == 1 or command in {"migrate", "config"}, (command, result.output)
         printed.append(result.output)
-    return "\n".join(printed)
+    return printed
 
 
 def assert_silent(text: str) -> None:
     assert [piece for piece in PIECES if piece in text] == [], text
     assert not re.search(r"(?<!\d)4837(?!\d)", text)  # the digits of a time are more
+
+
+@pytest.mark.parametrize(
+    ("variable", "url"),
+    [
+        ("ZMARTD_DATABASE_URL", f"postgresql://zmartd:{SECRET}@{NOBODY}/0"),
+        ("ZMARTD_REDIS_URL", f"redis://:{SECRET}@{NOBODY}/0"),
+        ("ZMARTD_SOLANA_RPC_URL", f"http://{NOBODY}/v2/{SECRET}"),
+    ],
+)
+def test_a_daemon_that_waits_for_what_is_away_does_not_show_its_url(
+    surroundings: dict[str, str | None], variable: str, url: str
+) -> None:
+    given = os.environ | surroundings | {"ZMARTD_SERVER_PORT": str(free_port()), variable: url}
+    environment = {name: value for name, value in given.items() if value is not None}
+    with subprocess.Popen(
+        [sys.executable, "-m", "zmartd", "serve"], stderr=subprocess.PIPE, text=True, env=environment
+    ) as daemon:
+        assert daemon.stderr is not None
+        lines = []
+        for line in daemon.stderr:
+            lines.append(line)
+            if "dependency.away" in line:
+                break
+        daemon.terminate()
+        lines += daemon.stderr
+    assert daemon.returncode == 0, lines
+    assert_silent("".join(lines))
 
 
 @pytest.mark.parametrize("url", urls("postgresql", "zmartd"))

@@ -144,8 +144,9 @@ async def compare_configuration(database: Database, rpc: Rpc, program_id: Pubkey
 
 
 def _is_behind(slot: int, applied_slot: int) -> bool:
-    """Whether a node at `slot` lacks what the index has applied. What is further ahead than a node can be behind
-    is forged, and has to be found.
+    """Whether a node at `slot` lacks what the index has applied.
+
+    What is further ahead than a node can be behind is forged, and has to be found.
     """
     return slot < applied_slot <= slot + IMPOSSIBLE_SLOTS
 
