@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterator
 from itertools import groupby
@@ -24,6 +25,15 @@ _PLAIN_OPTIONS = frozenset(
     | {"ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname", "db", "protocol"}
 )
 """The options of a URL that are shown; of all others only that they are there."""
+_PLAIN_VALUE = re.compile(
+    r"/[^?&#\s]*|[a-z0-9]+([.-][a-z0-9]+)*\.[a-z]+(:[0-9]+)?|[0-9.]{1,15}|localhost|zmartd|postgres"
+    r"|disable|allow|prefer|require|verify-ca|verify-full|direct|none|optional|required|true|false|yes|no",
+    re.IGNORECASE,
+)
+"""What they may have as a value to be shown: a path, a host, a number or a word that one of them takes.
+
+All else may have been meant for another place.
+"""
 _INTRODUCTION = """\
 zmartd.toml: every setting with its meaning and its default.
 
@@ -104,7 +114,11 @@ def _masked_url(url: Url) -> str:
         shown += f"/{where.path}" if where.path else ""
     elif where.path:
         shown += f"/{HIDDEN}"  # it may be a key
-    options = [f"{key}={value}" for key, value in where.query.items() if key in _PLAIN_OPTIONS]
+    options = [
+        f"{key}={value}"
+        for key, value in where.query.items()
+        if key in _PLAIN_OPTIONS and _PLAIN_VALUE.fullmatch(value)
+    ]
     if len(options) < len(where.query):
         options.append(HIDDEN)
     return f"{shown}?{'&'.join(options)}" if options else shown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from pathlib import Path
 
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -145,7 +146,8 @@ def _redis_pool(settings: config.RedisSettings) -> BlockingConnectionPool:
             **({} if is_local else {"socket_keepalive": True}),
         )
         pool.make_connection()  # type: ignore[no-untyped-call]  # refuses an unknown option in the URL, and connects to nothing
-    except (TypeError, ValueError):
+        codecs.lookup(pool.connection_kwargs.get("encoding", "utf-8"))
+    except (LookupError, TypeError, ValueError):
         raise ConfigError([f"redis.url: it is not a URL that can be used: write {RedisUrl.form}"]) from None
     return pool
 

@@ -54,8 +54,10 @@ async def _certificates(patient: Patient) -> Sequence[Outcome]:
         try:
             found.append(_ending(f"{setting}: {file}", file_end(file)))
         except OSError as error:
+            # What is no path may have been meant for another place.
+            named = file if str(file).startswith("/") else "the file"
             found.append(
-                failed(f"{setting}: {file} cannot be read ({endpoint.reason(error)})", "correct the path")
+                failed(f"{setting}: {named} cannot be read ({endpoint.reason(error)})", "correct the path")
             )
         except UnreadableCertificate:
             found.append(failed(f"{setting}: {file} is no certificate in PEM", "give the file of one"))
