@@ -143,8 +143,11 @@ class Inbox:
         They stay locked until their outcome is committed. After a crash they are applied again, which changes
         nothing. Each batch also purges applied deliveries that are older than RETENTION. Where the node has
         to be asked about one, the batch is let go, and taken again afterwards: no answer of a node is waited
-        for while a connection is held.
+        for while a connection is held. Nothing is applied or set aside before the node's first answer: a
+        daemon that has just started would doubt all that it is told.
         """
+        if not await self._plausibility.is_known():
+            return 0
         taken = await self._apply_taken(may_ask=True)
         if taken is None:
             await self._plausibility.refresh_in_time()

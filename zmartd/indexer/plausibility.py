@@ -43,7 +43,8 @@ _PATIENCE_SECONDS = 1.0
 _PAUSE_SECONDS = 2.0
 """Between two requests that deliveries cause, however many of them are forged."""
 _LONG_PAUSE_SECONDS = 10.0
-"""The same after a request that was not answered."""
+"""The same after a request that was not answered, when the node has answered before: all deliveries wait for
+the first answer."""
 
 _REQUESTS = Counter("zmartd_present_questions_total", "Requests to the node for the newest slot and its time")
 
@@ -102,11 +103,19 @@ class Plausibility:
         For some seconds afterwards nothing is to be refreshed, however many deliveries are in doubt.
         """
         now = self._clock.monotonic()
-        self._next_request_at = now + _LONG_PAUSE_SECONDS
+        self._next_request_at = now + (_LONG_PAUSE_SECONDS if self._answers else _PAUSE_SECONDS)
         with suppress(TimeoutError, RpcUnavailable, RpcRejected):
             async with asyncio.timeout(_PATIENCE_SECONDS):
                 await self.refresh()
             self._next_request_at = now + self._pause_seconds
+
+    async def is_known(self) -> bool:
+        """Whether the node has ever answered. Until then it is asked as deliveries do, and all that is
+        delivered would be in doubt.
+        """
+        if not self._answers:
+            await self.refresh_if_needed(())
+        return self._answers > 0
 
     async def newest_slot(self) -> int | None:
         """The newest slot by the node's last answer; None before the first one. If that is stale, the node is

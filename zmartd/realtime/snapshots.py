@@ -21,16 +21,19 @@ def state_message(market: MarketRow) -> Message:
 
 
 def market_update(market: MarketVersion) -> MarketUpdate:
-    """The state of a market's row as messages have it."""
+    """The state of a market's row as messages have it.
+
+    Sums below zero, because a sale is indexed and a purchase before it is not yet, are shown as zero.
+    """
     return MarketUpdate(
         state=market.state,
         on_chain_address=market.on_chain_address,
         price_yes=market.price_yes,
-        shares_yes=market.shares_yes,
-        shares_no=market.shares_no,
+        shares_yes=max(market.shares_yes, 0),
+        shares_no=max(market.shares_no, 0),
         b_parameter=market.b_parameter or 0,
         total_volume_lamports=market.total_volume,
-        current_liquidity_lamports=market.current_liquidity,
+        current_liquidity_lamports=max(market.current_liquidity, 0),
         proposed_outcome=market.proposed_outcome,
         final_outcome=market.final_outcome,
         awaiting_admin_approval=market.awaiting_admin_approval,

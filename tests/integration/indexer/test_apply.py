@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 from redis.asyncio import Redis
 
-from tests.integration.indexer.story import INITIAL_LIQUIDITY, PROGRAM, Story, whole_life
+from tests.integration.indexer.story import INITIAL_LIQUIDITY, PROGRAM, B, Story, whole_life
 from zmartd.chain import events
 from zmartd.chain.events import ConfigUpdated, WinningsClaimed
 from zmartd.chain.payments import ResolverPayment
@@ -345,6 +345,29 @@ async def test_subscribers_are_told_of_trades_price_votes_and_state(indexer: Ind
     assert [message.seq for message in trading.messages] == [
         opening.messages[-1].seq + more for more in (1, 2, 3)
     ]
+
+
+async def test_what_is_sold_before_its_purchase_is_indexed_is_shown_as_nothing(
+    indexer: Indexer, database: Database
+) -> None:
+    story = Story(seed=7)
+    story.create()
+    story.open_for_trading()
+    await indexer.apply(story.transactions)
+    trader, held = story.traders[0], 50 * INITIAL_LIQUIDITY
+    sold = (
+        events.SharesSold(story.market_id, trader, outcome, held, INITIAL_LIQUIDITY, B // 1000, story.now)
+        for outcome in (True, False)
+    )
+    story.tell(*sold)
+    trading = await indexer.apply(story.transactions[-1:])
+    price, update = (message.data for message in trading.messages[-2:])
+    assert isinstance(price, PriceUpdate)
+    assert isinstance(update, MarketUpdate)
+    assert (price.shares_yes, price.shares_no) == (0, 0)
+    assert (update.shares_yes, update.shares_no, update.current_liquidity_lamports) == (0, 0, 0)
+    market = await market_row(database, story)
+    assert max(market["shares_yes"], market["shares_no"], market["current_liquidity"]) < 0
 
 
 async def test_a_creator_s_registered_question_appears_with_the_market(

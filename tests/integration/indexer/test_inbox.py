@@ -11,11 +11,13 @@ import pytest
 from redis.asyncio import Redis
 
 from tests.integration.indexer.story import PROGRAM, Story, present
+from tests.integration.tasks.manual_clock import ManualClock
 from tests.patience import patient_database
 from zmartd.chain.answers import ChainTime
 from zmartd.chain.arguments import MalformedTransaction
 from zmartd.chain.pdas import Pdas
 from zmartd.chain.transactions import ChainTransaction
+from zmartd.chain.transport import RpcUnavailable
 from zmartd.clock import SystemClock
 from zmartd.embedded.postgres import Durability, EmbeddedPostgres
 from zmartd.indexer.apply import Indexer
@@ -146,6 +148,32 @@ async def test_deliveries_are_let_go_while_the_node_is_asked_about_them(
     assert free == [1]
     assert await depth(database) == (0, 0)
     assert await inbox.apply_batch() == 0
+
+
+async def test_deliveries_wait_for_the_first_answer_of_the_node(
+    database: Database, indexer: Indexer, story: Story
+) -> None:
+    """Before it, a daemon that has just started would doubt all that it is told."""
+    away, clock = True, ManualClock()
+
+    async def ask() -> ChainTime:
+        if away:
+            raise RpcUnavailable
+        return await present()
+
+    inbox = Inbox(database, indexer, Transcript(story), SystemClock(), Plausibility(ask, clock))
+    await inbox.accept(delivery(0, 1))
+    for _ in range(3):
+        assert await inbox.apply_batch() == 0
+        clock.advance(1)
+    assert await depth(database) == (1, 0)
+    away = False
+    clock.advance(1)
+    assert await inbox.apply_batch() == 1
+    assert await depth(database) == (0, 0)
+    async with database.service() as connection:
+        assert await connection.fetchval("select count(*) from unverified_transactions") == 0
+        assert await connection.fetchval("select count(*) from vote_events") == 1
 
 
 async def test_a_poisonous_delivery_is_parked_and_holds_up_no_other(inbox: Inbox, database: Database) -> None:

@@ -142,16 +142,16 @@ async def get_prices(call: Call[None]) -> Prices:
         found = await find_market(connection, call.path["id"])
     now = await call.app[keys.CHAIN_TIME]()
     if isinstance(found, MarketRow):
-        market, total_shares = market_body(found, (), now), found.shares_yes + found.shares_no
+        market = market_body(found, (), now)
     else:
-        market, total_shares = pending_market_body(found, (), now), 0
+        market = pending_market_body(found, (), now)
     return Prices(
         market_id=market.id,
         price_yes=market.price_yes,
         price_no=market.price_no,
         shares_yes=market.shares_yes,
         shares_no=market.shares_no,
-        total_shares=amount(total_shares),
+        total_shares=amount(int(market.shares_yes) + int(market.shares_no)),
         b_parameter=market.b_parameter,
         slot=market.slot,
         commitment=market.commitment,

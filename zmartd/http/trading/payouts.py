@@ -22,6 +22,8 @@ from zmartd.http.trading.position_valuation import value_positions
 from zmartd.market.lifecycle import MarketState
 from zmartd.market.next_bodies import step_time
 from zmartd.market.next_steps import Action, PossibleStep, next_steps
+from zmartd.realtime.market_summary import market_summary
+from zmartd.realtime.snapshots import market_update
 from zmartd.store import platform, positions
 from zmartd.store.markets import MarketNotFound, MarketRow
 from zmartd.store.platform import ChargedFees
@@ -157,9 +159,10 @@ async def get_position_claim(call: Call[None]) -> PositionClaimBody:
 
 def _resolution(market: MarketRow, steps: Sequence[PossibleStep]) -> Resolution:
     outcome = market.final_outcome
-    winning_shares = 0
+    shown = market_summary(market_update(market))
+    winning_shares = amount(0)
     if outcome is not None:
-        winning_shares = market.shares_yes if outcome else market.shares_no
+        winning_shares = shown.shares_yes if outcome else shown.shares_no
     return Resolution(
         resolved=market.state is MarketState.FINALIZED,
         state=market.state.name,
@@ -167,13 +170,13 @@ def _resolution(market: MarketRow, steps: Sequence[PossibleStep]) -> Resolution:
         proposed_outcome_label=label_of(market.proposed_outcome),
         final_outcome=outcome,
         final_outcome_label=label_of(outcome),
-        current_liquidity=amount(market.current_liquidity),
+        current_liquidity=shown.current_liquidity,
         liquidity_left=amount(market.liquidity_left),
-        total_winning_shares=amount(winning_shares),
+        total_winning_shares=winning_shares,
         disputed=market.was_disputed or market.state is MarketState.DISPUTED,
         deadline=step_time(_first(one.closes_at for one in steps if one.action in _DEADLINES)),
         final_not_before=step_time(_first(one.opens_at for one in steps if one.action is Action.FINALIZE)),
-        **earlier_answers.of_a_resolution(label_of(outcome), amount(market.current_liquidity)),
+        **earlier_answers.of_a_resolution(label_of(outcome), shown.current_liquidity),
     )
 
 

@@ -196,7 +196,8 @@ def _promotion(records: Sequence[Retraction]) -> Promotion:
 
 
 def _price(market: ChangedMarket) -> PriceUpdate:
-    return PriceUpdate(price_yes=market.price_yes, shares_yes=market.shares_yes, shares_no=market.shares_no)
+    state = market_update(market)
+    return PriceUpdate(price_yes=state.price_yes, shares_yes=state.shares_yes, shares_no=state.shares_no)
 
 
 def _state(market: ChangedMarket, before: LockedMarket | None, at: datetime) -> Message:
