@@ -164,6 +164,8 @@ class DueWatch:
                 works = False
                 if isinstance(error, RpcUnavailable | RpcRejected):
                     await self._leave_to_others()
+                else:
+                    self._look_soon(None)  # what the look was for is still to be found, and has had its turn
                 self._ask_at = self._clock.monotonic() + RETRY_SECONDS
             else:
                 works = True

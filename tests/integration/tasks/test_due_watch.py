@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from itertools import count, pairwise
 
+import asyncpg
 from redis.asyncio import Redis
 
 from tests import patience
@@ -49,6 +50,10 @@ APPROVED, RESOLVING, DISPUTED, FINALIZED = (
     MarketState.FINALIZED,
 )
 SOL = 10**9
+CUT_OFF = """
+select count(pg_terminate_backend(pid)) from pg_locks
+ where relation = 'proposal_votes'::regclass and not granted
+"""
 
 
 async def comes_to(world: World, market_id: str, state: MarketState) -> None:
@@ -375,6 +380,24 @@ async def test_what_another_daemon_publishes_is_acted_on_though_no_look_is_near(
         proposed = await world.proposal()
         await world.publisher.publish(await votes_through_api(world, proposed, MIN_PROPOSAL_VOTES))
         await comes_to(world, proposed, APPROVED)
+        await require_no_sweep(world)
+
+
+async def test_a_look_that_postgres_cut_off_is_made_again_though_none_is_near(
+    world: World, database_url: str
+) -> None:
+    async with due_daemon(world, look_seconds=3_600.0) as daemon:
+        market_id = await world.proposal()
+        await votes_through_api(world, market_id, MIN_PROPOSAL_VOTES)
+        connection = await asyncpg.connect(database_url)
+        async with connection.transaction():
+            await connection.execute("lock table proposal_votes in access exclusive mode")
+            daemon.watch.heard(vote_message(market_id))
+            async with asyncio.timeout(patience.SECONDS):
+                while not await connection.fetchval(CUT_OFF):
+                    await asyncio.sleep(0.02)
+        await connection.close()
+        await comes_to(world, market_id, APPROVED)
         await require_no_sweep(world)
 
 
