@@ -394,7 +394,7 @@ async def test_a_look_that_postgres_cut_off_is_made_again_though_none_is_near(
             await connection.execute("lock table proposal_votes in access exclusive mode")
             daemon.watch.heard(vote_message(market_id))
             async with asyncio.timeout(patience.SECONDS):
-                while not await connection.fetchval(CUT_OFF):
+                while not await connection.fetchval(CUT_OFF):  # noqa: ASYNC110 - only Postgres tells
                     await asyncio.sleep(0.02)
         await connection.close()
         await comes_to(world, market_id, APPROVED)
