@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import aiohttp
@@ -29,7 +29,12 @@ async def held(session: aiohttp.ClientSession, daemon: Daemon, servers: Collecti
     async with session.get(f"{daemon.operator_url}/metrics") as response:
         found = _SIZES.findall(await response.text())
     sizes = Counter({table or name: int(size) for name, table, size in found if table != _STREAMS})
-    return sizes + Counter(descriptors=_descriptors(daemon.pid, servers))
+    return sizes + Counter(descriptors=descriptors(daemon, servers).total())
+
+
+def descriptors(daemon: Daemon, servers: Collection[int]) -> Counter[str]:
+    """What a daemon has open, by kind, but for connections to `servers`: ports."""
+    return Counter(_opened(daemon.pid, servers))
 
 
 def more(before: Counter[str], after: Counter[str]) -> str:
@@ -39,17 +44,21 @@ def more(before: Counter[str], after: Counter[str]) -> str:
     )
 
 
-def _descriptors(pid: int, servers: Collection[int]) -> int:
-    """How many descriptors a process has open, but for connections to the ports of its servers."""
-    ours = set()
+def _opened(pid: int, servers: Collection[int]) -> Iterator[str]:
+    """The kinds of a process's descriptors. A connection that is in no table of the kernel has been reset."""
+    connections: dict[str, tuple[int, int, str]] = {}
     for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]:
-        _, _, remote, *_, inode = line.split()[:10]
-        if int(remote.partition(":")[2], 16) in servers:
-            ours.add(f"socket:[{inode}]")
-    opened = 0
+        _, local_place, remote_place, state, *_, inode = line.split()[:10]
+        connections[f"socket:[{inode}]"] = _port(local_place), _port(remote_place), state
     for descriptor in os.scandir(f"/proc/{pid}/fd"):
         try:
-            opened += os.readlink(descriptor.path) not in ours
+            what = os.readlink(descriptor.path)
         except FileNotFoundError:  # closed meanwhile
             continue
-    return opened
+        local, remote, state = connections.get(what, (0, 0, ""))
+        if remote not in servers:
+            yield f"connection of {local} to {remote} in state {state}" if state else what.partition(":[")[0]
+
+
+def _port(address: str) -> int:
+    return int(address.partition(":")[2], 16)

@@ -33,7 +33,7 @@ from redis.asyncio import Redis
 
 from tests.stress.accounts import Account
 from tests.stress.faults import INBOX_POINTS, Fault, catalogue
-from tests.stress.leftovers import held, more
+from tests.stress.leftovers import descriptors, held, more
 from tests.stress.rig import Rig, standing
 from tests.stress.subscribers import RECEIVE_BYTES, EventSubscriber, Recorder, SocketSubscriber, Subscriber
 from tests.stress.told import Told, Violation
@@ -131,7 +131,9 @@ class Audience:
         try:
             await until(nothing_is_left, LEAVE_SECONDS, "leaked:")
         except TimeoutError as error:
-            raise Violation(f"{error} {left}") from error
+            system = self._rig.system
+            opened = [descriptors(one, system.server_ports).most_common() for one in system.daemons]
+            raise Violation(f"{error} {left}; open are {opened}") from error
 
     def check(self) -> None:
         """Raises the first Violation that a client has seen."""
