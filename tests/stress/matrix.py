@@ -116,12 +116,8 @@ async def watched(rig: Rig, rng: random.Random) -> AsyncIterator[Audience]:
     """The clients of streams, who come, go, resume and check every number."""
     async with session_of_clients() as session:
         audience = Audience(rig, session, CLIENTS, rng)
-        life = asyncio.create_task(audience.live())
-        try:
+        async with audience.alive():
             yield audience
-        finally:
-            life.cancel()
-            await asyncio.gather(life, return_exceptions=True)
 
 
 async def _wronged(audience: Audience) -> tuple[str, ...]:

@@ -69,6 +69,7 @@ class Audience:
         self._told = Told()
         self._markets: list[str] = []
         self._before: list[Counter[str]] = []
+        self._life: asyncio.Task[None] | None = None
         daemons, tokens = [daemon.url for daemon in rig.system.daemons], rig.system.tokens()
         self.clients: list[Subscriber] = []
         for number in range(clients):
@@ -87,7 +88,17 @@ class Audience:
             await asyncio.sleep(1.0)
             self._before = [one | other for one, other in zip(self._before, await self._held(), strict=True)]
 
-    async def live(self) -> None:
+    @asynccontextmanager
+    async def alive(self) -> AsyncIterator[None]:
+        """They come and go for the length of a block."""
+        self._life = asyncio.create_task(self._live())
+        try:
+            yield
+        finally:
+            self._life.cancel()
+            await asyncio.gather(self._life, return_exceptions=True)
+
+    async def _live(self) -> None:
         """Let them come, and show them new markets, until all have left."""
         lives = [asyncio.create_task(one.live(self._markets)) for one in self.clients]
         looking = asyncio.create_task(self._look())
@@ -136,10 +147,12 @@ class Audience:
             raise Violation(f"{error} {left}; open are {opened}") from error
 
     def check(self) -> None:
-        """Raises the first Violation that a client has seen."""
+        """Raises the first Violation that a client has seen, and whatever else ended one of them."""
         for one in self.clients:
             if one.violation is not None:
                 raise one.violation
+        if self._life is not None and self._life.done():
+            self._life.result()
 
     @property
     def done(self) -> Counter[str]:
@@ -245,12 +258,8 @@ async def audience(directory: Path, rng: random.Random, clients: int) -> AsyncIt
         rig.go()
         await asyncio.sleep(WARM_UP_SECONDS)
         await present.look_before()
-        life = asyncio.create_task(present.live())
-        try:
+        async with present.alive():
             yield rig, present
-        finally:
-            life.cancel()
-            await asyncio.gather(life, return_exceptions=True)
 
 
 async def judge(rig: Rig, present: Audience) -> None:
