@@ -39,17 +39,22 @@ class Rig:
         customers: list[Customer],
         ledger: Ledger,
         wallets: Sequence[str],
+        lives: Sequence[asyncio.Task[None]],
     ) -> None:
-        """`wallets`: those of the crowd and the customers."""
+        """`wallets`: those of the crowd and the customers, who live in `lives`."""
         self.system = system
         self.wallets = wallets
         self.crowd = crowd
         self._people: list[Crowd | Customer] = [crowd, *customers]
         self._ledger = ledger
+        self._lives = lives
         self._reconciling = True
 
     def go(self) -> None:
-        """Let everybody act."""
+        """Let everybody act. Raises what ended one of them before."""
+        for life in self._lives:
+            if life.done():
+                life.result()
         for one in self._people:
             one.go()
 
@@ -127,7 +132,7 @@ async def standing(directory: Path, rng: random.Random) -> AsyncIterator[Rig]:
         ]
         stack.push_async_callback(_end, lives)
         ledger = Ledger(rpc, system.program_id, system.authority.pubkey())
-        yield Rig(system, crowd, customers, ledger, [str(one) for one in addresses])
+        yield Rig(system, crowd, customers, ledger, [str(one) for one in addresses], lives)
 
 
 async def _end(lives: list[asyncio.Task[None]]) -> None:
