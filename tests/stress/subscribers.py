@@ -24,6 +24,8 @@ STAY_SECONDS = (0.3, 12.0)
 STALL_SECONDS = (0.5, 4.0)
 LONG_STALL_SECONDS = (5.0, 20.0)
 AWAY_SECONDS = (0.0, 2.0)
+LONGEST_RETRY_SECONDS = 5.0
+"""How long it waits at most before it tries to connect again: all of them at once would keep daemons down."""
 OPEN_SECONDS = 30.0
 """How long a connection may take to open."""
 POLL_SECONDS = 0.25
@@ -97,6 +99,7 @@ class Subscriber:
 
     async def live(self, markets: Sequence[str]) -> None:
         """Until told to leave, or until there is a violation. `markets` grows."""
+        failures = 0
         while not self.leaves and self.violation is None:
             if not self.stays:
                 await asyncio.sleep(self.rng.uniform(*AWAY_SECONDS))
@@ -104,8 +107,12 @@ class Subscriber:
             self._until = asyncio.get_running_loop().time() + self.rng.uniform(*STAY_SECONDS)
             try:
                 await self.connect(self.rng.choice(self.daemons))
+                failures = 0
             except (aiohttp.ClientError, OSError, TimeoutError):
-                await asyncio.sleep(0.1)
+                failures += 1
+                await asyncio.sleep(
+                    min(0.1 * 2.0 ** min(failures, 10), LONGEST_RETRY_SECONDS) * self.rng.random()
+                )
             except Violation as violation:
                 self.violation = violation
             except Exception as error:  # or it would be missed, and all others with it
