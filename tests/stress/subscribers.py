@@ -107,12 +107,9 @@ class Subscriber:
             self._until = asyncio.get_running_loop().time() + self.rng.uniform(*STAY_SECONDS)
             try:
                 await self.connect(self.rng.choice(self.daemons))
-                failures = 0
+                failures = 0 if self.is_to_go() else failures + 1
             except (aiohttp.ClientError, OSError, TimeoutError):
                 failures += 1
-                await asyncio.sleep(
-                    min(0.1 * 2.0 ** min(failures, 10), LONGEST_RETRY_SECONDS) * self.rng.random()
-                )
             except Violation as violation:
                 self.violation = violation
             except Exception as error:  # or it would be missed, and all others with it
@@ -121,6 +118,9 @@ class Subscriber:
                 self._told_by, self._is_signed_out = None, False
                 for one in self._subscriptions.values():
                     one.lose()
+            if failures:
+                longest = min(0.1 * 2.0 ** min(failures, 10), LONGEST_RETRY_SECONDS)
+                await asyncio.sleep(longest * self.rng.random())
 
     async def connect(self, daemon: str) -> None:
         """Connect, and listen until it is time to go. Raises Violation, ClientError, OSError."""

@@ -38,6 +38,7 @@ from tests.stress.rig import Rig, standing
 from tests.stress.subscribers import RECEIVE_BYTES, EventSubscriber, Recorder, SocketSubscriber, Subscriber
 from tests.stress.told import Told, Violation
 from tests.stress.waiting import until
+from zmartd.cancellation import cancel_all
 from zmartd.faults import Point
 from zmartd.log import configure as configure_log
 from zmartd.realtime.messages import market_stream
@@ -95,8 +96,9 @@ class Audience:
         try:
             yield
         finally:
-            self._life.cancel()
-            await asyncio.gather(self._life, return_exceptions=True)
+            for one in self.clients:
+                one.leave()
+            await cancel_all({self._life}, LEAVE_SECONDS)
 
     async def _live(self) -> None:
         """Let them come, and show them new markets, until all have left."""
