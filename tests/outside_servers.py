@@ -35,6 +35,18 @@ def url_as(url: str, login: str) -> str:
     return urlunsplit(parts._replace(netloc=f"{login}{password}{at}{server}"))
 
 
+def as_administrator(url: str) -> str:
+    """The URL of the same database for a login that may do everything there."""
+    outside = os.environ.get(POSTGRES)
+    return urlunsplit(urlsplit(outside)._replace(path=urlsplit(url).path)) if outside else url
+
+
+def second_of(url: str) -> str:
+    """The URL of a second database beside one, which goes with the server, or with `OutsidePostgres`."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(path=f"{parts.path}_second"))
+
+
 def are_named() -> bool:
     """Whether tests share a server with each other, so that only one process may run them."""
     return bool(os.environ.get(POSTGRES) or os.environ.get(REDIS))
@@ -43,8 +55,8 @@ def are_named() -> bool:
 class OutsidePostgres:
     """A server that is there, with a database that belongs to an ordinary role, for as long as it is started.
 
-    The role is no superuser and has a password; an administrator has given it what migrations need, and no
-    more.
+    The role is no superuser and has a password. It may create databases, which a replay needs; an
+    administrator has given it what migrations need, and no more.
     """
 
     def __init__(self, url: str) -> None:
@@ -73,7 +85,7 @@ class OutsidePostgres:
         await self.stop()
         await _execute(
             self._url,
-            f"create role {self._name} {LOGIN}",
+            f"create role {self._name} {LOGIN} createdb",
             f"create database {self._name} owner {self._name} template template0",
         )
         for _ in range(2):  # roles that are not there cannot be granted yet
@@ -89,6 +101,7 @@ class OutsidePostgres:
         await _execute(
             self._url,
             f"drop database if exists {self._name} with (force)",
+            f"drop database if exists {self._name}_second with (force)",
             f"drop role if exists {self._name}",
         )
 
