@@ -15,9 +15,10 @@ import pytest
 import structlog
 from redis import Redis
 
-from tests import frame_check
+from tests import frame_check, outside_servers
 from tests.debian_packages import NotToBeHad
 from tests.event_loop import run
+from tests.outside_servers import OutsidePostgres, PostgresServer
 from tests.patience import patient_database
 from tests.pgbouncer import PgBouncer
 from zmartd.embedded.postgres import DATABASE, Durability, EmbeddedPostgres
@@ -72,9 +73,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """All tests together use every core, of which they leave a third idle where each has one process.
 
-    Tests that are named run in this process, which is ready sooner.
+    Tests that are named run in this process, which is ready sooner, and so do all on servers that are there.
     """
-    if config.args_source is not config.ArgsSource.TESTPATHS:
+    if config.args_source is not config.ArgsSource.TESTPATHS or outside_servers.are_named():
         return 0
     cores = len(os.sched_getaffinity(0))
     return cores + cores // 2
@@ -156,26 +157,45 @@ def tell_reader(record_property: Callable[[str, object], None]) -> Callable[[str
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+def postgres_server(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[PostgresServer]:
     """A running Postgres."""
-    server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), Durability.EPHEMERAL)
+    server: PostgresServer
+    if outside := os.environ.get(outside_servers.POSTGRES):
+        server = OutsidePostgres(outside)
+    else:
+        server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), Durability.EPHEMERAL)
     run(server.start())
     yield server
     run(server.stop())
 
 
 @pytest.fixture(scope="session")
-def migrated_database_url(postgres_server: EmbeddedPostgres) -> str:
+def embedded_postgres(postgres_server: PostgresServer) -> EmbeddedPostgres:
+    """A running Postgres on a socket, where any role that a test makes may log in without a password."""
+    if not isinstance(postgres_server, EmbeddedPostgres):
+        pytest.skip("this is about a server that asks for no password")
+    return postgres_server
+
+
+@pytest.fixture(scope="session")
+def migrated_database_url(postgres_server: PostgresServer) -> str:
     """The URL of the one migrated database. Tests take `database_url`, which is emptied after each."""
     run(migrate(postgres_server.dsn))
     return postgres_server.dsn
 
 
 @pytest.fixture(scope="session")
-def empty_migrated_database(migrated_database_url: str) -> Iterator[Callable[[], None]]:
+def empty_migrated_database(
+    migrated_database_url: str, postgres_server: PostgresServer
+) -> Iterator[Callable[[], None]]:
     """Empties it. On a connection that stays open, because a new one would have to read the schema first."""
     loop = asyncio.new_event_loop()
-    connection = loop.run_until_complete(asyncpg.connect(migrated_database_url))
+    url = migrated_database_url
+    if isinstance(postgres_server, OutsidePostgres):
+        url = postgres_server.administrator
+    connection = loop.run_until_complete(asyncpg.connect(url))
 
     async def empty() -> None:
         await connection.execute(DISCONNECT)
@@ -202,11 +222,11 @@ def database_url(
 
 @pytest.fixture
 def pooler(
-    postgres_server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
+    embedded_postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[PgBouncer]:
     """A transaction pooler in front of Postgres, with fewer connections to it than a test opens."""
     try:
-        started = PgBouncer(tmp_path_factory.mktemp("pgbouncer"), postgres_server, default_pool_size="3")
+        started = PgBouncer(tmp_path_factory.mktemp("pgbouncer"), embedded_postgres, default_pool_size="3")
     except NotToBeHad as error:
         pytest.skip(str(error))
     run(started.start())
@@ -215,7 +235,7 @@ def pooler(
 
 
 @pytest.fixture
-def empty_database_url(postgres_server: EmbeddedPostgres) -> Iterator[str]:
+def empty_database_url(postgres_server: PostgresServer) -> Iterator[str]:
     """The URL of a database without any table, which only this test uses."""
     name, administration = f"empty_{next(_numbers)}", postgres_server.dsn_of("postgres")
     run(execute(administration, f"create database {name} template template0 strategy file_copy"))
@@ -232,20 +252,23 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 
 @pytest.fixture(scope="session")
-def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedValkey]:
-    """A running Valkey."""
+def redis_server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a running server that speaks Redis' protocol."""
+    if outside := os.environ.get(outside_servers.REDIS):
+        yield outside
+        return
     server = EmbeddedValkey(tmp_path_factory.mktemp("valkey"))
     run(server.start())
-    yield server
+    yield server.url
     run(server.stop())
 
 
 @pytest.fixture
-def redis_url(valkey_server: EmbeddedValkey) -> str:
+def redis_url(redis_server_url: str) -> str:
     """The URL of a Redis-protocol server that holds nothing yet."""
-    with Redis.from_url(valkey_server.url) as client:
+    with Redis.from_url(redis_server_url) as client:
         client.flushall()
-    return valkey_server.url
+    return redis_server_url
 
 
 async def execute(url: str, *statements: str) -> None:

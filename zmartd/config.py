@@ -165,6 +165,17 @@ class RedisSettings(Struct, frozen=True, kw_only=True):
     url: Annotated[RedisUrl, described("the URL of Redis or Valkey: redis://host:port/0 or unix:///path")] = (
         RedisUrl("redis://localhost:6379/0")
     )
+    sentinels: Annotated[
+        tuple[str, ...],
+        described_list(
+            "the sentinels, as host or host:port, that know the primary; redis.url then says everything but "
+            "where it is",
+            require_domain,
+            max_length=16,
+        ),
+    ] = ()
+    sentinel_service: Annotated[str, described("the name that sentinels have for the primary")] = "mymaster"
+    sentinel_password: Annotated[Secret, described("the password of the sentinels")] = Secret()
 
 
 class SolanaSettings(Struct, frozen=True, kw_only=True):

@@ -28,7 +28,7 @@ from zmartd.chain.transport import MAX_IN_FLIGHT
 from zmartd.clock import Clock, SystemClock
 from zmartd.config import ServerSettings, Settings
 from zmartd.core import Core, admin_decisions, open_core
-from zmartd.dependencies import MAX_REDIS_CONNECTIONS, lead_redis_to
+from zmartd.dependencies import lead_redis_to
 from zmartd.errors import ZmartdError
 from zmartd.http.app import setup
 from zmartd.http.auth.attempt_limiter import AttemptLimiter
@@ -62,6 +62,7 @@ from zmartd.realtime.history import StreamHistory
 from zmartd.realtime.hub import Hub
 from zmartd.realtime.live_votes import LiveVotes
 from zmartd.realtime.vote_totals import VoteTotals
+from zmartd.redis_pool import MAX_CONNECTIONS as MAX_REDIS_CONNECTIONS
 from zmartd.reloading import Reloads
 from zmartd.store.postgres.database import FAILURES
 from zmartd.systemd import ServiceManager, Sockets

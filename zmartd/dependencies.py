@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import codecs
 from pathlib import Path
 
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import Redis
 from redis.exceptions import (
     AuthenticationError,
     AuthorizationError,
@@ -25,13 +24,10 @@ from zmartd.chain.program_accounts import decode_account
 from zmartd.chain.rpc import Rpc
 from zmartd.chain.wire import UndecodableData
 from zmartd.config import Settings
-from zmartd.config_values import ConfigError, RedisUrl
+from zmartd.config_values import ConfigError
 from zmartd.errors import ZmartdError
 from zmartd.private_file import ExposedFile, read_private
-
-MAX_REDIS_CONNECTIONS = 32
-"""A command waits for one of them, and takes it for a millisecond. Callers can cause thousands at once."""
-REDIS_CONNECT_SECONDS = 5.0
+from zmartd.redis_pool import addresses, open_pool
 
 _REDIS_REFUSES_LOGIN = (AuthenticationError, AuthorizationError, NoPermissionError)
 
@@ -121,7 +117,7 @@ def require_private_tls_keys(settings: Settings) -> None:
 
 def open_redis(settings: config.RedisSettings) -> Redis:
     """A client that connects when it is used. Raises ConfigError."""
-    return Redis.from_pool(_redis_pool(settings))
+    return Redis.from_pool(open_pool(settings))
 
 
 async def lead_redis_to(redis: Redis, settings: config.RedisSettings) -> None:
@@ -129,27 +125,8 @@ async def lead_redis_to(redis: Redis, settings: config.RedisSettings) -> None:
 
     Raises ConfigError.
     """
-    former, redis.connection_pool = redis.connection_pool, _redis_pool(settings)
+    former, redis.connection_pool = redis.connection_pool, open_pool(settings)
     await former.disconnect(inuse_connections=True)
-
-
-def _redis_pool(settings: config.RedisSettings) -> BlockingConnectionPool:
-    url = settings.url.reveal()
-    try:
-        is_local = endpoint.read(url, endpoint.REDIS).scheme == "unix"
-        pool = BlockingConnectionPool.from_url(
-            url,
-            max_connections=MAX_REDIS_CONNECTIONS,
-            timeout=REDIS_CONNECT_SECONDS,
-            socket_connect_timeout=REDIS_CONNECT_SECONDS,
-            health_check_interval=30,
-            **({} if is_local else {"socket_keepalive": True}),
-        )
-        pool.make_connection()  # type: ignore[no-untyped-call]  # refuses an unknown option in the URL, and connects to nothing
-        codecs.lookup(pool.connection_kwargs.get("encoding", "utf-8"))
-    except (LookupError, TypeError, ValueError):
-        raise ConfigError([f"redis.url: it is not a URL that can be used: write {RedisUrl.form}"]) from None
-    return pool
 
 
 async def connect_redis(settings: config.RedisSettings) -> Redis:
@@ -185,8 +162,9 @@ def redis_unavailable(settings: config.RedisSettings, error: BaseException) -> R
     else:
         why = endpoint.reason(error)
         problem = f"does not answer ({why}): check that it is running and that redis.url is right"
-    where = endpoint.read(settings.url.reveal(), endpoint.REDIS)
-    return RedisUnavailable(f"Redis at {','.join(map(str, where.addresses)) or 'this machine'} {problem}")
+    where = ",".join(map(str, addresses(settings))) or "this machine"
+    told = f"whose primary the sentinels at {where} know" if settings.sentinels else f"at {where}"
+    return RedisUnavailable(f"Redis {told} {problem}")
 
 
 async def require_program(rpc: Rpc, program_id: Pubkey) -> GlobalConfig | None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from zmartd.config import Settings
 from zmartd.endpoint import HTTP, POSTGRES, REDIS, Address, read
+from zmartd.redis_pool import addresses
 
 _ENCRYPTING_SSL_MODES = frozenset({"require", "verify-ca", "verify-full"})
 """With the other modes, e.g. prefer, anybody on the way can force plaintext."""
@@ -35,7 +36,7 @@ def unencrypted_connections(
         remedy = "add sslmode=verify-full to database.url (require encrypts, but trusts any server)"
         found.append(("database", servers, remedy))
     if redis.scheme == "redis":
-        found.append(("redis", redis.addresses, "write rediss:// in redis.url"))
+        found.append(("redis", addresses(settings.redis), "write rediss:// in redis.url"))
     if rpc.scheme == "http":
         found.append(("rpc", rpc.addresses, "write https:// in solana.rpc_url"))
     found += [

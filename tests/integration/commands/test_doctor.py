@@ -21,6 +21,7 @@ from redis import Redis
 
 from tests.conftest import execute
 from tests.event_loop import run
+from tests.outside_servers import LOGIN, url_as
 from tests.ports import free_port
 from zmartd.cli import main
 from zmartd.clock import SystemClock
@@ -119,11 +120,11 @@ def test_a_plain_owner_gets_the_sql_for_an_administrator(
     run(
         execute(
             empty_database_url,
-            "do $$ begin create role guest login; exception when duplicate_object then null; end $$",
+            f"do $$ begin create role guest {LOGIN}; exception when duplicate_object then null; end $$",
             f"alter database {name[0]} owner to guest",
         )
     )
-    environment["ZMARTD_DATABASE_URL"] = empty_database_url.replace("zmartd@", "guest@", 1)
+    environment["ZMARTD_DATABASE_URL"] = url_as(empty_database_url, "guest")
     try:
         verdicts = of("rights", check(environment))
         assert {verdict for verdict, _, _ in verdicts} == {"failed"}

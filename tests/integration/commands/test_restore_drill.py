@@ -18,12 +18,12 @@ from redis.asyncio import Redis
 
 from tests.conftest import execute
 from tests.integration.tasks.world import HOLDERS, PROGRAM_ID, World, a_world
+from tests.outside_servers import PostgresServer
 from tests.patience import patient_database
 from tests.ports import free_port
 from tests.shared_secrets import shared_secret
 from zmartd import config, daemon
 from zmartd.config_values import PostgresUrl, RedisUrl, RpcUrl, SharedSecret
-from zmartd.embedded.postgres import EmbeddedPostgres
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.migrations import migrate
 
@@ -34,7 +34,7 @@ Zmartd = Callable[..., Awaitable[str]]
 
 
 @pytest.fixture
-async def databases(postgres_server: EmbeddedPostgres) -> AsyncIterator[None]:
+async def databases(postgres_server: PostgresServer) -> AsyncIterator[None]:
     """One that will be lost, and an empty one."""
     administration = postgres_server.dsn_of("postgres")
     for name in (LOST, ELSEWHERE):
@@ -114,7 +114,7 @@ async def a_life(world: World) -> str:
 
 async def test_a_lost_database_is_restored_elsewhere_and_every_client_learns_of_it(
     databases: None,
-    postgres_server: EmbeddedPostgres,
+    postgres_server: PostgresServer,
     redis: Redis,
     redis_url: str,
     tmp_path: Path,

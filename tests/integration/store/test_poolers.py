@@ -50,14 +50,14 @@ def _without_another_pooler(pytestconfig: pytest.Config) -> None:
 
 
 @pytest.fixture
-async def pgbouncer(postgres_server: EmbeddedPostgres, tmp_path: Path) -> AsyncIterator[Starting]:
+async def pgbouncer(embedded_postgres: EmbeddedPostgres, tmp_path: Path) -> AsyncIterator[Starting]:
     """Starts a PgBouncer with the given settings."""
     async with AsyncExitStack() as stack:
 
         async def start(**settings: str) -> PgBouncer:
             directory = tmp_path / "-".join(["pgbouncer", *settings.values()])
             try:
-                return await stack.enter_async_context(PgBouncer(directory, postgres_server, **settings))
+                return await stack.enter_async_context(PgBouncer(directory, embedded_postgres, **settings))
             except NotToBeHad as error:
                 pytest.skip(str(error))
 
@@ -175,11 +175,11 @@ async def test_a_lost_session_is_explained_to_those_who_ask_for_the_daemon_s_hea
 
 
 async def test_a_pooler_that_comes_in_between_later_is_noticed(
-    database_url: str, postgres_server: EmbeddedPostgres, pgbouncer: Starting, tmp_path: Path
+    database_url: str, embedded_postgres: EmbeddedPostgres, pgbouncer: Starting, tmp_path: Path
 ) -> None:
     pooler = await pgbouncer()
     link = tmp_path / "sockets"
-    link.symlink_to(_sockets(postgres_server.dsn))
+    link.symlink_to(_sockets(embedded_postgres.dsn))
     url = f"postgresql://zmartd@/{DATABASE}?host={link}"
 
     async with opened(url) as database, database.service() as first:

@@ -12,9 +12,9 @@ import pytest
 
 from tests.event_loop import run
 from tests.integration.store.rows import first_row, insert_market, wallet
+from tests.outside_servers import LOGIN, PostgresServer, url_as
 from zmartd import config
 from zmartd.config_values import PostgresUrl, Secret
-from zmartd.embedded.postgres import EmbeddedPostgres
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.errors import DatabaseNotReady, DatabaseTimeout, DatabaseUnavailable
 from zmartd.store.postgres.migrations import migrate
@@ -240,9 +240,9 @@ async def test_an_unreadable_url_is_explained_without_being_quoted(url: str) -> 
 
 
 async def test_an_unknown_user_is_refused_without_a_word_of_the_url(
-    postgres_server: EmbeddedPostgres,
+    postgres_server: PostgresServer,
 ) -> None:
-    url = postgres_server.dsn.replace("zmartd@", "no_such_user@", 1)
+    url = url_as(postgres_server.dsn, "no_such_user")
 
     with pytest.raises(DatabaseNotReady, match="refuses the user or the password"):
         await Database.connect(config.DatabaseSettings(url=PostgresUrl(url)))
@@ -251,14 +251,14 @@ async def test_an_unknown_user_is_refused_without_a_word_of_the_url(
 async def test_a_login_that_may_not_take_the_roles_is_told_which_grant_is_missing(
     database_url: str, stranger: str
 ) -> None:
-    settings = config.DatabaseSettings(url=PostgresUrl(database_url.replace("zmartd@", f"{stranger}@", 1)))
+    settings = config.DatabaseSettings(url=PostgresUrl(url_as(database_url, stranger)))
 
     with pytest.raises(DatabaseNotReady, match="GRANT anon, authenticated, service_role TO"):
         await Database.connect(settings)
 
 
 @pytest.fixture
-def stranger(postgres_server: EmbeddedPostgres) -> Iterator[str]:
+def stranger(postgres_server: PostgresServer) -> Iterator[str]:
     """A login that is no member of any role."""
 
     async def execute(statement: str) -> None:
@@ -266,7 +266,7 @@ def stranger(postgres_server: EmbeddedPostgres) -> Iterator[str]:
         await connection.execute(statement)
         await connection.close()
 
-    run(execute("create role stranger login"))
+    run(execute(f"create role stranger {LOGIN}"))
     yield "stranger"
     run(execute("drop role stranger"))
 

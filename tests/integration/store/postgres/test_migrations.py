@@ -22,9 +22,9 @@ from tests.integration.store.rows import (
     signature,
     wallet,
 )
+from tests.outside_servers import PostgresServer
 from zmartd.chain.signed_transactions import SignedTransaction
 from zmartd.cli import main
-from zmartd.embedded.postgres import EmbeddedPostgres
 from zmartd.market.lifecycle import MarketState
 from zmartd.store import schema
 from zmartd.store.intents import Intent, Standing, claim
@@ -482,7 +482,7 @@ async def test_an_unreachable_server_is_named_without_the_password(tmp_path: Pat
     assert "hunter2" not in str(raised.value)
 
 
-async def test_a_missing_database_is_named(postgres_server: EmbeddedPostgres) -> None:
+async def test_a_missing_database_is_named(postgres_server: PostgresServer) -> None:
     with pytest.raises(DatabaseNotReady, match="no_such_database"):
         await migrate(postgres_server.dsn_of("no_such_database"))
 

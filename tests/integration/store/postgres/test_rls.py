@@ -16,7 +16,7 @@ from tests.conftest import EMPTY, execute
 from tests.event_loop import run
 from tests.integration.store.postgres.rls_rows import OTHER, OWNER, Table, insert_markets, tables
 from tests.integration.store.rows import NOON, insert, signature
-from zmartd.embedded.postgres import EmbeddedPostgres
+from tests.outside_servers import LOGIN, PostgresServer, url_as
 from zmartd.market.ids import masked
 from zmartd.store.postgres.migrations import migrate
 from zmartd.store.postgres.rls import ANYBODY, BEGIN_AS_SERVICE, Caller, begin_as
@@ -101,8 +101,8 @@ $$
 SUPABASE_LOGINS = (
     ROLES,
     "alter role service_role bypassrls",
-    "create role owner_at_supabase login createrole",
-    "create role authenticator login noinherit",
+    f"create role owner_at_supabase {LOGIN} createrole",
+    f"create role authenticator {LOGIN} noinherit",
     "grant anon, authenticated, service_role to owner_at_supabase, authenticator",
 )
 SUPABASE = (
@@ -115,7 +115,7 @@ SUPABASE = (
     *(
         f"alter default privileges for role {owner} in schema public grant all on {what} "
         "to anon, authenticated, service_role"
-        for owner in ("owner_at_supabase", "zmartd")
+        for owner in ("owner_at_supabase", "current_user")
         for what in ("tables", "sequences", "functions")
     ),
 )
@@ -131,7 +131,7 @@ class Place:
 
 
 @pytest.fixture(scope="module", params=["our own", "like Supabase", "managed"])
-def place(request: pytest.FixtureRequest, postgres_server: EmbeddedPostgres) -> Iterator[Place]:
+def place(request: pytest.FixtureRequest, postgres_server: PostgresServer) -> Iterator[Place]:
     """A database that we own as superuser, one as Supabase makes it, and one whose owner is no superuser."""
     name = f"rls_{request.param.replace(' ', '_').lower()}"
     administration = postgres_server.dsn_of("postgres")
@@ -141,19 +141,20 @@ def place(request: pytest.FixtureRequest, postgres_server: EmbeddedPostgres) -> 
     if request.param == "like Supabase":
         run(execute(administration, *SUPABASE_LOGINS, f"alter database {name} owner to owner_at_supabase"))
         run(execute(own, *SUPABASE))
-        migrator = own.replace("zmartd@", "owner_at_supabase@", 1)
-        daemon = own.replace("zmartd@", "authenticator@", 1)
+        migrator = url_as(own, "owner_at_supabase")
+        daemon = url_as(own, "authenticator")
     if request.param == "managed":
-        daemon = migrator = own.replace("zmartd@", "managed@", 1)
+        daemon = migrator = url_as(own, "managed")
         run(
             execute(
                 administration,
                 ROLES,
-                "create role managed login",
-                "grant anon, authenticated, service_role to managed with inherit false",
+                f"create role managed {LOGIN} noinherit",
+                "grant anon, authenticated, service_role to managed",
                 f"alter database {name} owner to managed",
             )
         )
+        run(execute(own, "grant usage, create on schema public to managed"))
     run(migrate(migrator))
     yield Place(own, daemon)
     run(

@@ -10,9 +10,9 @@ import pytest
 
 from tests.event_loop import run
 from tests.integration.store.rows import first_row, insert_market, insert_position, wallet
+from tests.outside_servers import LOGIN, PostgresServer, url_as
 from zmartd import config
 from zmartd.config_values import PostgresUrl
-from zmartd.embedded.postgres import EmbeddedPostgres
 from zmartd.store.postgres.backend import OwnBackend, SharedBackend
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.errors import DatabaseUnavailable
@@ -216,7 +216,7 @@ async def test_rls_reading_over_a_lost_connection_is_reported_and_the_next_gets_
 async def test_rls_reading_does_not_happen_when_the_login_may_not_act_for_the_caller(
     migrated_database_url: str, outsider: str, backend: OwnBackend | SharedBackend
 ) -> None:
-    connection = await backend.connect(migrated_database_url.replace("zmartd@", f"{outsider}@", 1))
+    connection = await backend.connect(url_as(migrated_database_url, outsider))
     if isinstance(backend, OwnBackend):
         await backend.set_up(connection)
     reader = Reader(connection, backend, ALICE, {})
@@ -231,7 +231,7 @@ async def test_rls_reading_does_not_happen_when_the_login_may_not_act_for_the_ca
 
 
 @pytest.fixture
-def outsider(postgres_server: EmbeddedPostgres) -> Iterator[str]:
+def outsider(postgres_server: PostgresServer) -> Iterator[str]:
     """A login that may see everything, and act for nobody."""
 
     async def execute(statement: str) -> None:
@@ -239,7 +239,7 @@ def outsider(postgres_server: EmbeddedPostgres) -> Iterator[str]:
         await connection.execute(statement)
         await connection.close()
 
-    run(execute("create role outsider login bypassrls in role pg_read_all_data"))
+    run(execute(f"create role outsider {LOGIN} bypassrls in role pg_read_all_data"))
     yield "outsider"
     run(execute("drop role outsider"))
 
@@ -247,7 +247,7 @@ def outsider(postgres_server: EmbeddedPostgres) -> Iterator[str]:
 async def test_rls_reading_works_for_a_login_that_inherits_nothing_of_the_roles_it_takes(
     database_url: str, authenticator: str, holders: None
 ) -> None:
-    url = database_url.replace("zmartd@", f"{authenticator}@", 1)
+    url = url_as(database_url, authenticator)
     database = await Database.connect(config.DatabaseSettings(url=PostgresUrl(url), pool_size=1))
     for caller, role in ((ALICE, "authenticated"), (ANYBODY, "anon")):
         assert await reader_is(database, caller) == (role, caller.wallet)
@@ -258,7 +258,7 @@ async def test_rls_reading_works_for_a_login_that_inherits_nothing_of_the_roles_
 
 
 @pytest.fixture
-def authenticator(postgres_server: EmbeddedPostgres) -> Iterator[str]:
+def authenticator(postgres_server: PostgresServer) -> Iterator[str]:
     """A login as Supabase has it."""
 
     async def execute(statement: str) -> None:
@@ -266,6 +266,6 @@ def authenticator(postgres_server: EmbeddedPostgres) -> Iterator[str]:
         await connection.execute(statement)
         await connection.close()
 
-    run(execute("create role go_between login noinherit in role anon, authenticated, service_role"))
+    run(execute(f"create role go_between {LOGIN} noinherit in role anon, authenticated, service_role"))
     yield "go_between"
     run(execute("drop role go_between"))
