@@ -143,6 +143,11 @@ class Nginx:
     ) -> None:
         await self._process.stop(signal.SIGTERM, signal.SIGKILL, timeout_seconds=_STOP_SECONDS)
 
+    @property
+    def pid(self) -> int:
+        """The master process."""
+        return self._process.pid
+
     def logged(self) -> list[dict[str, Any]]:
         """The requests in the access log, oldest first."""
         text = (self.logs / "zmartd.log").read_text()

@@ -9,6 +9,7 @@ import pytest
 
 from zmartd.config import HeliusSettings, RealtimeSettings, ServerSettings
 from zmartd.daemon import CONFIRMATION_PATIENCE_SECONDS
+from zmartd.http.routes import OPERATIONS
 from zmartd.realtime.beats import BEAT_SECONDS
 
 REPOSITORY = Path(__file__).parents[2]
@@ -45,6 +46,13 @@ def test_locations_that_hide_headers_hide_all_that_others_do() -> None:
     for _, text in LOCATIONS:
         own = set(re.findall(r"proxy_hide_header ([^;]+);", text))
         assert not own or own > hidden
+
+
+def test_what_nginx_may_send_twice_is_what_the_guide_says() -> None:
+    """It repeats all methods but POST and PATCH."""
+    repeated = [one for one in OPERATIONS if one.method not in {"GET", "POST", "PATCH"}]
+    assert [(one.method, one.name) for one in repeated] == [("DELETE", "delete_comment")]
+    assert "DELETE, of which the API has one: a comment" in GUIDE
 
 
 def test_every_server_logs_without_queries() -> None:
