@@ -129,7 +129,8 @@ async def test_the_documented_commands_lead_to_an_nginx_that_serves(
     machine.move_here()
     tested = machine.type(TEST + after)
     assert tested.returncode == 0, tested.stderr
-    assert "[warn]" not in tested.stderr
+    warnings = [line for line in tested.stderr.splitlines() if "[warn]" in line]
+    assert [line for line in warnings if '"listen ... http2"' not in line] == []  # as nginx 1.25 has it
     main = (machine.nginx / "nginx.conf").read_text()
     assert "worker_connections 24000;" in main
     assert "\nworker_rlimit_nofile 50000;\nevents {" in main
