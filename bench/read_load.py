@@ -33,12 +33,14 @@ class ReadPlan(Struct, frozen=True):
     headers: dict[str, str] = {}
     core: int | None = None
     """The CPU core to run on."""
+    sleeps: bool = False
+    """Whether it leaves its core to others while it waits."""
 
     def encode(self) -> bytes:
         """The HTTP request."""
-        lines = [f"GET {self.path} HTTP/1.1", f"Host: 127.0.0.1:{self.port}", "Accept: */*"]
-        lines += [f"{name}: {value}" for name, value in self.headers.items()]
-        return "\r\n".join([*lines, "", ""]).encode()
+        headers = {"Host": f"127.0.0.1:{self.port}", "Accept": "*/*"} | self.headers
+        lines = [f"{name}: {value}" for name, value in headers.items()]
+        return "\r\n".join([f"GET {self.path} HTTP/1.1", *lines, "", ""]).encode()
 
 
 class ReadResult(Struct, frozen=True):
@@ -118,7 +120,8 @@ async def ask(plan: ReadPlan) -> ReadResult:
             lambda: _Reader(request, started + plan.seconds), "127.0.0.1", plan.port
         )
         readers.append((transport, reader))
-    await _stay_awake(asyncio.gather(*(reader.done for _, reader in readers)))
+    done = asyncio.gather(*(reader.done for _, reader in readers))
+    await (done if plan.sleeps else _stay_awake(done))
     elapsed = time.perf_counter() - started
     for transport, _ in readers:
         transport.close()

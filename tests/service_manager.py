@@ -42,7 +42,7 @@ class Service:
         """`directory` gets the service's log."""
         self.log = directory / f"service-{port}.log"
         self._command = command
-        self._socket = socket.create_server(("127.0.0.1", port), backlog=4_096)
+        self._socket = _listener(port)
         self.port: int = self._socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         operator_port = free_port()
@@ -88,8 +88,10 @@ class Service:
         await self.until_told("READY")
 
     async def launch(self) -> None:
-        """Start it."""
+        """Start it, and open its socket if that was closed."""
         self.told.clear()
+        if self._socket.fileno() < 0:
+            self._socket = _listener(self.port)
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-c", _HAND_OVER, str(self._socket.fileno()), *self._command,
@@ -118,6 +120,10 @@ class Service:
                 for one in (ended, changed):
                     one.cancel()
 
+    def close_socket(self) -> None:
+        """Refuse connections from now on, unless it runs, as when the unit of the socket is stopped."""
+        self._socket.close()
+
     def send(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
@@ -134,6 +140,10 @@ class Service:
         return status
 
     @property
+    def has_ended(self) -> bool:
+        return self.process.returncode is not None
+
+    @property
     def process(self) -> asyncio.subprocess.Process:
         assert self._process is not None, "it was started"
         return self._process
@@ -144,6 +154,10 @@ class Service:
             message = (await loop.sock_recv(self._heard, 4_096)).decode()
             self.told.append(dict(line.split("=", 1) for line in message.split("\n")))
             self._changed.set()
+
+
+def _listener(port: int) -> socket.socket:
+    return socket.create_server(("127.0.0.1", port), backlog=4_096)
 
 
 def clean_environment() -> dict[str, str]:

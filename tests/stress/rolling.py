@@ -5,7 +5,7 @@
 Clients of WebSockets follow markets on which comments are posted, which is what they are told; others read
 the API. Every request has to be answered well, and every client has to be told everything, in order. Then a
 daemon is killed in the middle, and nothing that was answered may be lost. Each daemon's socket stays open
-while it is away, as systemd's does.
+while it is away, as systemd's does. nginx has the configuration that is shipped, without TLS.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import asyncio
 import json
 import secrets
 import signal
+import socket
 import tempfile
 import time
 import uuid
@@ -199,11 +200,17 @@ async def run(directory: Path, size: Size, show: Any = lambda _: None) -> Outcom
         ]
         await asyncio.gather(*(daemon.start() for daemon in daemons))
         proxy = await stack.enter_async_context(
-            Nginx(directory / "nginx", [daemon.port for daemon in daemons])
+            Nginx(
+                directory / "nginx",
+                [daemon.port for daemon in daemons],
+                max_connections_per_client=MANY,
+            )
         )
         session = await stack.enter_async_context(
             aiohttp.ClientSession(
-                proxy.url, connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(120)
+                proxy.url,
+                connector=aiohttp.TCPConnector(limit=0, family=socket.AF_INET),
+                timeout=aiohttp.ClientTimeout(120),
             )
         )
         load = Load(session, markets, _tokens(settings))

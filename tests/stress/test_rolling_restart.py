@@ -9,7 +9,7 @@ import pytest
 from tests.debian_packages import NotToBeHad, debian_program
 from tests.stress.rolling import Size, run
 
-SIZE = Size(clients=300, messages=10, reads=10, restarts=2, drain_seconds=2.0)
+SIZE = Size(clients=300, messages=10, reads=10, restarts=2, drain_seconds=4.0)
 
 
 @pytest.mark.long

@@ -29,7 +29,7 @@ ARCHITECTURE = (REPOSITORY / "docs" / "architecture.md").read_text()
 CONTRIBUTING = (REPOSITORY / "CONTRIBUTING.md").read_text()
 ROOMS = ("zmartd", "zmartd/http")
 
-_PATH = re.compile(r"`((?:zmartd|tests|bench|sql|programs|systemd|scripts|docs|\.ci)/[\w./-]*)`")
+_PATH = re.compile(r"`((?:zmartd|tests|bench|sql|programs|systemd|nginx|scripts|docs|\.ci)/[\w./-]*)`")
 _LINK = re.compile(r"\]\(([^)#:]+)\)")
 _MODULE = re.compile(r"python -m ((?:bench|tests|zmartd)[\w.]*)")
 

@@ -106,13 +106,13 @@ def _replies(found: Sequence[Comment]) -> Replies:
 
 
 async def post_comment(call: Call[NewMarketComment]) -> JsonResponse:
-    """Comment on the market that the body names. 200 for the same text sent again within a minute."""
+    """Comment on the market that the body names. 200 for the same text sent again within five minutes."""
     body = call.input
     return await _post(call, body.market_id, body)
 
 
 async def post_comment_on(call: Call[NewComment]) -> JsonResponse:
-    """Comment on the market in the path. 200 for the same text sent again within a minute."""
+    """Comment on the market in the path. 200 for the same text sent again within five minutes."""
     body = call.input
     return await _post(call, call.path["id"], body)
 

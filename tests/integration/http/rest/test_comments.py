@@ -14,6 +14,7 @@ from tests.integration.indexer.story import Story
 from zmartd.market.ids import masked
 from zmartd.realtime.messages import DiscussionChange, Message
 from zmartd.store import discussions
+from zmartd.store.idempotency import ANSWERED_WITHIN
 from zmartd.store.postgres.rls import Caller as As
 
 AUTHOR, OTHER = Keypair.from_seed(bytes([9] * 32)), Keypair.from_seed(bytes([8] * 32))
@@ -204,6 +205,18 @@ async def test_a_repeated_post_is_one_comment(api: Api) -> None:
     assert sorted(answer.status for answer in await asyncio.gather(*both)) == [200, 201]
     assert len(await said(author, market_id)) == 2
     await say(api.as_wallet(OTHER), market_id, "same words")
+
+
+async def test_a_post_whose_daemon_died_is_one_comment_when_its_key_can_be_claimed_again(api: Api) -> None:
+    market_id = await market(api)
+    author = api.as_wallet(AUTHOR)
+    once = await say(author, market_id, "before it died")
+    async with api.database.service() as connection:
+        await connection.execute(
+            "update discussions set created_at = created_at - $1::interval", ANSWERED_WITHIN
+        )
+    again = await author.post(f"/api/discussions/{market_id}", {"content": "before it died"})
+    assert (again.status, again.body["discussion"]["id"]) == (200, once["id"])
 
 
 async def test_an_author_can_edit_a_young_comment(api: Api) -> None:
