@@ -139,3 +139,22 @@ async def test_tables_of_somebody_else_and_a_closed_schema_are_noticed(bare: Bar
     await execute(bare.inside, *(lack.sql for lack in lacks))
     assert await bare.lacks() == []
     await execute(bare.inside, "drop owned by other cascade")
+
+
+async def test_daemons_work_with_a_second_login_that_owns_nothing_as_while_a_password_is_rotated(
+    bare: Bare,
+) -> None:
+    await bare.administer("alter role plain createrole")
+    await schema.bring_up_to_date(bare.url)
+    await bare.administer(
+        "create role other login noinherit", "grant anon, authenticated, service_role to other"
+    )
+    database = await Database.connect(
+        DatabaseSettings(url=PostgresUrl(bare.inside.replace("zmartd@", "other@", 1)))
+    )
+    await database.require_usable()
+    async with database.service() as service:
+        await service.execute("insert into users (wallet) values ($1)", "1" * 32)
+    async with database.service_reader() as reader:
+        assert await reader.fetchval("select count(*) from users") == 1
+    await database.close()
