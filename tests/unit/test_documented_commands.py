@@ -18,7 +18,9 @@ DOCUMENTS = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"
 _FENCED = re.compile(r"^```[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _INDENTED = re.compile(r"^    .*$", re.MULTILINE)
 _SPAN = re.compile(r"(?<!`)`([^`]+)`(?!`)")
-_CALL = re.compile(r"(?<!-u)(?:^|[\s/(=])zmartd ((?:[a-z-]+)(?: [^|;&#)\n]*)?)", re.MULTILINE)
+_CALL = re.compile(
+    r"(?<!-u)(?<!role)(?<!owner)(?<!database)(?:^|[\s/(=])zmartd ((?:[a-z-]+)(?: [^|;&#)\n]*)?)", re.MULTILINE
+)
 _CLOSERS = "\"'`"
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -158,3 +160,16 @@ async def test_daemons_work_with_a_second_login_that_owns_nothing_as_while_a_pas
     async with database.service_reader() as reader:
         assert await reader.fetchval("select count(*) from users") == 1
     await database.close()
+
+
+async def test_the_sql_of_the_installation_is_all_that_a_login_needs(bare: Bare) -> None:
+    page = (Path(__file__).parents[4] / "docs" / "install.md").read_text()
+    [sql] = re.findall(r"<<'SQL'\n(.*?)^SQL$", page, re.MULTILINE | re.DOTALL)
+    sql = sql.replace("zmartd", "other").replace(":'password'", "'secret'")
+    await bare.administer(*filter(None, (statement.strip() for statement in sql.split(";"))))
+    url = bare.administration.replace("zmartd@", "other@", 1).replace("/postgres", "/other")
+    connection: Connection = await asyncpg.connect(url)
+    assert await lacking(connection) == []
+    await connection.close()
+    assert len(await schema.bring_up_to_date(url)) == len(all_migrations())
+    await bare.administer("drop database other with (force)")
