@@ -41,7 +41,7 @@ def test_the_wheel_and_the_sdist_are_complete_and_pass_twine(sources: Path) -> N
     package = ROOT / "zmartd"
     tree = {
         str(path.relative_to(ROOT))
-        for part in ("", "sql", "http/guide/chapters")
+        for part in ("", "sql", "http/guide/docs")
         for path in (package / part).rglob("*")
         if path.is_file() and path.suffix != ".pyc"
     }

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-DIRECTORY: Final = Path(__file__).with_name("chapters")
+DIRECTORY: Final = Path(__file__).with_name("docs")
 """The repository's docs/, which is a part of the package."""
 PATH: Final = "/docs/guide"
 CONTENTS: Final = "README"
