@@ -199,6 +199,13 @@ class SolanaSettings(Struct, frozen=True, kw_only=True):
     authority_secret_key: Annotated[
         Secret, described("the backend authority's 64-byte secret key in base58, instead of a keypair file")
     ] = Secret()
+    authority_next_keypair_path: Annotated[
+        str,
+        described(
+            "while the authority's key is replaced, the keypair file of the next one, which signs as soon as "
+            "the program names it"
+        ),
+    ] = ""
     timeout_seconds: Annotated[Seconds, described("how long one RPC call may take")] = 15.0
 
 

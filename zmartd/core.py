@@ -71,8 +71,10 @@ class Core:
     sender: Sender
     scheduler: Scheduler
     due_watch: DueWatch
-    authority: Pubkey | None
-    """The address of the backend authority whose key this daemon has."""
+    authorities: tuple[Pubkey, ...]
+    """The addresses of the keys that this daemon can sign with as the backend authority: one, or while it is
+    replaced two.
+    """
     broken_tasks: tuple[BrokenPlugin, ...]
 
 
@@ -84,6 +86,7 @@ async def open_core(settings: Settings, clock: Clock) -> AsyncIterator[Core]:
     """
     idl = dependencies.idl_of(settings.solana)
     authority = dependencies.authority_of(settings.solana)
+    next_authority = dependencies.next_authority_of(settings.solana)
     dependencies.require_private_tls_keys(settings)
     codec = Codec(idl)
     program = Program(idl, idl.program_id)
@@ -119,9 +122,11 @@ async def open_core(settings: Settings, clock: Clock) -> AsyncIterator[Core]:
             submitter=Submitter(database, sender, fetcher),
             clock=clock,
             authority=authority,
+            next_authority=next_authority,
             network_fees=settings.network_fees,
             alerts=settings.alerts,
         )
+        authorities = tuple(key.pubkey() for key in (authority, next_authority) if key is not None)
         daemon = f"{socket.gethostname()}:{os.getpid()}"
         discovered = discover(context, tables=settings.plugins)
         turns = Turns(redis, daemon, clock)
@@ -129,7 +134,7 @@ async def open_core(settings: Settings, clock: Clock) -> AsyncIterator[Core]:
             discovered.tasks, TaskLedger(database, daemon, clock), turns, clock, broken=discovered.broken
         )
         due_watch = DueWatch(
-            () if authority is None else scheduler.enabled,
+            scheduler.enabled if authorities else (),
             database=database,
             scheduler=scheduler,
             turns=turns,
@@ -158,7 +163,7 @@ async def open_core(settings: Settings, clock: Clock) -> AsyncIterator[Core]:
             sender=sender,
             scheduler=scheduler,
             due_watch=due_watch,
-            authority=None if authority is None else authority.pubkey(),
+            authorities=authorities,
             broken_tasks=discovered.broken,
         )
 
@@ -183,6 +188,7 @@ async def open_for_dry_runs(settings: Settings, clock: Clock) -> AsyncIterator[D
     """
     idl = dependencies.idl_of(settings.solana)
     authority = dependencies.authority_of(settings.solana)
+    next_authority = dependencies.next_authority_of(settings.solana)
     dependencies.require_private_tls_keys(settings)
     program = Program(idl, idl.program_id)
     parse = partial(parse_transaction, program_id=idl.program_id, codec=Codec(idl))
@@ -210,6 +216,7 @@ async def open_for_dry_runs(settings: Settings, clock: Clock) -> AsyncIterator[D
             submitter=DrySubmitter(),
             clock=clock,
             authority=authority,
+            next_authority=next_authority,
             network_fees=settings.network_fees,
             alerts=settings.alerts,
         )

@@ -63,7 +63,7 @@ def authority_of(settings: config.SolanaSettings) -> Keypair | None:
     Raises ConfigError when it cannot be read, or when other users can read it.
     """
     if settings.authority_keypair_path:
-        return _keypair(Path(settings.authority_keypair_path))
+        return _keypair("authority_keypair_path", settings.authority_keypair_path)
     secret = settings.authority_secret_key.reveal()
     if not secret:
         return None
@@ -75,11 +75,17 @@ def authority_of(settings: config.SolanaSettings) -> Keypair | None:
         ) from error
 
 
-def _keypair(file: Path) -> Keypair:
+def next_authority_of(settings: config.SolanaSettings) -> Keypair | None:
+    """The key that the program is about to have as its backend authority's, or None. Raises ConfigError."""
+    file = settings.authority_next_keypair_path
+    return _keypair("authority_next_keypair_path", file) if file else None
+
+
+def _keypair(setting: str, file: str) -> Keypair:
     try:
-        return read_keypair(file)
+        return read_keypair(Path(file))
     except UnusableKeypair as error:
-        raise ConfigError([f"solana.authority_keypair_path: {error.message}"]) from error
+        raise ConfigError([f"solana.{setting}: {error.message}"]) from error
 
 
 def read_keypair(file: Path) -> Keypair:

@@ -159,13 +159,13 @@ class Probes:
     async def authority(self) -> None:
         """The daemon's key is the program's authority, and has lamports for fees."""
         configuration = await self._configuration()
-        if self._core.authority is None:
+        if not self._core.authorities:
             return
-        address, least = self._core.authority, self._core.settings.alerts.authority_min_lamports
-        if configuration.backend_authority != address:
+        address, least = configuration.backend_authority, self._core.settings.alerts.authority_min_lamports
+        if address not in self._core.authorities:
             raise NotWorking(
-                f"the key of this daemon is {address}, but the program's backend authority is "
-                f"{configuration.backend_authority}: give the right key"
+                f"the key of this daemon is {' or '.join(map(str, self._core.authorities))}, but the "
+                f"program's backend authority is {address}: give the right key"
             )
         account = await self._core.rpc.account(address)
         lamports = 0 if account is None else account.lamports

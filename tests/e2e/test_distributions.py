@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-_SOURCES = ("zmartd", "sql", "LICENSE", "README.md", "pyproject.toml", "setup.cfg")
+_SOURCES = ("zmartd", "sql", "docs", "LICENSE", "README.md", "pyproject.toml", "setup.cfg")
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,8 @@ def test_the_wheel_and_the_sdist_are_complete_and_pass_twine(sources: Path) -> N
     package = ROOT / "zmartd"
     tree = {
         str(path.relative_to(ROOT))
-        for path in [*package.rglob("*"), *(package / "sql").rglob("*")]
+        for part in ("", "sql", "http/guide/docs")
+        for path in (package / part).rglob("*")
         if path.is_file() and path.suffix != ".pyc"
     }
     assert contents == tree

@@ -151,7 +151,7 @@ def test_every_service_runs_what_the_documented_installation_makes(unit: str) ->
 
 @pytest.mark.parametrize("unit", [DAEMON, TICK])
 def test_every_secret_is_a_credential_that_may_be_missing(unit: str) -> None:
-    names = SECRETS | {"solana.authority_keypair_path"}
+    names = SECRETS | {"solana.authority_keypair_path", "solana.authority_next_keypair_path"}
     service = directives(unit)
     assert sorted(service["LoadCredential"]) == sorted(
         f"{name}:/etc/zmartd/credentials/{name}" for name in names

@@ -175,7 +175,8 @@ RULES: Final = (
     Rule(
         name="redis_failures",
         severity="warning",
-        meaning="Redis does not answer. Clients of streams may lack something, and sign-ins fail.",
+        meaning="Redis does not answer. Frames reach clients of streams late, and each daemon counts limits "
+        "alone.",
         remedy="Run `zmartd check`; look at Redis's log and its memory.",
         settings=("redis_seconds",),
         find=redis_failures,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Final
 
 from zmartd import __version__, config_file
 from zmartd.alerts.receivers import require_secret
 from zmartd.config_values import ConfigError
-from zmartd.dependencies import authority_of, idl_of, require_private_tls_keys
+from zmartd.dependencies import authority_of, idl_of, next_authority_of, require_private_tls_keys
 from zmartd.doctor.check import Check, Outcome, failed, ok, warning
 from zmartd.doctor.patient import Patient
 from zmartd.errors import ZmartdError
@@ -21,6 +23,11 @@ from zmartd.tasks.plugins import task_names, unloadable
 
 _SEE = "`zmartd config` shows what is in force and where it comes from"
 _OWNER_ONLY = 0o600
+_KEY_FILES: Final = {
+    "solana.authority_keypair_path": authority_of,
+    "solana.authority_next_keypair_path": next_authority_of,
+}
+"""The settings of files with keys, and what reads them."""
 
 
 async def _settings(patient: Patient) -> Sequence[Outcome]:
@@ -34,8 +41,10 @@ async def _settings(patient: Patient) -> Sequence[Outcome]:
         (("database.url", "redis.url"), lambda: require_private_tls_keys(settings)),
         (("solana.idl_path", "solana.program_id"), lambda: idl_of(settings.solana)),
     ]
-    if _open_key(patient) is None:  # which is a finding of its own
-        requirements.append((("solana.authority_keypair_path",), lambda: authority_of(settings.solana)))
+    opened = _open_keys(patient)  # each is a finding of its own
+    for setting, key_of in _KEY_FILES.items():
+        if setting not in opened:
+            requirements.append(((setting,), partial(key_of, settings.solana)))
     for used, require in requirements:
         if any(name in reading.unusable for name in used):
             continue
@@ -59,22 +68,23 @@ async def _exposure(patient: Patient) -> Sequence[Outcome]:
     if file is not None and exposed:
         fix = _closing(file) if file.stat().st_uid == os.geteuid() else None
         found.append(warning(exposed, f"`chmod 600 {file}`", fix))
-    key = _open_key(patient)
-    if key is not None:
+    for key in _open_keys(patient).values():
         cause = f"others could sign with the authority's key: {key} is open to other users"
         found.append(failed(cause, f"`chmod 600 {key}`", _closing(key)))
     return found or [ok("no other user of this machine can read them")]
 
 
-def _open_key(patient: Patient) -> Path | None:
-    """The authority's key file, where it is the operator's own and others may read it."""
-    name = patient.settings.solana.authority_keypair_path
-    file = Path(name)
-    if not name or not file.is_file():
-        return None
-    status = file.stat()
-    problem = exposure(file, status)
-    return file if problem and status.st_uid == os.geteuid() else None
+def _open_keys(patient: Patient) -> dict[str, Path]:
+    """The files of the authority's keys that are the operator's own and that others may read, by setting."""
+    found = {}
+    for setting in _KEY_FILES:
+        name = getattr(patient.settings.solana, setting.partition(".")[2])
+        file = Path(name)
+        if name and file.is_file():
+            status = file.stat()
+            if exposure(file, status) and status.st_uid == os.geteuid():
+                found[setting] = file
+    return found
 
 
 def _closing(file: Path) -> Callable[[], Awaitable[None]]:

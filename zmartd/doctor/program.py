@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from solders.pubkey import Pubkey
+
 from zmartd.chain.accounts import GlobalConfig
 from zmartd.chain.rpc import Rpc
-from zmartd.dependencies import authority_of, idl_of, require_program
+from zmartd.dependencies import authority_of, idl_of, next_authority_of, require_program
 from zmartd.doctor.check import Check, Outcome, failed, ok, warning
 from zmartd.doctor.patient import Patient
 
@@ -67,29 +69,28 @@ async def _fee_wallet(patient: Patient) -> Sequence[Outcome]:
 
 async def _authority(patient: Patient) -> Sequence[Outcome]:
     rpc, configuration = _opened(patient)
-    authority = authority_of(patient.settings.solana)
-    if authority is None:
+    solana = patient.settings.solana
+    present, coming = authority_of(solana), next_authority_of(solana)
+    keys = [key.pubkey() for key in (present, coming) if key is not None]
+    if not keys:
         return [
             warning(
                 "there is no key: this daemon leaves the authority's transactions to others",
                 "set solana.authority_keypair_path or solana.authority_secret_key where it should",
             )
         ]
-    address = authority.pubkey()
-    if configuration.backend_authority != address:
+    address = configuration.backend_authority
+    if address not in keys:
         return [
             failed(
-                f"the key is {address}, but the program's backend authority is "
-                f"{configuration.backend_authority}",
+                f"the key is {' or '.join(map(str, keys))}, but the program's backend authority is {address}",
                 "give that key in solana.authority_keypair_path",
             )
         ]
     found = []
-    account = await rpc.account(address)
-    lamports, least = (
-        0 if account is None else account.lamports,
-        patient.settings.alerts.authority_min_lamports,
-    )
+    least = patient.settings.alerts.authority_min_lamports
+    balances = await rpc.balances_at_once(keys)
+    lamports = balances.get(address, 0)
     sends = f"`solana transfer {address} {max(least, MIN_LAMPORTS) / _LAMPORTS:g} --allow-unfunded-recipient`"
     if lamports < MIN_LAMPORTS:
         found.append(
@@ -111,7 +112,25 @@ async def _authority(patient: Patient) -> Sequence[Outcome]:
         )
     else:
         found.append(ok(f"{address} may count votes and approve proposals"))
+    if coming is not None:
+        found.append(_coming(coming.pubkey(), address, balances.get(coming.pubkey(), 0)))
     return found
+
+
+def _coming(address: Pubkey, named: Pubkey, lamports: int) -> Outcome:
+    """What there is to say of the next authority, where the program names the one in `named`."""
+    if address == named:
+        return warning(
+            f"the program has the next authority, {address}",
+            "give its key in solana.authority_keypair_path, and empty solana.authority_next_keypair_path",
+        )
+    if lamports < MIN_LAMPORTS:
+        return warning(
+            f"the next authority, {address}, has {lamports} lamports, and fees need {MIN_LAMPORTS}",
+            f"`solana transfer {address} {MIN_LAMPORTS / _LAMPORTS:g} --allow-unfunded-recipient`, before "
+            "the program names it",
+        )
+    return ok(f"{address} signs as soon as the program names it")
 
 
 CHECKS = (
@@ -133,8 +152,13 @@ CHECKS = (
         name="authority",
         look=_authority,
         about="the authority's key is the one that the program knows, what it may do, and that it can pay "
-        "fees",
-        uses=(*_USES, "solana.authority_keypair_path", "solana.authority_secret_key"),
+        "fees; the same of the next one",
+        uses=(
+            *_USES,
+            "solana.authority_keypair_path",
+            "solana.authority_secret_key",
+            "solana.authority_next_keypair_path",
+        ),
         needs=("program",),
     ),
 )

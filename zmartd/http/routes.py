@@ -10,6 +10,7 @@ from zmartd.http.asyncapi import routes as asyncapi
 from zmartd.http.auth import routes as auth
 from zmartd.http.auth.sign_in import SIGN_IN
 from zmartd.http.discussions import comments, snapshots
+from zmartd.http.guide import routes as guide
 from zmartd.http.kit import keys
 from zmartd.http.kit.development_chain import DEVELOPMENT_CHAIN
 from zmartd.http.kit.dispatch import add_operation
@@ -87,6 +88,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
     + pages.OPERATIONS
     + openapi.DOCS_OPERATIONS
     + asyncapi.DOCS_OPERATIONS
+    + guide.OPERATIONS
 )
 
 
@@ -97,13 +99,14 @@ def setup_routes(app: web.Application, pipeline: Pipeline) -> None:
     """
     app[OPENAPI] = openapi.openapi_response(OPERATIONS, app[keys.IDL])
     asyncapi.setup(app)
+    guide.setup(app)
     facts = PageFacts(
         app[keys.SERVER].environment,
         app[SIGN_IN].cluster,
         str(app[keys.IDL].program_id),
         app.get(DEVELOPMENT_CHAIN),
     )
-    app[DOCS] = openapi.read_files((*openapi.FILES, *pages.FILES), facts)
+    app[DOCS] = openapi.read_files((*openapi.FILES, *pages.FILES, *guide.FILES), facts)
     added = [(operation, add_operation(app, operation, pipeline.wrap)) for operation in OPERATIONS]
     cors_routes = [route for _, routes in added[: len(CORS_OPERATIONS)] for route in routes]
     server = app[keys.SERVER]

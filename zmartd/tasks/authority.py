@@ -76,9 +76,12 @@ class Authority:
 
     def __init__(self, context: TaskContext) -> None:
         """Raises NoAuthority when the daemon has no key."""
-        if context.authority is None:
+        keys = [key for key in (context.authority, context.next_authority) if key is not None]
+        if not keys:
             raise NoAuthority
-        self._keypair: Keypair = context.authority
+        self._keys = {key.pubkey(): key for key in keys}
+        self._keypair: Keypair = keys[0]
+        """The one that signs: after `protocol` that which the program names."""
         self._rpc = context.rpc
         self._pdas = context.program.pdas
         self._program_id = context.program.program_id
@@ -94,11 +97,13 @@ class Authority:
     async def protocol(self) -> ProtocolState:
         """Raises ProtocolNotInitialized, or WrongAuthority when the program knows another authority."""
         config = await read_config(self._rpc, self._program_id)
-        if config.backend_authority != self.address:
+        named = self._keys.get(config.backend_authority)
+        if named is None:
             raise WrongAuthority(
-                f"the daemon's key is {self.address}, the program's backend authority is "
-                f"{config.backend_authority}: give the daemon that key",
+                f"the daemon's key is {' or '.join(map(str, self._keys))}, the program's backend authority "
+                f"is {config.backend_authority}: give the daemon that key",
             )
+        self._keypair = named
         return ProtocolState(config, (await self._rpc.chain_time()).unix_timestamp)
 
     async def markets(self, market_ids: Iterable[str]) -> dict[str, ChainMarket]:

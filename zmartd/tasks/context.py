@@ -37,5 +37,7 @@ class TaskContext:
     clock: Clock
     authority: Keypair | None
     """The backend authority's key; None when the daemon has none and can sign nothing."""
+    next_authority: Keypair | None = None
+    """The key that the program is about to have as its authority's; used as soon as the program names it."""
     network_fees: config.NetworkFeeSettings = field(default_factory=config.NetworkFeeSettings)
     """What its transactions pay."""

@@ -121,6 +121,7 @@ async def dry_run(task: PeriodicTask, context: TaskContext) -> DryRun:
         raise NoDryRun(f"{task.name} sends no transactions of its own, so that a dry run would show nothing")
     try:
         authority = Authority(context)
+        await authority.protocol()
         transactions: list[DryTransaction] = []
         obstacles: list[Obstacle] = []
         for plan in await task.plan():

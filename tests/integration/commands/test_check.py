@@ -144,11 +144,12 @@ def test_a_key_file_of_one_s_own_is_taken(environment: Environment, tmp_path: Pa
 
 
 @pytest.mark.parametrize("command", ["check", "serve", "tick", "audit"])
+@pytest.mark.parametrize("key", ["AUTHORITY", "AUTHORITY_NEXT"])
 def test_a_key_file_that_others_can_read_is_refused_by_every_command(
-    environment: Environment, tmp_path: Path, command: str
+    environment: Environment, tmp_path: Path, command: str, key: str
 ) -> None:
     file = key_file(tmp_path, 0o644)
-    environment["ZMARTD_SOLANA_AUTHORITY_KEYPAIR_PATH"] = str(file)
+    environment[f"ZMARTD_SOLANA_{key}_KEYPAIR_PATH"] = str(file)
     result = CliRunner(env=environment).invoke(main, [command])
     assert result.exit_code == 1
     assert f"`chmod 600 {file}`" in result.output

@@ -112,6 +112,34 @@ async def test_the_first_configuration_is_sent_once_and_the_doctor_says_when_it_
     assert after["history"] == ("skipped", "not looked at, because of migrations", "")
 
 
+async def test_the_doctor_says_whether_the_next_authority_may_sign_and_can_pay(
+    zmartd: Zmartd, tmp_path: Path
+) -> None:
+    poor = Keypair()
+    write_private(tmp_path / "poor.json", poor.to_json())
+    initialize = ("init-program", "--admin", "admin.json", "--fee-wallet", str(TREASURY.pubkey()), "--yes")
+    assert (await zmartd(*initialize))[0] == 0
+
+    async def found(present: str, coming: str) -> list[tuple[str, str, str]]:
+        keys = {"AUTHORITY": present, "AUTHORITY_NEXT": coming}
+        given = {f"ZMARTD_SOLANA_{name}_KEYPAIR_PATH": str(tmp_path / file) for name, file in keys.items()}
+        _, output, _ = await zmartd("check", "--json", **given)
+        rows = [one for one in json.loads(output) if one["check"] == "authority"]
+        return [(one["verdict"], one["detail"], one["remedy"]) for one in rows]
+
+    may, waits = await found("authority.json", "admin.json")
+    assert (may[0], waits) == ("ok", ("ok", f"{ADMIN.pubkey()} signs as soon as the program names it", ""))
+    may, lacks = await found("authority.json", "poor.json")
+    assert (may[0], lacks[0]) == ("ok", "warning")
+    assert lacks[1] == f"the next authority, {poor.pubkey()}, has 0 lamports, and fees need 10000000"
+    may, named = await found("poor.json", "authority.json")
+    assert (may[0], named[0]) == ("ok", "warning")
+    assert named[1] == f"the program has the next authority, {AUTHORITY.pubkey()}"
+    ((verdict, detail, _),) = await found("poor.json", "admin.json")
+    assert verdict == "failed"
+    assert detail.startswith(f"the key is {poor.pubkey()} or {ADMIN.pubkey()}, but the program's ")
+
+
 async def test_a_program_that_is_not_deployed_or_no_key_is_said(rpc: Rpc, zmartd: Zmartd) -> None:
     assert default_idl(str(PROGRAM_ID)).program_id == PROGRAM_ID
     arguments = ("init-program", "--fee-wallet", str(TREASURY.pubkey()), "--yes")

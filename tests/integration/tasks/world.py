@@ -91,7 +91,13 @@ class Daemon:
         self.sender = sender
         self.fetcher = fetcher
 
-    def context(self, authority: Keypair | None = AUTHORITY, **changed: Any) -> TaskContext:
+    def context(
+        self,
+        authority: Keypair | None = AUTHORITY,
+        *,
+        next_authority: Keypair | None = None,
+        **changed: Any,
+    ) -> TaskContext:
         """`changed` are settings of both tasks and of voting, by name. An admin has no time for a veto."""
 
         def section(defaults: Any) -> Any:
@@ -116,6 +122,7 @@ class Daemon:
             submitter=Submitter(self._world.database, self.sender, self.fetcher),
             clock=SystemClock(),
             authority=authority,
+            next_authority=next_authority,
             network_fees=section(config.NetworkFeeSettings()),
             alerts=section(AlertSettings()),
         )

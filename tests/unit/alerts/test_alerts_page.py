@@ -21,13 +21,13 @@ def row(rule: Rule) -> str:
         for name in rule.settings
     )
     return (
-        f"| `{rule.name}` ({rule.severity}) | {rule.meaning} | {rule.remedy} | "
+        f"| [`{rule.name}`](runbook.md#{rule.name}) ({rule.severity}) | {rule.meaning} | {rule.remedy} | "
         f"{', '.join(thresholds) or '-'} |"
     )
 
 
 def test_the_page_has_every_rule_with_its_meaning_remedy_and_thresholds() -> None:
-    rows = [line for line in PAGE.splitlines() if line.startswith("| `")]
+    rows = [line for line in PAGE.splitlines() if line.startswith("| [`")]
     assert rows == [row(rule) for rule in RULES.values()]
 
 

@@ -22,6 +22,7 @@ _HEAD = """\
 <header>
 <h1>zmartd WebSocket</h1>
 <nav aria-label="Where to go"><a href="/">First page</a> <a href="/docs">REST API</a> \
+<a href="/docs/guide">Guide</a> \
 <a href="/api/asyncapi.json">AsyncAPI</a></nav>
 </header>
 <main>

@@ -31,8 +31,8 @@ and the transactions that wallets sign to take part.
 * What changes the chain takes three steps. An operation answers with an unsigned `transaction`, which has
   been simulated; the wallet signs it; `POST /api/transactions` sends it, a trade with the `protection` of its
   quote.
-* [/llms.txt](/llms.txt) says on one page what there is, and [/docs/websocket](/docs/websocket) what the
-  WebSocket tells as it happens.
+* [/llms.txt](/llms.txt) says on one page what there is, [/docs/websocket](/docs/websocket) what the WebSocket
+  tells as it happens, and [/docs/guide](/docs/guide) how all of it is used and run.
 * Amounts are decimal strings: lamports, or shares with nine decimals. Prices are numbers from 0 to 1, in SOL
   a share. Times are ISO 8601, UTC, with milliseconds.
 * Name a market by its id, 64 hexadecimal digits, or by its address on the chain.

@@ -30,6 +30,7 @@ _FOR_PROGRAMS: Final = b"""\
 zmartd: the API of a prediction market on Solana
 
   /docs               the documentation, for people
+  /docs/guide         the guide: how it is used, and how it is run
   /llms.txt           what the API is, on one page
   /api/openapi.json   every operation, as OpenAPI 3.1
   /docs/websocket     every frame of the WebSocket, for people

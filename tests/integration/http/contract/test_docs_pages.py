@@ -22,7 +22,9 @@ async def fetch(client: Client, path: str, **headers: str) -> tuple[ClientRespon
 async def test_the_document_is_served_and_not_sent_twice(api: Api) -> None:
     first, text = await fetch(api.client, "/api/openapi.json")
     assert (first.status, first.content_type) == (200, "application/json")
-    assert json.loads(text)["openapi"] == "3.1.0"
+    document = json.loads(text)
+    assert document["openapi"] == "3.1.0"
+    assert "(/docs/guide)" in document["info"]["description"]  # so that /docs leads there
 
     again, nothing = await fetch(api.client, "/api/openapi.json", **{"If-None-Match": first.headers["ETag"]})
     assert (again.status, nothing) == (304, "")
@@ -47,8 +49,24 @@ async def test_the_websocket_is_documented_for_programs_and_people(api: Api) -> 
         assert part.status == 200, path
 
 
+async def test_the_guide_is_served_with_its_chapters_and_not_sent_twice(api: Api) -> None:
+    for path in ("/docs/guide", "/docs/guide/operations"):
+        shown, html = await fetch(api.client, path)
+        assert (shown.status, shown.content_type, shown.charset) == (200, "text/html", "utf-8")
+        assert shown.headers["Content-Security-Policy"] == content_security_policy(None)
+        assert shown.headers["Cache-Control"] == "public, no-cache"
+        again, nothing = await fetch(api.client, path, **{"If-None-Match": shown.headers["ETag"]})
+        assert (again.status, nothing) == (304, "")
+        for part in re.findall(r'href="(/[^"#]*)"', html):
+            found, _ = await fetch(api.client, part, Accept=BROWSER)
+            assert found.status == 200, part
+    for path in ("/docs/guide/no-such-chapter", "/docs/guide/README", "/docs/guide/..%2Fsetup.cfg"):
+        missing, text = await fetch(api.client, path)
+        assert (missing.status, json.loads(text)["code"]) == (404, "route_not_found"), path
+
+
 async def test_what_can_be_read_answers_head_as_well(api: Api) -> None:
-    for path in ("/api/openapi.json", "/api/markets", "/docs", "/health"):
+    for path in ("/api/openapi.json", "/api/markets", "/docs", "/docs/guide/alerts", "/health"):
         full, _ = await fetch(api.client, path)
         bare = await api.client.head(path)
         assert (bare.status, await bare.read()) == (200, b"")
@@ -73,7 +91,7 @@ async def test_a_browser_that_opens_the_root_gets_a_page_and_everybody_else_a_te
     assert page.headers["Vary"] == "Accept, Upgrade"
     assert "<title>zmartd on localnet</title>" in html
     named = set(re.findall(r'(?:src|href)="(/[^"]*)"', html))
-    assert {"/docs", "/llms.txt", "/api/openapi.json", "/page/style.css", "/page/script.js"} <= named
+    assert {"/docs", "/docs/guide", "/llms.txt", "/api/openapi.json", "/page/style.css"} <= named
     for path in named:
         part, content = await fetch(api.client, path)
         assert (part.status, bool(content)) == (200, True), path

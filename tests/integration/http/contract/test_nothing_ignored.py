@@ -25,6 +25,7 @@ VALUES = {
     "{slug}": "will-it-rain",
     "{number}": "7",
     "{cid}": cid_v0(b"a document"),
+    "{chapter}": "operations",
 }
 
 

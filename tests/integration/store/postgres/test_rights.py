@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -139,3 +141,35 @@ async def test_tables_of_somebody_else_and_a_closed_schema_are_noticed(bare: Bar
     await execute(bare.inside, *(lack.sql for lack in lacks))
     assert await bare.lacks() == []
     await execute(bare.inside, "drop owned by other cascade")
+
+
+async def test_daemons_work_with_a_second_login_that_owns_nothing_as_while_a_password_is_rotated(
+    bare: Bare,
+) -> None:
+    await bare.administer("alter role plain createrole")
+    await schema.bring_up_to_date(bare.url)
+    await bare.administer(
+        "create role other login noinherit", "grant anon, authenticated, service_role to other"
+    )
+    database = await Database.connect(
+        DatabaseSettings(url=PostgresUrl(bare.inside.replace("zmartd@", "other@", 1)))
+    )
+    await database.require_usable()
+    async with database.service() as service:
+        await service.execute("insert into users (wallet) values ($1)", "1" * 32)
+    async with database.service_reader() as reader:
+        assert await reader.fetchval("select count(*) from users") == 1
+    await database.close()
+
+
+async def test_the_sql_of_the_installation_is_all_that_a_login_needs(bare: Bare) -> None:
+    page = (Path(__file__).parents[4] / "docs" / "install.md").read_text()
+    [sql] = re.findall(r"<<'SQL'\n(.*?)^SQL$", page, re.MULTILINE | re.DOTALL)
+    sql = sql.replace("zmartd", "other").replace(":'password'", "'secret'")
+    await bare.administer(*filter(None, (statement.strip() for statement in sql.split(";"))))
+    url = bare.administration.replace("zmartd@", "other@", 1).replace("/postgres", "/other")
+    connection: Connection = await asyncpg.connect(url)
+    assert await lacking(connection) == []
+    await connection.close()
+    assert len(await schema.bring_up_to_date(url)) == len(all_migrations())
+    await bare.administer("drop database other with (force)")
