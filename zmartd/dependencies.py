@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 from pathlib import Path
+from typing import Any
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import (
@@ -28,6 +29,7 @@ from zmartd.config import Settings
 from zmartd.config_values import ConfigError, RedisUrl
 from zmartd.errors import ZmartdError
 from zmartd.private_file import ExposedFile, read_private
+from zmartd.store.postgres.pool import PoolSize
 
 MAX_REDIS_CONNECTIONS = 32
 """A command waits for one of them, and takes it for a millisecond. Callers can cause thousands at once."""
@@ -133,11 +135,32 @@ async def lead_redis_to(redis: Redis, settings: config.RedisSettings) -> None:
     await former.disconnect(inuse_connections=True)
 
 
-def _redis_pool(settings: config.RedisSettings) -> BlockingConnectionPool:
+class _RedisPool(BlockingConnectionPool):
+    """Counts those who ask for a connection and have none yet."""
+
+    waiting = 0
+
+    async def get_connection(self, *arguments: Any, **options: Any) -> Any:
+        self.waiting += 1
+        try:
+            return await super().get_connection(*arguments, **options)  # type: ignore[no-untyped-call]
+        finally:
+            self.waiting -= 1
+
+
+def redis_pool_size(redis: Redis) -> PoolSize:
+    """How many connections there are to Redis, and how many wait for one. Any thread may ask."""
+    pool = redis.connection_pool
+    assert isinstance(pool, _RedisPool), "open_redis has made it"
+    idle, in_use = len(pool._available_connections), len(pool._in_use_connections)
+    return PoolSize(idle, in_use, pool.max_connections, pool.waiting)
+
+
+def _redis_pool(settings: config.RedisSettings) -> _RedisPool:
     url = settings.url.reveal()
     try:
         is_local = endpoint.read(url, endpoint.REDIS).scheme == "unix"
-        pool = BlockingConnectionPool.from_url(
+        pool = _RedisPool.from_url(
             url,
             max_connections=MAX_REDIS_CONNECTIONS,
             timeout=REDIS_CONNECT_SECONDS,

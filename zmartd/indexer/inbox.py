@@ -6,11 +6,10 @@ import asyncio
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Final, get_args
+from typing import Final
 
 import msgspec
 from asyncpg import Connection
-from prometheus_client import Gauge
 
 from zmartd.chain.transactions import ChainTransaction
 from zmartd.clock import Clock
@@ -22,7 +21,7 @@ from zmartd.indexer.parking import apply_each
 from zmartd.indexer.plausibility import Plausibility
 from zmartd.indexer.verification import set_aside
 from zmartd.log import get_logger
-from zmartd.metrics import Counter
+from zmartd.metrics import Counter, Histogram
 from zmartd.store import inbox, parked
 from zmartd.store.inbox import Delivery
 from zmartd.store.postgres.database import Database
@@ -31,8 +30,6 @@ from zmartd.store.unverified import Claim
 
 RETENTION: Final = timedelta(days=7)
 """How long applied deliveries are kept, to look up what they said."""
-
-MEASURE_SECONDS = 10.0
 
 _MAX_COMMIT = 500
 _BURST = 32
@@ -46,15 +43,13 @@ _MAX_ATTEMPTS = 5
 _POLL_SECONDS = 2.0
 _RETRY_SECONDS = (1, 5, 30, 120, 600)
 
-_DELIVERIES = Counter("zmartd_inbox_deliveries_total", "Webhook deliveries by outcome", ["outcome"])
-_WAITING = Gauge(
-    "zmartd_inbox_waiting", "Webhook deliveries in the queue, or parked for an operator", ["status"]
-)
-_TRANSACTIONS_PARKED = Gauge(
-    "zmartd_parked_transactions",
-    "Transactions on the chain that could not be read or applied yet",
-    ["reason"],
-)
+_DELIVERIES = Counter("zmartd_inbox_deliveries_total", "Webhook deliveries by outcome.", ["outcome"])
+_DELAYS = Histogram(
+    "zmartd_inbox_delay_seconds",
+    "From when a webhook delivery was received until it was applied.",
+    (),
+    (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800),
+).labels()
 _ACCEPTED = _DELIVERIES.labels("accepted")
 
 log = get_logger(__name__)
@@ -86,7 +81,6 @@ class Inbox:
         self._clock = clock
         self._plausibility = plausibility
         self._arrived = asyncio.Event()
-        self._measure_from = 0.0
         self._commit: GroupCommit[tuple[bytes, int]] = GroupCommit(
             self._add, _MAX_COMMIT, _BURST, calm_seconds
         )
@@ -113,7 +107,6 @@ class Inbox:
                 while await self.apply_batch():
                     await self._pause_in_burst(self._clock.monotonic() - started)
                     started = self._clock.monotonic()
-                await self._measure()
             except (DatabaseUnavailable, DatabaseTimeout) as error:
                 log.warning("inbox.waiting_for_database", reason=error.message)
                 await self._clock.sleep(_POLL_SECONDS)
@@ -122,20 +115,6 @@ class Inbox:
                     await self._arrived.wait()
             except TimeoutError:
                 continue
-
-    async def _measure(self) -> None:
-        """Update the metrics of the queue, at most every MEASURE_SECONDS."""
-        now = self._clock.monotonic()
-        if now < self._measure_from:
-            return
-        self._measure_from = now + MEASURE_SECONDS
-        async with self._database.service() as connection:
-            depth = await inbox.depth(connection)
-            transactions = await parked.counts(connection)
-        _WAITING.labels("pending").set(depth.pending)
-        _WAITING.labels("parked").set(depth.parked)
-        for reason in get_args(parked.Reason):
-            _TRANSACTIONS_PARKED.labels(reason).set(transactions.get(reason, 0))
 
     async def apply_batch(self) -> int:
         """Apply one batch of waiting deliveries. Returns how many there were.
@@ -219,7 +198,8 @@ class Inbox:
     async def _finish(self, connection: Connection, applied: Iterable[DeliveryContent]) -> None:
         """Settle deliveries whose transactions are applied: what holds garbage is parked with its reason."""
         good = [one.delivery.id for one in applied if one.garbage is None]
-        await inbox.finish(connection, good)
+        for seconds in await inbox.finish(connection, good):
+            _DELAYS.observe(seconds)
         _DELIVERIES.labels("applied").inc(len(good))
         await self._park(
             connection, [(one.delivery, one.garbage) for one in applied if one.garbage], unreadable=True

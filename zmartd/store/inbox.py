@@ -31,9 +31,10 @@ select id, body, attempts, received_at
  where ahead < $3
  order by id
 """
-_FINISH = (
-    "update webhook_inbox set status = 'done', error = null, settled_at = now() where id = any($1::bigint[])"
-)
+_FINISH = """
+update webhook_inbox set status = 'done', error = null, settled_at = now() where id = any($1::bigint[])
+returning greatest(extract(epoch from clock_timestamp() - received_at), 0)::float8
+"""
 _POSTPONE = """
 update webhook_inbox set attempts = attempts + 1, error = $2, next_attempt_at = $3
  where id = $1 and status = 'pending'
@@ -137,9 +138,9 @@ async def take(
     return tuple(Delivery(**dict(row)) for row in rows)
 
 
-async def finish(connection: Connection, ids: Sequence[int]) -> None:
-    """Mark deliveries as indexed."""
-    await connection.execute(_FINISH, ids)
+async def finish(connection: Connection, ids: Sequence[int]) -> list[float]:
+    """Mark deliveries as indexed. Returns how many seconds ago each was received."""
+    return [row[0] for row in await connection.fetch(_FINISH, ids)]
 
 
 async def postpone(connection: Connection, delivery: int, error: str, until: datetime) -> None:

@@ -40,6 +40,12 @@ START_DELAY = Histogram(
     buckets=(0.01, 0.05, 0.1, 0.5, 1, 2, 3, 5, 10, 60, 600),
 )
 
+LOST = Counter(
+    "zmartd_task_leases_lost",
+    "Runs that were stopped here because their lease could not be renewed.",
+    ["task"],
+)
+
 CHECK_SECONDS: Final = 0.1
 """How often a run's lease and time are looked at."""
 CANCEL_SECONDS: Final = 5.0
@@ -96,6 +102,7 @@ class TaskRunner:
             skipped = error.message
         except LeaseLost as error:
             failure = error.message
+            LOST.labels(task.name).inc()
             log.warning("task.lease_lost", task=task.name, fencing_token=held.fencing_token)
         except ZmartdError as error:
             failure = error.message

@@ -26,7 +26,7 @@ from zmartd.store.postgres.errors import (
     location,
     unavailable,
 )
-from zmartd.store.postgres.pool import ConnectionPool, PooledConnection
+from zmartd.store.postgres.pool import ConnectionPool, PooledConnection, PoolSize
 from zmartd.store.postgres.pooling import Pooling, find_pooling, is_direct
 from zmartd.store.postgres.reader import Reader, Reads
 from zmartd.store.postgres.rls import SERVICE, Caller
@@ -112,6 +112,10 @@ class Database:
         self._backend = self._shared if self._pooled == "yes" else self._own
         self._is_proven = self._pooled != "no"
         self._pool.retire()
+
+    def pool_size(self) -> PoolSize:
+        """How many connections there are, and how many wait for one. Any thread may ask."""
+        return self._pool.size()
 
     def service(self) -> AbstractAsyncContextManager[Connection]:
         """A transaction of the daemon itself: row level security hides nothing from it."""
