@@ -16,7 +16,7 @@ _LAGS: Final = Histogram(
     "zmartd_event_loop_lag_seconds",
     "How much later than asked for the event loop went on, four times a second.",
     (),
-    (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+    (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10),
 ).labels()
 
 

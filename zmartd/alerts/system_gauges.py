@@ -169,7 +169,7 @@ GAUGES: Final = (
     ),
     SystemGauge(
         "task_next_due_timestamp_seconds",
-        "The first instant of a task that is in no row of the ledger; not of one that is paused.",
+        "The first instant of a task that no row of the ledger has; not of one that is paused, or runs.",
         lambda figures: _by(figures.due),
         ("task",),
     ),

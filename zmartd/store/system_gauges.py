@@ -57,8 +57,11 @@ select (select coalesce(json_agg(counted), '[]'::json)
        (select newest_slot from pulses where newest_slot > 0) as newest_slot,
        (select newest_slot - slot from pulses where newest_slot > 0) as lag_slots,
        (select coalesce(json_object_agg(task, extract(epoch from next_due_at)), '{}'::json)
-          from task_schedules
-         where paused_until is null or paused_until <= clock_timestamp()) as due,
+          from task_schedules as schedule
+         where (paused_until is null or paused_until <= clock_timestamp())
+           and not exists (select from task_runs as run
+                            where run.task = schedule.task and run.status = 'running'
+                              and run.lease_until > clock_timestamp())) as due,
        (select count(*) from task_runs where status = 'running' and lease_until > clock_timestamp())
            as held_leases,
        (select count(*) from task_runs where status = 'running' and lease_until <= clock_timestamp())
@@ -118,7 +121,8 @@ class SystemFigures(Struct, frozen=True, kw_only=True):
     lag_slots: int | None
     """The slots up to that one in which the index may lack something."""
     due: Mapping[str, float]
-    """The first instant of each task that has no row yet, in unix seconds; without tasks that are paused."""
+    """The first instant of each task that has no row yet, in unix seconds; without tasks that are paused, or
+    that run now."""
     held_leases: int
     expired_leases: int
     """Runs whose daemon does not renew them any more, and that no other one has taken over."""

@@ -182,6 +182,7 @@ async def test_every_daemon_shows_what_waits_in_the_index(
         insert into task_schedules
             (task, schedule, next_due_at, paused_until, paused_because, paused_by) values
             ('alerts', '15 s', to_timestamp(1000), null, null, null),
+            ('reconciler', '15 s', to_timestamp(2000), null, null, null),
             ('auditor', '15 s', to_timestamp(1000), 'infinity', 'tired', 'me');
         insert into task_runs (task, fencing_token, status, started_at, daemon, due_at, last_due_at, instants,
                                lease_until) values
@@ -205,14 +206,15 @@ async def test_every_daemon_shows_what_waits_in_the_index(
         ("parked_transactions", "refused"): 0,
         ("chain_slot",): 100,
         ("index_lag_slots",): 30,
-        ("task_next_due_timestamp_seconds", "alerts"): 1_000,
+        ("task_next_due_timestamp_seconds", "reconciler"): 2_000,
         ("task_leases", "held"): 1,
         ("task_leases", "expired"): 1,
         ("database_lock_waits",): 0,
         ("failed_transitions",): 0,
     }
     assert {key: shown[key] for key in expected} == expected
-    assert ("task_next_due_timestamp_seconds", "auditor") not in shown
+    assert ("task_next_due_timestamp_seconds", "auditor") not in shown, "it is paused"
+    assert ("task_next_due_timestamp_seconds", "alerts") not in shown, "it runs"
 
 
 async def test_the_size_of_the_database_is_counted_once_a_minute(

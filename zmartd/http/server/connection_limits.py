@@ -35,6 +35,8 @@ _OPEN = prometheus_client.Gauge("zmartd_http_connections", "Open connections, We
 _REFUSED = metrics.Counter(
     "zmartd_http_refused_connections", "Connections refused because there are too many.", ["of"]
 )
+for _limit in ("all", "one site", "one caller"):
+    _REFUSED.labels(_limit)
 
 _LET_GO = metrics.Counter(
     "zmartd_http_connections_let_go", "Connections closed while they waited, so that others find a place."

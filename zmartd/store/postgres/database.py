@@ -38,6 +38,8 @@ FAILURES = Counter(
     "Uses of Postgres that failed because of Postgres, by what was wrong.",
     ["reason"],
 )
+for _reason in ("timeout", "unavailable"):
+    FAILURES.labels(_reason)
 
 ROLLBACK_SECONDS = 1.0
 """How long a rollback may take. Where Postgres hangs, whoever was cancelled would wait for it."""
