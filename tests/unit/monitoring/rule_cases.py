@@ -173,6 +173,7 @@ CASES: tuple[Case, ...] = (
         },
         {"task": "reconciler"},
     ),
+    Case("ZmartdUnreadableMarkets", {of("zmartd_task_unreadable_markets_total"): grows(1)}, HERE),
     Case(
         "ZmartdSystemUnknown",
         {of("up"): always(1), of("zmartd_system_failed_transitions"): becomes(None)},
