@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import asyncpg
 import msgspec
 from asyncpg import Connection
 from msgspec import Struct
 from solders.pubkey import Pubkey
+from structlog.contextvars import bound_contextvars
 
 from zmartd.chain.commitment import Commitment
 from zmartd.chain.pdas import Pdas
@@ -66,6 +67,8 @@ from zmartd.store import pulses
 from zmartd.store.postgres.database import Database
 from zmartd.store.pulses import ChainProgress, Pulse
 
+MAX_SIGNATURES_LOGGED: Final = 20
+"""How many of the transactions that are applied together each log line names."""
 _ATTEMPTS = 5
 _EVENTS = Counter(
     "zmartd_indexer_events_total", "Program events applied to the projection, each once.", ["type"]
@@ -310,7 +313,8 @@ class Indexer:
                 messages += await finalized_messages(connection, {row.signature for row in new})
             return new, prepared + messages + placed
 
-        with _APPLYING.time():
+        signatures = list(succeeded)[:MAX_SIGNATURES_LOGGED]
+        with _APPLYING.time(), bound_contextvars(transactions=len(succeeded), signatures=signatures):
             new, messages = await self._commit(work)
         for row in new:
             _EVENTS.labels(row.event_type).inc()

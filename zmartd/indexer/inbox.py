@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 from asyncpg import Connection
+from structlog.contextvars import bound_contextvars
 
 from zmartd.chain.transactions import ChainTransaction
 from zmartd.clock import Clock
@@ -20,10 +21,10 @@ from zmartd.indexer.group_commit import GroupCommit
 from zmartd.indexer.parking import apply_each
 from zmartd.indexer.plausibility import Plausibility
 from zmartd.indexer.verification import set_aside
-from zmartd.log import get_logger
+from zmartd.log import CURRENT_REQUEST_ID, get_logger
 from zmartd.metrics import Counter, Histogram
 from zmartd.store import inbox, parked
-from zmartd.store.inbox import Delivery
+from zmartd.store.inbox import Delivery, NewDelivery
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.errors import DatabaseTimeout, DatabaseUnavailable
 from zmartd.store.unverified import Claim
@@ -81,9 +82,7 @@ class Inbox:
         self._clock = clock
         self._plausibility = plausibility
         self._arrived = asyncio.Event()
-        self._commit: GroupCommit[tuple[bytes, int]] = GroupCommit(
-            self._add, _MAX_COMMIT, _BURST, calm_seconds
-        )
+        self._commit: GroupCommit[NewDelivery] = GroupCommit(self._add, _MAX_COMMIT, _BURST, calm_seconds)
 
     async def accept(self, body: bytes) -> int:
         """Make a delivery durable and return the number of its transactions.
@@ -93,7 +92,7 @@ class Inbox:
         count = count_transactions(body)
         if count:
             await reached(Point.INBOX_READ)
-            await self._commit.add((body, count))
+            await self._commit.add(NewDelivery(body, count, CURRENT_REQUEST_ID.get(None)))
             _ACCEPTED.inc()
             self._arrived.set()
         return count
@@ -157,7 +156,7 @@ class Inbox:
             async with asyncio.timeout(_PATIENCE * applying_seconds):
                 await self._commit.calm.wait()
 
-    async def _add(self, deliveries: list[tuple[bytes, int]]) -> None:
+    async def _add(self, deliveries: list[NewDelivery]) -> None:
         async with self._database.service() as connection:
             await inbox.add(connection, deliveries)
             await reached(Point.INBOX_WRITTEN)
@@ -168,7 +167,8 @@ class Inbox:
         plausible = [self._without_doubtful(one, held) for one in read]
         await set_aside(connection, (claim for one in plausible for claim in one.claims))
         try:
-            await self._indexer.apply([tx for one in plausible for tx in one.transactions])
+            with bound_contextvars(request_ids=_request_ids(plausible)):
+                await self._indexer.apply([tx for one in plausible for tx in one.transactions])
         except (DatabaseUnavailable, DatabaseTimeout):
             raise
         except Exception:
@@ -213,7 +213,8 @@ class Inbox:
         """
         for one in batch:
             try:
-                done = await apply_each(self._indexer, one.transactions)
+                with bound_contextvars(request_ids=_request_ids([one])):
+                    done = await apply_each(self._indexer, one.transactions)
             except (DatabaseUnavailable, DatabaseTimeout):
                 raise
             except Exception as error:
@@ -246,3 +247,8 @@ class Inbox:
         if dropped:
             log.warning("inbox.dropped", deliveries=dropped, most=inbox.MOST_PARKED)
             _DELIVERIES.labels("dropped").inc(dropped)
+
+
+def _request_ids(read: Iterable[DeliveryContent]) -> list[str]:
+    """The ids of the requests that brought these deliveries."""
+    return [one.delivery.request_id for one in read if one.delivery.request_id is not None]

@@ -14,8 +14,8 @@ from zmartd.store.text import storable
 _MAX_ERROR_LENGTH = 1_000
 
 _ADD = """
-insert into webhook_inbox (body, transactions)
-select * from unnest($1::bytea[], $2::int[])
+insert into webhook_inbox (body, transactions, request_id)
+select * from unnest($1::bytea[], $2::int[], $3::text[])
 """
 _TAKE = """
 with free as materialized (
@@ -26,7 +26,7 @@ with free as materialized (
 ), queued as (
     select id, sum(transactions) over (order by id) - transactions as ahead from free
 )
-select id, body, attempts, received_at
+select id, body, attempts, received_at, request_id
   from webhook_inbox join queued using (id)
  where ahead < $3
  order by id
@@ -94,6 +94,14 @@ delete from webhook_inbox where id in (
 """
 
 
+class NewDelivery(Struct, frozen=True):
+    """One request body, the number of transactions in it, and the id of the request."""
+
+    body: bytes
+    transactions: int
+    request_id: str | None = None
+
+
 class Delivery(Struct, frozen=True):
     """One request body. `attempts` counts the failed attempts to index it."""
 
@@ -101,6 +109,7 @@ class Delivery(Struct, frozen=True):
     body: bytes
     attempts: int
     received_at: datetime
+    request_id: str | None
 
 
 class ParkedDelivery(Struct, frozen=True):
@@ -121,10 +130,14 @@ class Depth(Struct, frozen=True):
     parked: int
 
 
-async def add(connection: Connection, deliveries: Sequence[tuple[bytes, int]]) -> None:
-    """Store bodies, each with the number of transactions in it. Durable once the transaction commits."""
-    bodies = [body for body, _ in deliveries]
-    await connection.execute(_ADD, bodies, [transactions for _, transactions in deliveries])
+async def add(connection: Connection, deliveries: Sequence[NewDelivery]) -> None:
+    """Store deliveries. Durable once the transaction commits."""
+    await connection.execute(
+        _ADD,
+        [one.body for one in deliveries],
+        [one.transactions for one in deliveries],
+        [one.request_id for one in deliveries],
+    )
 
 
 async def take(
