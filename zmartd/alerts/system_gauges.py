@@ -119,7 +119,7 @@ GAUGES: Final = (
     ),
     SystemGauge(
         "inbox_deliveries",
-        "Webhook deliveries that are not indexed: pending, or parked for an operator.",
+        "Webhook deliveries that are not indexed: pending (up to 100,000), or parked for an operator.",
         lambda figures: _by({"pending": figures.pending_deliveries, "parked": figures.parked_deliveries}),
         ("status",),
     ),

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from asyncpg import Record
 from msgspec import Struct
 
 from zmartd.store.postgres.reader import Reads
+
+MOST_COUNTED: Final = 100_000
+"""Deliveries that are counted: counting a million would take longer than it is worth."""
 
 _READ = """
 with awaiting as (
@@ -41,7 +44,8 @@ select (select coalesce(json_agg(counted), '[]'::json)
                select differences, failed_markets, moving_markets,
                       coalesce(extract(epoch from oldest_at), 0) as oldest from audit_passes
                ) as audit) as audit,
-       (select count(*) from webhook_inbox where status = 'pending') as pending_deliveries,
+       (select count(*) from (select from webhook_inbox where status = 'pending' limit $2) as first_ones)
+           as pending_deliveries,
        (select count(*) from webhook_inbox where status = 'parked') as parked_deliveries,
        coalesce((select greatest(extract(epoch from clock_timestamp() - received_at), 0)::float8
                    from webhook_inbox where status = 'pending' order by id limit 1), 0) as oldest_seconds,
@@ -105,6 +109,7 @@ class SystemFigures(Struct, frozen=True, kw_only=True):
     audit: AuditGauges | None
     """None before the first pass."""
     pending_deliveries: int
+    """MOST_COUNTED where there are more."""
     parked_deliveries: int
     oldest_seconds: float
     """For how long the first of those that are pending has waited; 0 where there is none."""
@@ -134,7 +139,7 @@ class SystemFigures(Struct, frozen=True, kw_only=True):
 
 async def read(connection: Reads, *, with_size: bool) -> SystemFigures:
     """What is so now. Counting the size of the database takes some milliseconds."""
-    row = await connection.fetchrow(_READ, with_size)
+    row = await connection.fetchrow(_READ, with_size, MOST_COUNTED)
     assert row is not None, "a select without a table has a row"
     return SystemFigures(
         open_alerts=_json(row, "open_alerts", tuple[OpenAlerts, ...]),
