@@ -19,7 +19,9 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
+from zmartd import daemon_gauges
 from zmartd import log as log_lines
+from zmartd.alerts.loop_lag import LoopLag
 from zmartd.alerts.reporting import place_of, reporting
 from zmartd.cancellation import cancel_all, is_being_cancelled
 from zmartd.chain.admins import Admins
@@ -56,7 +58,7 @@ from zmartd.indexer.inbox import Inbox
 from zmartd.indexer.pulse import PulseWriter
 from zmartd.ipfs.retrieval import Retrieval
 from zmartd.log import get_logger
-from zmartd.probes import LoopLag, Probes
+from zmartd.probes import Probes
 from zmartd.realtime.beats import Beats
 from zmartd.realtime.history import StreamHistory
 from zmartd.realtime.hub import Hub
@@ -182,6 +184,7 @@ def application(core: Core) -> web.Application:
     )
     app[WEBSOCKET] = websocket
     _install_probes(app, core)
+    daemon_gauges.show(core, hub)
 
     setup(app)
     app[RELOADS] = _reloads(core, app, tokens, nonces)
@@ -243,8 +246,8 @@ def _rotate_webhook_credentials(app: web.Application, new: Settings) -> None:
 
 
 def _install_probes(app: web.Application, core: Core) -> None:
-    probes = Probes(core, app[keys.BEATS])
-    app[HEALTH], app[LOOP_LAG] = probes.health(), probes.lag
+    app[LOOP_LAG] = LoopLag(core.clock)
+    app[HEALTH] = Probes(core, app[keys.BEATS], app[LOOP_LAG]).health()
 
 
 async def _background(core: Core, app: web.Application) -> AsyncIterator[None]:
@@ -261,6 +264,7 @@ async def _background(core: Core, app: web.Application) -> AsyncIterator[None]:
         redis=core.redis,
         clock=core.clock,
         counts=partial(_counts, app[WEBSOCKET]),
+        lag=app[LOOP_LAG],
         place=place_of(settings.server.port),
         takes_webhooks=WebhookCredentials(settings.helius).configured,
     ) as vitals:
@@ -279,7 +283,6 @@ async def _background(core: Core, app: web.Application) -> AsyncIterator[None]:
             "loop_lag": app[LOOP_LAG].run,
             "descriptors": partial(file_descriptors.watch, core.clock),
             "vitals": vitals.run,
-            "lag": vitals.watch_loop,
         }
         tasks = [
             asyncio.create_task(_run_with_restarts(name, work, core.clock), name=name)

@@ -27,7 +27,8 @@ from zmartd.config import Settings
 from zmartd.config_values import ConfigError
 from zmartd.errors import ZmartdError
 from zmartd.private_file import ExposedFile, read_private
-from zmartd.redis_pool import addresses, open_pool
+from zmartd.redis_pool import RedisPool, addresses, open_pool
+from zmartd.store.postgres.pool import PoolSize
 
 _REDIS_REFUSES_LOGIN = (AuthenticationError, AuthorizationError, NoPermissionError)
 
@@ -133,6 +134,14 @@ async def lead_redis_to(redis: Redis, settings: config.RedisSettings) -> None:
     """
     former, redis.connection_pool = redis.connection_pool, open_pool(settings)
     await former.disconnect(inuse_connections=True)
+
+
+def redis_pool_size(redis: Redis) -> PoolSize:
+    """How many connections there are to Redis, and how many wait for one. Any thread may ask."""
+    pool = redis.connection_pool
+    assert isinstance(pool, RedisPool), "open_redis has made it"
+    idle, in_use = len(pool._available_connections), len(pool._in_use_connections)
+    return PoolSize(idle, in_use, pool.max_connections, pool.waiting)
 
 
 async def connect_redis(settings: config.RedisSettings) -> Redis:

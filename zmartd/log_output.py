@@ -21,7 +21,7 @@ FLUSH_SECONDS: Final = 2.0
 """How long the end of the process waits for what has not been written."""
 
 _DROPPED: Final = Counter(
-    "zmartd_log_dropped_lines", "Lines of the log that were dropped, because nobody read the earlier ones"
+    "zmartd_log_dropped_lines", "Lines of the log that were dropped, because nobody read the earlier ones."
 )
 
 

@@ -1,16 +1,17 @@
 """Counters and histograms for Prometheus, updated on the event loop alone. Any thread may collect them.
 
 Those of prometheus_client take a lock at each update, for programs with threads; these cost an addition. They
-are used in the same way, and /metrics shows them in the same form. A gauge is prometheus_client's.
+are used in the same way, and /metrics shows them in the same form. A gauge that is set and stays is
+prometheus_client's. docs/metrics.md has all of them, and says which are of the whole system.
 """
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
-from time import perf_counter
 
 from prometheus_client import REGISTRY
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -88,11 +89,11 @@ class HistogramValue:
     @contextmanager
     def time(self) -> Iterator[None]:
         """Observe how many seconds the block takes, also when it raises."""
-        began = perf_counter()
+        began = time.perf_counter()
         try:
             yield
         finally:
-            self.observe(perf_counter() - began)
+            self.observe(time.perf_counter() - began)
 
     @property
     def number(self) -> int:
@@ -139,19 +140,57 @@ class Histogram(Collector):
         yield family
 
 
-class Sizes(Collector):
-    """How many there are of several things, by a label's value. They are counted when they are collected."""
+class Measured(Collector):
+    """A gauge, per combination of labels, that is measured when it is collected."""
 
     def __init__(
-        self, name: str, documentation: str, label: str, registry: CollectorRegistry = REGISTRY
+        self,
+        name: str,
+        documentation: str,
+        labels: Sequence[str] = (),
+        registry: CollectorRegistry = REGISTRY,
     ) -> None:
-        self._name, self._documentation, self._label = name, documentation, label
-        self.count: Callable[[], Mapping[str, int]] = dict
-        """Counts. Any thread may call it."""
+        self._name, self._documentation, self._labels = name, documentation, labels
+        self.measure: Callable[[], Mapping[tuple[str, ...], float]] = dict
+        """Gives the values by their labels. Any thread may call it."""
         registry.register(self)
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        family = GaugeMetricFamily(self._name, self._documentation, labels=[self._label])
-        for value, size in self.count().items():
-            family.add_metric([value], size)
+        family = GaugeMetricFamily(self._name, self._documentation, labels=self._labels)
+        for values, number in self.measure().items():
+            family.add_metric(values, number)
+        yield family
+
+
+class Remembered(Collector):
+    """A gauge, per combination of labels, that is shown for a while after it was set: what is older says
+    nothing about the present.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        documentation: str,
+        labels: Sequence[str] = (),
+        *,
+        fresh_seconds: float,
+        monotonic: Callable[[], float] = time.monotonic,
+        registry: CollectorRegistry = REGISTRY,
+    ) -> None:
+        self._name, self._documentation, self._labels = name, documentation, labels
+        self._fresh_seconds = fresh_seconds
+        self._monotonic = monotonic
+        self._values: dict[tuple[str, ...], tuple[float, float]] = {}
+        registry.register(self)
+
+    def set(self, number: float, *values: str) -> None:
+        """What is so now, for these labels. They stay in memory: let labels have few values."""
+        self._values[values] = self._monotonic(), number
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        family = GaugeMetricFamily(self._name, self._documentation, labels=self._labels)
+        oldest = self._monotonic() - self._fresh_seconds
+        for values, (at, number) in list(self._values.items()):
+            if at >= oldest:
+                family.add_metric(values, number)
         yield family

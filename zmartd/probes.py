@@ -13,11 +13,10 @@ from typing import Final
 from redis.exceptions import RedisError
 
 from zmartd.alerts.index_rules import webhook_silent
+from zmartd.alerts.loop_lag import LoopLag
 from zmartd.alerts.rule import Facts
 from zmartd.alerts.vitals import open_descriptors, skew
-from zmartd.cancellation import is_being_cancelled
 from zmartd.chain.accounts import GlobalConfig
-from zmartd.clock import Clock
 from zmartd.core import Core
 from zmartd.dependencies import redis_unavailable, require_program
 from zmartd.errors import ZmartdError
@@ -25,6 +24,7 @@ from zmartd.http.auth.tokens import LEEWAY_SECONDS
 from zmartd.http.machines.health import Dependency, Health
 from zmartd.http.server.file_descriptors import has_free
 from zmartd.indexer.events.incomplete import require_complete
+from zmartd.metrics import Remembered
 from zmartd.realtime.beats import Beats
 from zmartd.store import alert_facts, daemons, electorates, parked, task_ledger
 from zmartd.store.postgres.probe import require_writes
@@ -32,14 +32,25 @@ from zmartd.tasks.plugins import BrokenPlugin
 
 CHAIN_WATCH_SECONDS: Final = 30.0
 """How often a node is asked for the log alone: its answers cost money."""
-SAMPLE_SECONDS: Final = 0.25
-LAG_SAMPLES: Final = 8
-"""Two seconds."""
 CHAIN_LEEWAY_SECONDS: Final = 120.0
 """How far the chain's clock may be from this machine's: its validators estimate it."""
 _EXPLANATION_LENGTH: Final = 200
+_OLD_SECONDS: Final = 2.5 * CHAIN_WATCH_SECONDS
+
+_SKEW: Final = Remembered(
+    "zmartd_clock_skew_seconds",
+    "How far this machine's clock is ahead of another one, at its last answer; 0 where it may be right.",
+    ["against"],
+    fresh_seconds=_OLD_SECONDS,
+)
+_LAMPORTS: Final = Remembered(
+    "zmartd_authority_lamports",
+    "Balance of the backend authority, whose key this daemon has.",
+    fresh_seconds=_OLD_SECONDS,
+)
 _REDIS_KEY: Final = "zmartd:probe:"
 _FULL: Final = 10_000
+_CLOCKS: Final = {"postgres": "Postgres", "redis": "Redis", "chain": "the chain"}
 
 
 class NotWorking(ZmartdError):
@@ -66,36 +77,16 @@ class RealtimeDegraded(ZmartdError):
     code = "realtime_degraded"
 
 
-class LoopLag:
-    """How long the event loop stood still, at most, in the last two seconds. `run` has to be running."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._lags: list[float] = []
-
-    @property
-    def seconds(self) -> float:
-        return max(self._lags, default=0.0)
-
-    async def run(self) -> None:
-        """Measure until cancelled."""
-        while not is_being_cancelled():
-            before = self._clock.monotonic()
-            await self._clock.sleep(SAMPLE_SECONDS)
-            lag = self._clock.monotonic() - before - SAMPLE_SECONDS
-            self._lags = [*self._lags[1 - LAG_SAMPLES :], max(0.0, lag)]
-
-
 class Probes:
     """The probes of a daemon with this core."""
 
-    def __init__(self, core: Core, beats: Beats) -> None:
+    def __init__(self, core: Core, beats: Beats, lag: LoopLag) -> None:
         self._core = core
         self._beats = beats
         self._redis_key = f"{_REDIS_KEY}{secrets.token_hex(8)}"
         self._turn = asyncio.Lock()
         """What is not essential takes one connection to Postgres at a time."""
-        self.lag = LoopLag(core.clock)
+        self._lag = lag
         self._ahead: dict[str, float] = {}
         """How far the machine's clock was ahead of others at the last answers, in seconds."""
 
@@ -126,7 +117,7 @@ class Probes:
         before, wall = clock.monotonic(), clock.time()
         async with database.service_reader() as reader:
             now = await require_writes(reader)
-        self._ahead["Postgres"] = skew(wall, clock.monotonic() - before, now.timestamp())
+        self._compared("postgres", wall, before, now.timestamp())
         if (refusal := database.last_refusal) is not None:
             raise refusal
 
@@ -142,7 +133,7 @@ class Probes:
         except (RedisError, OSError) as error:
             raise redis_unavailable(self._core.settings.redis, error) from error
         answer = seconds + microseconds / 1_000_000
-        self._ahead["Redis"] = skew(wall, clock.monotonic() - before, answer)
+        self._compared("redis", wall, before, answer)
 
     async def rpc(self) -> None:
         """The node answers."""
@@ -150,7 +141,7 @@ class Probes:
         before, wall = clock.monotonic(), clock.time()
         time = await self._core.rpc.chain_time()
         if self._core.settings.solana.cluster != "localnet":  # whose clock can be moved
-            self._ahead["the chain"] = skew(wall, clock.monotonic() - before, time.unix_timestamp)
+            self._compared("chain", wall, before, time.unix_timestamp)
 
     async def program(self) -> None:
         """The program is where the settings say, and has its configuration."""
@@ -169,6 +160,7 @@ class Probes:
             )
         account = await self._core.rpc.account(address)
         lamports = 0 if account is None else account.lamports
+        _LAMPORTS.set(lamports)
         if lamports < least:
             raise NotWorking(f"{address} has {lamports} lamports for fees: send it at least {least}")
 
@@ -181,20 +173,26 @@ class Probes:
             )
         return configuration
 
+    def _compared(self, against: str, asked_at: float, began_at: float, answer: float) -> None:
+        """Note what another clock said, that was asked at these times of the machine's two clocks."""
+        ahead = skew(asked_at, self._core.clock.monotonic() - began_at, answer)
+        self._ahead[against] = ahead
+        _SKEW.set(ahead, against)
+
     async def clocks(self) -> None:
         """The machine's clock is right, as far as the last answers of Postgres, Redis and the chain say."""
         await self._core.clock.sleep(0)
         off = [
-            f"{abs(seconds):.0f} s {'ahead of' if seconds > 0 else 'behind'} {other}"
+            f"{abs(seconds):.0f} s {'ahead of' if seconds > 0 else 'behind'} {_CLOCKS[other]}"
             for other, seconds in self._ahead.items()
-            if abs(seconds) > (CHAIN_LEEWAY_SECONDS if other == "the chain" else LEEWAY_SECONDS)
+            if abs(seconds) > (CHAIN_LEEWAY_SECONDS if other == "chain" else LEEWAY_SECONDS)
         ]
         if off:
             raise NotWorking(f"this machine's clock is {' and '.join(off)}: set up NTP (chrony)")
 
     async def event_loop(self) -> None:
         """The event loop does not stand still."""
-        seconds, most = self.lag.seconds, self._core.settings.alerts.event_loop_lag_seconds
+        seconds, most = self._lag.seconds, self._core.settings.alerts.event_loop_lag_seconds
         if seconds > most:
             raise NotWorking(f"the event loop stood still for {seconds:.1f} s: is the machine overloaded?")
 

@@ -22,7 +22,20 @@ SENTINEL_SECONDS: Final = 1.0
 SENTINEL_PORT: Final = 26379
 
 
-def open_pool(settings: config.RedisSettings) -> BlockingConnectionPool:
+class RedisPool(BlockingConnectionPool):
+    """Counts those who ask for a connection and have none yet."""
+
+    waiting = 0
+
+    async def get_connection(self, *arguments: Any, **options: Any) -> Any:
+        self.waiting += 1
+        try:
+            return await super().get_connection(*arguments, **options)  # type: ignore[no-untyped-call]
+        finally:
+            self.waiting -= 1
+
+
+def open_pool(settings: config.RedisSettings) -> RedisPool:
     """A pool that connects when it is used. Raises ConfigError."""
     url = settings.url.reveal()
     try:
@@ -39,7 +52,7 @@ def open_pool(settings: config.RedisSettings) -> BlockingConnectionPool:
         pool = (
             _PrimaryPool.from_url(url, redis=settings, **options)
             if settings.sentinels
-            else BlockingConnectionPool.from_url(url, **options)
+            else RedisPool.from_url(url, **options)
         )
         pool.make_connection()  # type: ignore[no-untyped-call]  # refuses an unknown option in the URL, and connects to nothing
         codecs.lookup(pool.connection_kwargs.get("encoding", "utf-8"))
@@ -54,7 +67,7 @@ def addresses(settings: config.RedisSettings) -> tuple[Address, ...]:
     return endpoint.read(url, endpoint.REDIS).addresses
 
 
-class _PrimaryPool(BlockingConnectionPool):
+class _PrimaryPool(RedisPool):
     """Asks the sentinels whenever a connection is opened. What its connections need of it is what they need
     of redis-py's own pool for that, which does not wait for a connection that is in use.
     """

@@ -3,7 +3,8 @@ from __future__ import annotations
 import prometheus_client
 from prometheus_client import CollectorRegistry, generate_latest
 
-from zmartd.metrics import Counter, Histogram, Sizes
+from tests.integration.tasks.manual_clock import ManualClock
+from zmartd.metrics import Counter, Histogram, Measured, Remembered
 
 
 def exposed(registry: CollectorRegistry) -> list[str]:
@@ -36,11 +37,23 @@ def test_histograms_are_exposed_as_those_of_the_client_library() -> None:
     assert exposed(ours) == exposed(theirs)
 
 
-def test_sizes_are_counted_when_they_are_shown() -> None:
+def test_what_is_measured_is_so_when_it_is_shown() -> None:
     registry, clients = CollectorRegistry(), list[str]()
-    sizes = Sizes("entries", "Entries", "table", registry)
+    measured = Measured("entries", "Entries", ["table", "kind"], registry)
     assert not any(line.startswith("entries{") for line in exposed(registry))
-    sizes.count = lambda: {"clients": len(clients), "sessions": 2}
+    measured.measure = lambda: {("clients", "a"): len(clients), ("sessions", "b"): 2}
     clients.append("a client")
-    assert 'entries{table="clients"} 1.0' in exposed(registry)
-    assert 'entries{table="sessions"} 2.0' in exposed(registry)
+    assert 'entries{kind="a",table="clients"} 1.0' in exposed(registry)
+    assert 'entries{kind="b",table="sessions"} 2.0' in exposed(registry)
+
+
+def test_what_is_remembered_is_shown_until_it_is_old() -> None:
+    registry, clock = CollectorRegistry(), ManualClock()
+    skew = Remembered("skew", "Skew", ["of"], fresh_seconds=60, monotonic=clock.monotonic, registry=registry)
+    skew.set(1.5, "redis")
+    clock.advance(50)
+    skew.set(0, "postgres")
+    clock.advance(10)
+    assert exposed(registry)[2:] == ['skew{of="redis"} 1.5', 'skew{of="postgres"} 0.0']
+    clock.advance(0.1)
+    assert exposed(registry)[2:] == ['skew{of="postgres"} 0.0']

@@ -159,8 +159,8 @@ RULES: Final = (
         name="websocket_disconnects",
         severity="warning",
         meaning="Too many WebSocket connections end without their client closing them.",
-        remedy="Look at the proxy's time-outs, at `zmartd_websocket_ended_connections` by code, and at the "
-        "network.",
+        remedy="Look at the proxy's time-outs, at `zmartd_websocket_ended_connections_total` by code, and at "
+        "the network.",
         settings=("websocket_lost_bps", "websocket_min_connections"),
         find=websocket_disconnects,
     ),

@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 
 from zmartd.alert_settings import AlertSettings
 from zmartd.alerts.deliveries import Deliveries
+from zmartd.alerts.loop_lag import LoopLag
 from zmartd.alerts.outages import Outages
 from zmartd.alerts.receivers import Receivers
 from zmartd.alerts.vitals import VitalsReporter
@@ -27,6 +28,7 @@ async def reporting(
     redis: Redis,
     clock: Clock,
     counts: Callable[[], Mapping[str, float]],
+    lag: LoopLag,
     place: str,
     takes_webhooks: bool,
 ) -> AsyncIterator[VitalsReporter]:
@@ -41,6 +43,7 @@ async def reporting(
         redis=redis,
         clock=clock,
         counts=counts,
+        lag=lag,
         window_seconds=settings.window_seconds,
         instance=uuid4(),
         place=place,

@@ -14,10 +14,12 @@ from collections.abc import Callable, Mapping
 from typing import Final
 from uuid import UUID
 
+from msgspec.structs import replace
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from zmartd.alerts.deliveries import Deliveries
+from zmartd.alerts.loop_lag import LoopLag
 from zmartd.alerts.outages import Outages
 from zmartd.alerts.system_gauges import SYSTEM
 from zmartd.alerts.windows import Window
@@ -30,8 +32,8 @@ from zmartd.store.daemons import Standing, Vitals
 from zmartd.store.postgres.database import Database
 
 REPORT_SECONDS: Final = 5.0
-SAMPLE_SECONDS: Final = 0.5
-"""How often the event loop is looked at."""
+SIZE_SECONDS: Final = 60.0
+"""How often the size of the database is counted."""
 REDIS_PATIENCE_SECONDS: Final = 1.0
 _DESCRIPTORS: Final = "/dev/fd"
 
@@ -39,7 +41,7 @@ log = get_logger(__name__)
 
 
 class VitalsReporter:
-    """Reports, and begins to deliver what waits for it. `run` and `watch_loop` have to be running.
+    """Reports, and begins to deliver what waits for it. `run` has to be running.
 
     `counts` gives numbers of this process that only grow: `requests`, `request_errors`, `websockets_opened`,
     `websockets_lost` and `database_failures`; and `websockets_open`, which does not.
@@ -52,6 +54,7 @@ class VitalsReporter:
         redis: Redis,
         clock: Clock,
         counts: Callable[[], Mapping[str, float]],
+        lag: LoopLag,
         window_seconds: float,
         instance: UUID,
         place: str,
@@ -63,6 +66,7 @@ class VitalsReporter:
         self._redis = redis
         self._clock = clock
         self._counts = counts
+        self._lag = lag
         self._window = Window(window_seconds)
         self._instance = instance
         self._place = place
@@ -70,22 +74,16 @@ class VitalsReporter:
         self._deliveries = deliveries
         self._outages = outages
         self._started = clock.monotonic()
-        self._lag_seconds = 0.0
         self._skew_seconds = 0.0
         self._redis_fails_since: float | None = None
+        self._sized_at = float("-inf")
+        self._database_bytes: int | None = None
 
     async def run(self) -> None:
         """Report until cancelled."""
         while not is_being_cancelled():
             await self.report()
             await self._clock.sleep(REPORT_SECONDS)
-
-    async def watch_loop(self) -> None:
-        """Measure how long the event loop stands still, until cancelled."""
-        while True:
-            before = self._clock.monotonic()
-            await self._clock.sleep(SAMPLE_SECONDS)
-            self._lag_seconds = max(self._lag_seconds, self._clock.monotonic() - before - SAMPLE_SECONDS)
 
     async def stop(self) -> None:
         """End what was begun, and report that this daemon ends in order, if the database can be used."""
@@ -130,11 +128,17 @@ class VitalsReporter:
 
     async def _show_system(self) -> None:
         """Read what /metrics says of the whole system. What cannot be read is not shown after a while."""
+        now = self._clock.monotonic()
+        with_size = now - self._sized_at >= SIZE_SECONDS
         try:
             async with self._database.service_reader() as reader:
-                SYSTEM.show(await system_gauges.read(reader))
+                figures = await system_gauges.read(reader, with_size=with_size)
         except (ZmartdError, TimeoutError) as error:
             log.info("alerts.system_unknown", reason=str(error))
+            return
+        if with_size:
+            self._sized_at, self._database_bytes = now, figures.database_bytes
+        SYSTEM.show(replace(figures, database_bytes=self._database_bytes))
 
     async def _ask_redis(self) -> None:
         try:
@@ -149,7 +153,7 @@ class VitalsReporter:
     async def _vitals(self) -> Vitals:
         now = self._clock.monotonic()
         numbers = dict(self._counts())
-        numbers["loop_lag"], self._lag_seconds = self._lag_seconds, 0.0
+        numbers["loop_lag"] = self._lag.take_longest()
         self._window.add(now, numbers)
         growth = self._window.growth
         descriptors, descriptor_limit = await asyncio.to_thread(open_descriptors)

@@ -431,6 +431,7 @@ class Sender:
             fate=end.fate.value,
             slot=end.slot,
             error=error,
+            **({} if sending.request_id is None else {"request_id": sending.request_id}),
         )
         self._pending.pop(sending.signature, None)
         self._followed.pop(sending.signature, None)

@@ -14,6 +14,7 @@ from zmartd.chain.signed_transactions import (
     TransactionExpired,
     TransactionFailed,
 )
+from zmartd.log import CURRENT_REQUEST_ID
 
 POLLS_PER_AGE = 8
 """A transaction's status is polled again after an eighth of its age, but at most once in a round. Most land
@@ -43,6 +44,8 @@ class Sending:
         """`now` is the monotonic clock's time."""
         loop = asyncio.get_running_loop()
         self.transaction = transaction
+        self.request_id = CURRENT_REQUEST_ID.get(None)
+        """The id of the request that it is sent for."""
         self.recorded: asyncio.Future[Exception | None] = loop.create_future()
         """Done once it is in the outbox; its result is the error that kept it from being recorded, if any."""
         self.ended: asyncio.Future[End | Exception] = loop.create_future()

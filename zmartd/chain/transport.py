@@ -176,7 +176,7 @@ class Transport:
                         _FAILURES.labels(method, error.reason).inc()
                         last = error
         except TimeoutError:
-            pass
+            _FAILURES.labels(method, "timeout").inc()
         raise self._unavailable(method, last.reason, last.ends_as)
 
     async def _attempt(

@@ -27,7 +27,7 @@ NOBODYS_SIGNATURE = "1" * 64
 _CONCURRENCY = 8
 
 _FUTURE = Counter(
-    "zmartd_fetched_future_total", "Fetched transactions with a slot after the node's newest, not applied"
+    "zmartd_fetched_future_total", "Fetched transactions with a slot after the node's newest, not applied."
 )
 
 T = TypeVar("T")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -44,7 +45,11 @@ class GroupCommit(Generic[Item]):
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, done))
         if self._running is None:
-            self._running = asyncio.create_task(self._drain(), name="group-commit")
+            self._running = asyncio.create_task(
+                self._drain(),
+                name="group-commit",
+                context=Context(),  # what it logs is not of the one request that began it
+            )
         await done
 
     async def _drain(self) -> None:

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Final, get_args
+from typing import Final
 
 import msgspec
 from asyncpg import Connection
-from prometheus_client import Gauge
+from structlog.contextvars import bound_contextvars
 
 from zmartd.chain.transactions import ChainTransaction
 from zmartd.clock import Clock
@@ -21,18 +21,16 @@ from zmartd.indexer.group_commit import GroupCommit
 from zmartd.indexer.parking import apply_each
 from zmartd.indexer.plausibility import Plausibility
 from zmartd.indexer.verification import set_aside
-from zmartd.log import get_logger
-from zmartd.metrics import Counter
+from zmartd.log import CURRENT_REQUEST_ID, get_logger
+from zmartd.metrics import Counter, Histogram
 from zmartd.store import inbox, parked
-from zmartd.store.inbox import Delivery
+from zmartd.store.inbox import Delivery, NewDelivery
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.errors import DatabaseTimeout, DatabaseUnavailable
 from zmartd.store.unverified import Claim
 
 RETENTION: Final = timedelta(days=7)
 """How long applied deliveries are kept, to look up what they said."""
-
-MEASURE_SECONDS = 10.0
 
 _MAX_COMMIT = 500
 _BURST = 32
@@ -46,15 +44,13 @@ _MAX_ATTEMPTS = 5
 _POLL_SECONDS = 2.0
 _RETRY_SECONDS = (1, 5, 30, 120, 600)
 
-_DELIVERIES = Counter("zmartd_inbox_deliveries_total", "Webhook deliveries by outcome", ["outcome"])
-_WAITING = Gauge(
-    "zmartd_inbox_waiting", "Webhook deliveries in the queue, or parked for an operator", ["status"]
-)
-_TRANSACTIONS_PARKED = Gauge(
-    "zmartd_parked_transactions",
-    "Transactions on the chain that could not be read or applied yet",
-    ["reason"],
-)
+_DELIVERIES = Counter("zmartd_inbox_deliveries_total", "Webhook deliveries by outcome.", ["outcome"])
+_DELAYS = Histogram(
+    "zmartd_inbox_delay_seconds",
+    "From when a webhook delivery was received until it was applied.",
+    (),
+    (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800),
+).labels()
 _ACCEPTED = _DELIVERIES.labels("accepted")
 
 log = get_logger(__name__)
@@ -86,10 +82,7 @@ class Inbox:
         self._clock = clock
         self._plausibility = plausibility
         self._arrived = asyncio.Event()
-        self._measure_from = 0.0
-        self._commit: GroupCommit[tuple[bytes, int]] = GroupCommit(
-            self._add, _MAX_COMMIT, _BURST, calm_seconds
-        )
+        self._commit: GroupCommit[NewDelivery] = GroupCommit(self._add, _MAX_COMMIT, _BURST, calm_seconds)
 
     async def accept(self, body: bytes) -> int:
         """Make a delivery durable and return the number of its transactions.
@@ -99,7 +92,7 @@ class Inbox:
         count = count_transactions(body)
         if count:
             await reached(Point.INBOX_READ)
-            await self._commit.add((body, count))
+            await self._commit.add(NewDelivery(body, count, CURRENT_REQUEST_ID.get(None)))
             _ACCEPTED.inc()
             self._arrived.set()
         return count
@@ -113,7 +106,6 @@ class Inbox:
                 while await self.apply_batch():
                     await self._pause_in_burst(self._clock.monotonic() - started)
                     started = self._clock.monotonic()
-                await self._measure()
             except (DatabaseUnavailable, DatabaseTimeout) as error:
                 log.warning("inbox.waiting_for_database", reason=error.message)
                 await self._clock.sleep(_POLL_SECONDS)
@@ -122,20 +114,6 @@ class Inbox:
                     await self._arrived.wait()
             except TimeoutError:
                 continue
-
-    async def _measure(self) -> None:
-        """Update the metrics of the queue, at most every MEASURE_SECONDS."""
-        now = self._clock.monotonic()
-        if now < self._measure_from:
-            return
-        self._measure_from = now + MEASURE_SECONDS
-        async with self._database.service() as connection:
-            depth = await inbox.depth(connection)
-            transactions = await parked.counts(connection)
-        _WAITING.labels("pending").set(depth.pending)
-        _WAITING.labels("parked").set(depth.parked)
-        for reason in get_args(parked.Reason):
-            _TRANSACTIONS_PARKED.labels(reason).set(transactions.get(reason, 0))
 
     async def apply_batch(self) -> int:
         """Apply one batch of waiting deliveries. Returns how many there were.
@@ -178,7 +156,7 @@ class Inbox:
             async with asyncio.timeout(_PATIENCE * applying_seconds):
                 await self._commit.calm.wait()
 
-    async def _add(self, deliveries: list[tuple[bytes, int]]) -> None:
+    async def _add(self, deliveries: list[NewDelivery]) -> None:
         async with self._database.service() as connection:
             await inbox.add(connection, deliveries)
             await reached(Point.INBOX_WRITTEN)
@@ -189,7 +167,8 @@ class Inbox:
         plausible = [self._without_doubtful(one, held) for one in read]
         await set_aside(connection, (claim for one in plausible for claim in one.claims))
         try:
-            await self._indexer.apply([tx for one in plausible for tx in one.transactions])
+            with bound_contextvars(request_ids=_request_ids(plausible)):
+                await self._indexer.apply([tx for one in plausible for tx in one.transactions])
         except (DatabaseUnavailable, DatabaseTimeout):
             raise
         except Exception:
@@ -219,7 +198,8 @@ class Inbox:
     async def _finish(self, connection: Connection, applied: Iterable[DeliveryContent]) -> None:
         """Settle deliveries whose transactions are applied: what holds garbage is parked with its reason."""
         good = [one.delivery.id for one in applied if one.garbage is None]
-        await inbox.finish(connection, good)
+        for seconds in await inbox.finish(connection, good):
+            _DELAYS.observe(seconds)
         _DELIVERIES.labels("applied").inc(len(good))
         await self._park(
             connection, [(one.delivery, one.garbage) for one in applied if one.garbage], unreadable=True
@@ -233,7 +213,8 @@ class Inbox:
         """
         for one in batch:
             try:
-                done = await apply_each(self._indexer, one.transactions)
+                with bound_contextvars(request_ids=_request_ids([one])):
+                    done = await apply_each(self._indexer, one.transactions)
             except (DatabaseUnavailable, DatabaseTimeout):
                 raise
             except Exception as error:
@@ -266,3 +247,8 @@ class Inbox:
         if dropped:
             log.warning("inbox.dropped", deliveries=dropped, most=inbox.MOST_PARKED)
             _DELIVERIES.labels("dropped").inc(dropped)
+
+
+def _request_ids(read: Iterable[DeliveryContent]) -> list[str]:
+    """The ids of the requests that brought these deliveries."""
+    return [one.delivery.request_id for one in read if one.delivery.request_id is not None]

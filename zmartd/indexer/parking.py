@@ -25,7 +25,7 @@ from zmartd.store.postgres.errors import DatabaseNotReady, DatabaseTimeout, Data
 
 _PARKED = Counter(
     "zmartd_transactions_parked_total",
-    "Transactions that could not be read or applied, each once",
+    "Transactions that could not be read or applied, each once.",
     ["reason"],
 )
 

@@ -46,7 +46,7 @@ _LONG_PAUSE_SECONDS = 10.0
 """The same after a request that was not answered, when the node has answered before: all deliveries wait for
 the first answer."""
 
-_REQUESTS = Counter("zmartd_present_questions_total", "Requests to the node for the newest slot and its time")
+_REQUESTS = Counter("zmartd_present_questions_total", "Times that a node was asked for its newest slot.")
 
 
 class Plausibility:

@@ -32,7 +32,7 @@ MAX_PER_RUN = 100
 
 _RETRIED = Counter(
     "zmartd_parked_transactions_retried_total",
-    "Attempts to apply parked transactions, by outcome",
+    "Attempts to apply parked transactions, by outcome.",
     ["outcome"],
 )
 

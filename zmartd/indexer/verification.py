@@ -32,7 +32,7 @@ _UNKNOWN = f"no RPC node gave it in {MAX_ATTEMPTS} attempts"
 
 _OUTCOMES = Counter(
     "zmartd_unverified_transactions_total",
-    "Delivered transactions that are implausible or cannot be read, by what became of them",
+    "Delivered transactions that are implausible or cannot be read, by what became of them.",
     ["outcome"],
 )
 

@@ -31,7 +31,7 @@ _NO_STREAMS: Final = b"{}}}"
 """How a beat ends that names no stream."""
 
 _degraded = Gauge(
-    "zmartd_realtime_degraded", "1 while a beat names this part as not working, else 0", ["reason"]
+    "zmartd_realtime_degraded", "1 while a beat says that this part does not work, else 0.", ["reason"]
 )
 
 log = get_logger(__name__)

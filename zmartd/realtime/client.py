@@ -26,8 +26,8 @@ MAX_ASKED_BYTES: Final = 2_097_152
 
 log = get_logger(__name__)
 
-_dropped = Counter("zmartd_websocket_dropped_clients", "WebSocket clients disconnected for being too slow")
-_skipped = Counter("zmartd_websocket_skipped_frames", "Price frames left out for clients that are behind")
+_dropped = Counter("zmartd_websocket_dropped_clients", "WebSocket clients disconnected for being too slow.")
+_skipped = Counter("zmartd_websocket_skipped_frames", "Price frames left out for clients that are behind.")
 
 
 class FrameWriter(Protocol):

@@ -338,6 +338,7 @@ class Hub:
     def tell(self, stream: Stream, broadcasts: Sequence[Broadcast]) -> None:
         """Send messages of a stream to its subscribers."""
         self._members.tell(stream, broadcasts)
+        log.debug("streams.told", stream=stream.name, seq=stream.seq, messages=len(broadcasts))
         for watcher in self._watchers:
             watcher(stream.name, broadcasts)
 

@@ -26,7 +26,7 @@ AT_ONCE: Final = 500
 """Clients that are written to in one turn of the event loop."""
 CHECK_SECONDS: Final = 1.0
 
-WRITTEN: Final = Counter("zmartd_websocket_frames", "Frames handed to WebSocket clients' connections")
+WRITTEN: Final = Counter("zmartd_websocket_frames", "Frames handed to WebSocket clients' connections.")
 
 log = get_logger(__name__)
 

@@ -8,12 +8,15 @@ from typing import Protocol, TypeVar
 import msgspec
 from asyncpg import Connection
 
+from zmartd.log import get_logger
 from zmartd.realtime.bus import Bus
 from zmartd.realtime.messages import AnyMessage
 from zmartd.store import streams
 from zmartd.store.pulses import Pulse
 
 M = TypeVar("M", bound=AnyMessage)
+
+log = get_logger(__name__)
 
 
 class Publisher(Protocol):
@@ -45,6 +48,8 @@ class StreamPublisher:
         ]
 
     async def publish(self, messages: Sequence[AnyMessage]) -> None:
+        if messages:
+            log.info("streams.published", streams=_numbers(messages))
         await self._bus.publish(messages)
 
     async def publish_pulse(self, pulse: Pulse) -> None:
@@ -62,3 +67,11 @@ class NoPublisher:
 
     async def publish_pulse(self, pulse: Pulse) -> None:
         pass
+
+
+def _numbers(messages: Sequence[AnyMessage]) -> dict[str, list[int]]:
+    """The numbers of the messages in each stream, which their frames have as `seq`."""
+    numbers: dict[str, list[int]] = {}
+    for message in messages:
+        numbers.setdefault(message.stream, []).append(message.seq)
+    return numbers

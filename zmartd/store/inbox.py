@@ -14,8 +14,8 @@ from zmartd.store.text import storable
 _MAX_ERROR_LENGTH = 1_000
 
 _ADD = """
-insert into webhook_inbox (body, transactions)
-select * from unnest($1::bytea[], $2::int[])
+insert into webhook_inbox (body, transactions, request_id)
+select * from unnest($1::bytea[], $2::int[], $3::text[])
 """
 _TAKE = """
 with free as materialized (
@@ -26,14 +26,15 @@ with free as materialized (
 ), queued as (
     select id, sum(transactions) over (order by id) - transactions as ahead from free
 )
-select id, body, attempts, received_at
+select id, body, attempts, received_at, request_id
   from webhook_inbox join queued using (id)
  where ahead < $3
  order by id
 """
-_FINISH = (
-    "update webhook_inbox set status = 'done', error = null, settled_at = now() where id = any($1::bigint[])"
-)
+_FINISH = """
+update webhook_inbox set status = 'done', error = null, settled_at = now() where id = any($1::bigint[])
+returning greatest(extract(epoch from clock_timestamp() - received_at), 0)::float8
+"""
 _POSTPONE = """
 update webhook_inbox set attempts = attempts + 1, error = $2, next_attempt_at = $3
  where id = $1 and status = 'pending'
@@ -93,6 +94,14 @@ delete from webhook_inbox where id in (
 """
 
 
+class NewDelivery(Struct, frozen=True):
+    """One request body, the number of transactions in it, and the id of the request."""
+
+    body: bytes
+    transactions: int
+    request_id: str | None = None
+
+
 class Delivery(Struct, frozen=True):
     """One request body. `attempts` counts the failed attempts to index it."""
 
@@ -100,6 +109,7 @@ class Delivery(Struct, frozen=True):
     body: bytes
     attempts: int
     received_at: datetime
+    request_id: str | None
 
 
 class ParkedDelivery(Struct, frozen=True):
@@ -120,10 +130,14 @@ class Depth(Struct, frozen=True):
     parked: int
 
 
-async def add(connection: Connection, deliveries: Sequence[tuple[bytes, int]]) -> None:
-    """Store bodies, each with the number of transactions in it. Durable once the transaction commits."""
-    bodies = [body for body, _ in deliveries]
-    await connection.execute(_ADD, bodies, [transactions for _, transactions in deliveries])
+async def add(connection: Connection, deliveries: Sequence[NewDelivery]) -> None:
+    """Store deliveries. Durable once the transaction commits."""
+    await connection.execute(
+        _ADD,
+        [one.body for one in deliveries],
+        [one.transactions for one in deliveries],
+        [one.request_id for one in deliveries],
+    )
 
 
 async def take(
@@ -137,9 +151,9 @@ async def take(
     return tuple(Delivery(**dict(row)) for row in rows)
 
 
-async def finish(connection: Connection, ids: Sequence[int]) -> None:
-    """Mark deliveries as indexed."""
-    await connection.execute(_FINISH, ids)
+async def finish(connection: Connection, ids: Sequence[int]) -> list[float]:
+    """Mark deliveries as indexed. Returns how many seconds ago each was received."""
+    return [row[0] for row in await connection.fetch(_FINISH, ids)]
 
 
 async def postpone(connection: Connection, delivery: int, error: str, until: datetime) -> None:

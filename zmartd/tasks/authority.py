@@ -23,6 +23,7 @@ from zmartd.errors import ZmartdError
 from zmartd.faults import Point, reached
 from zmartd.indexer.fetch import TransactionNotFound, TransactionUnread
 from zmartd.log import get_logger
+from zmartd.metrics import Counter
 from zmartd.tasks.base import TaskSkipped
 from zmartd.tasks.context import TaskContext
 from zmartd.tasks.meant import Meant, instructions_of, owner_of, packed
@@ -30,6 +31,11 @@ from zmartd.transactions.budget import Budgets
 from zmartd.transactions.submission import OtherUnderWay, Recording, Submission
 
 log = get_logger(__name__)
+
+UNREADABLE: Final = Counter(
+    "zmartd_task_unreadable_markets",
+    "Times that a market's account could not be decoded, so that it was left out.",
+)
 
 TRANSACTIONS_AT_ONCE: Final = 4
 
@@ -87,6 +93,7 @@ class Authority:
         self._program_id = context.program.program_id
         self._submitter = context.submitter
         self._idl = context.program.idl
+        self._failures = context.failures
         self._most_together = context.network_fees.max_markets_per_transaction
         self.budgets = Budgets(context.rpc, context.network_fees)
 
@@ -114,8 +121,9 @@ class Authority:
         for market_id, account in zip(addresses, accounts, strict=True):
             try:
                 market = decode_market(account, self._program_id)
-            except UndecodableData:
-                log.exception("task.unreadable_market", market_id=market_id)
+            except UndecodableData as error:
+                UNREADABLE.inc()
+                self._failures.raised("task.unreadable_market", market_id, error, market_id=market_id)
                 continue
             if market is not None:
                 found[market_id] = market

@@ -16,6 +16,7 @@ from zmartd.indexer.fetch import Fetcher
 from zmartd.realtime.publisher import Publisher
 from zmartd.store.postgres.database import Database
 from zmartd.task_settings import TaskSettings
+from zmartd.tasks.failure_log import FailureLog
 from zmartd.transactions.submission import Submitter
 
 
@@ -41,3 +42,5 @@ class TaskContext:
     """The key that the program is about to have as its authority's; used as soon as the program names it."""
     network_fees: config.NetworkFeeSettings = field(default_factory=config.NetworkFeeSettings)
     """What its transactions pay."""
+    failures: FailureLog = field(default_factory=FailureLog)
+    """What was told of failures that come again with each run."""

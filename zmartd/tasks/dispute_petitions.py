@@ -42,7 +42,7 @@ class DisputePetitions:
                 raise MarketAccountMissing
             return await self._open(found[market_id], enough[market_id], protocol)
 
-        return await fan_out(enough, ACTION, open_dispute)
+        return await fan_out(enough, ACTION, open_dispute, self._context.failures)
 
     async def plan(self, protocol: ProtocolState) -> Plan:
         """What `run` would send."""

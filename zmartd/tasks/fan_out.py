@@ -7,17 +7,17 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 from zmartd.errors import ZmartdError
-from zmartd.log import get_logger
 from zmartd.tasks.base import TaskAction
-
-log = get_logger(__name__)
+from zmartd.tasks.failure_log import FailureLog
 
 CONCURRENCY: Final = 4
 
 Step = Callable[[str], Awaitable[TaskAction | None]]
 
 
-async def fan_out(market_ids: Iterable[str], action: str, step: Step) -> list[TaskAction]:
+async def fan_out(
+    market_ids: Iterable[str], action: str, step: Step, failures: FailureLog
+) -> list[TaskAction]:
     """Run `step` for each market, at most CONCURRENCY at a time; the actions, in the order of the markets.
 
     A step that raises becomes an `action` that is not ok; a step that returns None is left out.
@@ -31,7 +31,7 @@ async def fan_out(market_ids: Iterable[str], action: str, step: Step) -> list[Ta
             except ZmartdError as error:
                 return TaskAction(market_id, action, ok=False, detail=error.message)
             except Exception as error:
-                log.exception("task.market_failed", market_id=market_id, step=action)
+                failures.raised("task.market_failed", market_id, error, market_id=market_id, step=action)
                 detail = f"{type(error).__name__}; the log has the traceback"
                 return TaskAction(market_id, action, ok=False, detail=detail)
 

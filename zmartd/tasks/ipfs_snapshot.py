@@ -65,6 +65,7 @@ class IpfsSnapshot:
         self.schedule = self._settings.schedule
         self._database = context.database
         self._clock = context.clock
+        self._failures = context.failures
         self._rng = random.Random()  # noqa: S311 - it only keeps daemons from returning together
         missing = self._missing()
         if self.enabled and missing:
@@ -110,7 +111,7 @@ class IpfsSnapshot:
                     refused = True
                     raise
 
-            actions = await fan_out(due, ACTION, step)
+            actions = await fan_out(due, ACTION, step, self._failures)
             actions += await self._await_fulfilment(waiting, ends_at)
         if left:
             over = f"{self._settings.run_seconds:g} seconds are over"
@@ -165,7 +166,7 @@ class IpfsSnapshot:
         while waiting and self._clock.monotonic() + pause <= until:
             await self._clock.sleep(pause)
             pause = min(2 * pause, LONGEST_POLL_SECONDS)
-            actions += await fan_out(list(waiting), ACTION, step)
+            actions += await fan_out(list(waiting), ACTION, step, self._failures)
         detail = "the service has not fetched the document yet; the next run asks again"
         for market_id in waiting:
             FAILURES.labels(self._settings.pinning, "not fetched yet").inc()

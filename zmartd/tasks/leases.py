@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+from prometheus_client import Gauge
+
 from zmartd.clock import Clock
 from zmartd.errors import ZmartdError
 from zmartd.log import get_logger
@@ -12,6 +14,8 @@ from zmartd.store.task_ledger import Held
 from zmartd.tasks.ledger import TaskLedger
 
 log = get_logger(__name__)
+
+_HELD: Final = Gauge("zmartd_task_leases", "Runs of periodic tasks that this daemon holds.")
 
 RENEWALS_PER_LEASE: Final = 4
 CANCELLED_BEFORE_END: Final = 0.1
@@ -40,6 +44,7 @@ class Leases:
         """Keep a run. `asked_at` is when Postgres was asked for it, by the monotonic clock."""
         lease = Lease(held, self._valid_until(asked_at))
         self._leases[held.id] = lease
+        _HELD.set(len(self._leases))
         if self._renewing is None or self._renewing.done():
             self._renewing = asyncio.create_task(self._renew(), name="leases of tasks")
         return lease
@@ -47,6 +52,7 @@ class Leases:
     def drop(self, lease: Lease) -> None:
         """Keep a run no longer."""
         self._leases.pop(lease.held.id, None)
+        _HELD.set(len(self._leases))
 
     def _valid_until(self, asked_at: float) -> float:
         return asked_at + self._ledger.lease_seconds * (1 - CANCELLED_BEFORE_END)

@@ -66,7 +66,7 @@ class MarketMonitor:
                 return await self._problem(market_id, MarketAccountMissing(), protocol)
             return await self._finalize(authority, market, kept[market_id], protocol)
 
-        finalized = await fan_out(kept, ACTION, finalize)
+        finalized = await fan_out(kept, ACTION, finalize, self._context.failures)
         await self._clean_errors(protocol)
         return finalized + await self._stuck.actions(protocol)
 

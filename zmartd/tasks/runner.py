@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, cast
@@ -20,6 +21,7 @@ from zmartd.metrics import Counter, Histogram
 from zmartd.store.task_ledger import Held
 from zmartd.tasks.actions import bounded
 from zmartd.tasks.base import PeriodicTask, RunReport, TaskAction, TaskSkipped
+from zmartd.tasks.failure_log import FailureLog
 from zmartd.tasks.leases import Lease, Leases
 from zmartd.tasks.ledger import TaskLedger
 
@@ -39,6 +41,15 @@ START_DELAY = Histogram(
     ["task"],
     buckets=(0.01, 0.05, 0.1, 0.5, 1, 2, 3, 5, 10, 60, 600),
 )
+
+LOST = Counter(
+    "zmartd_task_leases_lost",
+    "Runs that were stopped here because their lease could not be renewed.",
+    ["task"],
+)
+
+_VARYING: Final = re.compile(r"\w{20,}|\d+")
+"""What differs in the details of the same failure: addresses, signatures, numbers."""
 
 CHECK_SECONDS: Final = 0.1
 """How often a run's lease and time are looked at."""
@@ -67,6 +78,7 @@ class TaskRunner:
     def __init__(self, ledger: TaskLedger, clock: Clock) -> None:
         self._ledger = ledger
         self._leases = Leases(ledger, clock)
+        self._failures = FailureLog(clock.monotonic)
         self._clock = clock
 
     async def run(
@@ -96,6 +108,7 @@ class TaskRunner:
             skipped = error.message
         except LeaseLost as error:
             failure = error.message
+            LOST.labels(task.name).inc()
             log.warning("task.lease_lost", task=task.name, fencing_token=held.fencing_token)
         except ZmartdError as error:
             failure = error.message
@@ -107,19 +120,19 @@ class TaskRunner:
             if gives_back:
                 log.warning("task.given_back", task=task.name, attempt=held.attempt, reason=failure)
             else:
-                log.exception("task.failed", task=task.name, code=error.code)
-        except asyncio.CancelledError:
+                self._failures.raised("task.failed", task.name, error, task=task.name, code=error.code)
+        except asyncio.CancelledError as error:
             if is_being_cancelled():
                 log.info("task.cancelled", task=task.name)
                 self._leases.drop(lease)
                 await self._give_back(held)
                 raise
             failure = "the task cancelled itself"
-            log.exception("task.failed", task=task.name)
+            self._failures.raised("task.failed", task.name, error, task=task.name)
         except Exception as error:
             # Another library's message may quote a URL with a key in it, so only the log gets it.
             failure = f"{type(error).__name__}; the log has the traceback"
-            log.exception("task.failed", task=task.name)
+            self._failures.raised("task.failed", task.name, error, task=task.name)
 
         elapsed_seconds = self._clock.monotonic() - started
         report = RunReport(
@@ -135,7 +148,7 @@ class TaskRunner:
         try:
             if due_at is not None:
                 START_DELAY.labels(task.name).observe((held.started_at - due_at).total_seconds())
-            _observe(report, elapsed_seconds)
+            self._observe(report, elapsed_seconds)
             if gives_back:
                 await self._give_back(held, failure)
             else:
@@ -196,6 +209,38 @@ class TaskRunner:
         except Exception:
             log.exception("task.run_not_given_back")
 
+    def _observe(self, report: RunReport, elapsed_seconds: float) -> None:
+        outcome = "given_back" if report.given_back else "failed" if report.failure else None
+        outcome = outcome or ("skipped" if report.skipped else "done")
+        RUNS.labels(report.task, outcome).inc()
+        RUN_SECONDS.labels(report.task).observe(elapsed_seconds)
+        for action in report.actions:
+            ACTIONS.labels(report.task, action.action, str(action.ok).lower()).inc(action.times)
+            self._log_action(report.task, action)
+        log.info(
+            "task.run",
+            task=report.task,
+            outcome=outcome,
+            actions=sum(action.times for action in report.actions),
+            seconds=round(elapsed_seconds, 3),
+            skipped=report.skipped,
+            fencing_token=report.fencing_token,
+        )
+
+    def _log_action(self, task: str, action: TaskAction) -> None:
+        name, subject = f"task.{action.action}", f"{task} {action.market_id}"
+        fields = {
+            "task": task,
+            "market_id": action.market_id,
+            "ok": action.ok,
+            "signature": action.signature,
+            "detail": action.detail,
+        }
+        if action.failed:
+            self._failures.reported(name, subject, _VARYING.sub("", str(action.detail)), **fields)
+        else:
+            log.info(name, **fields)
+
 
 def _checked(actions: Iterable[object]) -> tuple[TaskAction, ...]:
     """What a report keeps of these actions.
@@ -216,30 +261,3 @@ async def _ended(work: asyncio.Task[Any]) -> None:
         log.error("task.does_not_end", work=work.get_name())
     elif not work.cancelled():
         work.exception()  # asyncio reports one that nobody looks at
-
-
-def _observe(report: RunReport, elapsed_seconds: float) -> None:
-    outcome = "given_back" if report.given_back else "failed" if report.failure else None
-    outcome = outcome or ("skipped" if report.skipped else "done")
-    RUNS.labels(report.task, outcome).inc()
-    RUN_SECONDS.labels(report.task).observe(elapsed_seconds)
-    for action in report.actions:
-        ACTIONS.labels(report.task, action.action, str(action.ok).lower()).inc(action.times)
-        write = log.error if action.failed else log.info
-        write(
-            f"task.{action.action}",
-            task=report.task,
-            market_id=action.market_id,
-            ok=action.ok,
-            signature=action.signature,
-            detail=action.detail,
-        )
-    log.info(
-        "task.run",
-        task=report.task,
-        outcome=outcome,
-        actions=sum(action.times for action in report.actions),
-        seconds=round(elapsed_seconds, 3),
-        skipped=report.skipped,
-        fencing_token=report.fencing_token,
-    )

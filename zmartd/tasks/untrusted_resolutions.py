@@ -49,7 +49,7 @@ class UntrustedResolutions:
                 raise MarketAccountMissing
             return await self._handle(found[market_id], decided.get(market_id), protocol)
 
-        return await fan_out(market_ids, AWAIT_DECISION, handle)
+        return await fan_out(market_ids, AWAIT_DECISION, handle, self._context.failures)
 
     async def plan(self, protocol: ProtocolState) -> Plan:
         """What `run` would send."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 from zmartd.errors import ZmartdError
-from zmartd.log import get_logger
 from zmartd.task_settings import VoteAggregatorSettings
 from zmartd.tasks.announcements import Announcements
 from zmartd.tasks.authority import Authority
@@ -18,8 +17,6 @@ from zmartd.tasks.plan import Obstacle, Plan
 from zmartd.tasks.proposals import Proposals
 from zmartd.tasks.untrusted_resolutions import UntrustedResolutions
 from zmartd.tasks.vote_counting import TASK
-
-log = get_logger(__name__)
 
 
 class VoteAggregator:
@@ -47,7 +44,7 @@ class VoteAggregator:
         outcomes = await asyncio.gather(*parts.values(), return_exceptions=True)
         actions: list[TaskAction] = []
         for part, outcome in zip(parts, outcomes, strict=True):
-            actions += outcome if isinstance(outcome, list) else [_failed(part, outcome)]
+            actions += outcome if isinstance(outcome, list) else [self._failed(part, outcome)]
         return actions
 
     def _requests(self) -> NodeRequests:
@@ -69,21 +66,19 @@ class VoteAggregator:
         }
         outcomes = await asyncio.gather(*parts.values(), return_exceptions=True)
         return [
-            outcome if isinstance(outcome, Plan) else _unplanned(part, outcome)
+            outcome if isinstance(outcome, Plan) else self._unplanned(part, outcome)
             for part, outcome in zip(parts, outcomes, strict=True)
         ]
 
+    def _unplanned(self, part: str, error: BaseException) -> Plan:
+        """A part that failed, as an obstacle beside the plans of the other parts."""
+        failed = self._failed(part, error)
+        return Plan((), obstacles=(Obstacle(None, f"{part}: {failed.detail}"),))
 
-def _unplanned(part: str, error: BaseException) -> Plan:
-    """A part that failed, as an obstacle beside the plans of the other parts."""
-    failed = _failed(part, error)
-    return Plan((), obstacles=(Obstacle(None, f"{part}: {failed.detail}"),))
-
-
-def _failed(part: str, error: BaseException) -> TaskAction:
-    """A part that failed, as an action beside those of the other parts."""
-    if not isinstance(error, Exception):
-        raise error
-    log.error("task.part_failed", task=TASK, part=part, exc_info=error)
-    detail = error.message if isinstance(error, ZmartdError) else type(error).__name__
-    return TaskAction(None, part, ok=False, detail=detail)
+    def _failed(self, part: str, error: BaseException) -> TaskAction:
+        """A part that failed, as an action beside those of the other parts."""
+        if not isinstance(error, Exception):
+            raise error
+        self._context.failures.raised("task.part_failed", part, error, task=TASK, part=part)
+        detail = error.message if isinstance(error, ZmartdError) else type(error).__name__
+        return TaskAction(None, part, ok=False, detail=detail)

@@ -166,7 +166,7 @@ class VoteCounting:
                     raise
             return None
 
-        actions.extend(await fan_out(market_ids, "count", step))
+        actions.extend(await fan_out(market_ids, "count", step, self._context.failures))
         return counted
 
     async def _step(self, market_id: str, rules: Rules) -> bool:
@@ -231,7 +231,7 @@ class VoteCounting:
                 return await self._missing(market_id, protocol)
             return await self._act(found[market_id], counted[market_id], rows[market_id], decide, protocol)
 
-        return await fan_out(counted, "settle", act)
+        return await fan_out(counted, "settle", act, self._context.failures)
 
     async def _send_together(
         self,

@@ -100,7 +100,7 @@ async def test_an_authority_that_runs_dry_is_told_by_a_daemon_without_its_key(wo
 async def test_what_is_set_aside_is_an_alert_for_each_kind(world: World) -> None:
     async with world.database.service() as connection:
         await parked.add(connection, [Unapplied(signature("parked"), 7, "failed", "no")])
-        await inbox.add(connection, [(b"[]", 1)])
+        await inbox.add(connection, [inbox.NewDelivery(b"[]", 1)])
         delivery = await connection.fetchval("select id from webhook_inbox")
         await inbox.park(connection, {delivery: "no"}, unreadable=True)
     found = await opened(world)
@@ -141,7 +141,7 @@ async def test_a_webhook_that_is_silent_while_the_reconciler_makes_up_for_it_is_
     for _ in range(2):
         await reconciled(world, TaskAction(None, "apply_missing", ok=True), ago=30)
     async with world.database.service() as connection:
-        await inbox.add(connection, [(b"[]", 1)])
+        await inbox.add(connection, [inbox.NewDelivery(b"[]", 1)])
     async with world.database.service_reader() as reader:
         vitals = Vitals(takes_webhooks=True)
         await daemons.report(reader, uuid4(), "host:1", vitals, up_seconds=1.0, receivers=())
@@ -150,7 +150,7 @@ async def test_a_webhook_that_is_silent_while_the_reconciler_makes_up_for_it_is_
         await connection.execute("update webhook_inbox set received_at = now() - interval '901 s'")
     assert set(await opened(world)) == {("webhook_silent", "")}
     async with world.database.service() as connection:
-        await inbox.add(connection, [(b"[]", 1)])
+        await inbox.add(connection, [inbox.NewDelivery(b"[]", 1)])
     assert await opened(world) == {}
 
 

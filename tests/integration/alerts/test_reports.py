@@ -23,11 +23,13 @@ from tests.integration.alerts.outbox import CHAT, SECRET, SIGNED, Trouble, all_a
 from tests.integration.alerts.receiving import PATIENCE_SECONDS, ReceivingServer, status
 from zmartd import config
 from zmartd.alert_settings import AlertSettings
+from zmartd.alerts.loop_lag import LoopLag
 from zmartd.alerts.outages import Outages, rule_of
 from zmartd.alerts.receivers import Receivers
 from zmartd.alerts.reporting import reporting
 from zmartd.alerts.rule import Finding
 from zmartd.alerts.rules import RULES
+from zmartd.alerts.system_gauges import PREFIX, SYSTEM
 from zmartd.alerts.vitals import VitalsReporter
 from zmartd.clock import SystemClock
 from zmartd.config_values import PostgresUrl
@@ -67,6 +69,7 @@ async def a_daemon(
     place: str = "host:1",
     counts: Mapping[str, float] | None = None,
     off_seconds: float = 0.0,
+    lag: LoopLag | None = None,
 ) -> AsyncIterator[VitalsReporter]:
     database = await Database.connect(config.DatabaseSettings(url=PostgresUrl(url), pool_size=3))
     try:
@@ -76,6 +79,7 @@ async def a_daemon(
             redis=redis,
             clock=OffClock(off_seconds),
             counts=lambda: dict(counts or WELL),
+            lag=lag or LoopLag(SystemClock()),
             place=place,
             takes_webhooks=True,
         ) as reporter:
@@ -111,8 +115,9 @@ async def test_a_daemon_reports_itself_until_it_stops_in_order(
 async def test_an_event_loop_that_stood_still_is_reported(
     database_url: str, database: Database, redis: Redis
 ) -> None:
-    async with a_daemon(database_url, redis, AlertSettings()) as reporter:
-        watching = asyncio.create_task(reporter.watch_loop())
+    lag = LoopLag(SystemClock())
+    async with a_daemon(database_url, redis, AlertSettings(), lag=lag) as reporter:
+        watching = asyncio.create_task(lag.run())
         await asyncio.sleep(0.1)
         time.sleep(1.5)  # noqa: ASYNC251 - that is what it is about
         await asyncio.sleep(0.6)
@@ -140,7 +145,10 @@ async def test_every_daemon_shows_how_many_alerts_are_open(
     await trouble.evaluate(database, AlertSettings())
     async with a_daemon(database_url, redis, AlertSettings()) as reporter:
         await reporter.report()
-        assert REGISTRY.get_sample_value("zmartd_alerts_open", {"rule": "parked"}) == 1
+        assert (
+            REGISTRY.get_sample_value("zmartd_system_alerts_open", {"rule": "parked", "severity": "critical"})
+            == 1
+        )
 
 
 async def test_every_daemon_shows_how_many_markets_the_alert_calls_stuck(
@@ -152,12 +160,77 @@ async def test_every_daemon_shows_how_many_markets_the_alert_calls_stuck(
         stuck.findings = list(findings)
         await stuck.evaluate(database, AlertSettings())
         await reporter.report()
-        return REGISTRY.get_sample_value("zmartd_markets_stuck", {"state": "RESOLVING"})
+        return REGISTRY.get_sample_value("zmartd_system_markets_stuck", {"state": "RESOLVING"})
 
     async with a_daemon(database_url, redis, AlertSettings()) as reporter:
         assert await shown(Finding(3, "three", "RESOLVING")) == 3
         assert await shown(Finding(2, "two", "RESOLVING")) == 2
         assert await shown() == 0
+
+
+async def test_every_daemon_shows_what_waits_in_the_index(
+    database_url: str, database: Database, redis: Redis
+) -> None:
+    await execute(
+        database_url,
+        """
+        insert into webhook_inbox (body, received_at, status) values
+            ('', now() - interval '1000 seconds', 'done'), ('', now() - interval '500 seconds', 'pending'),
+            ('', now() - interval '400 seconds', 'pending'), ('', now() - interval '300 seconds', 'parked');
+        insert into pulses (number, committed_at, slot, chain_time, raised_at, newest_slot, newest_at)
+            values (1, now(), 70, 0, now(), 100, now());
+        insert into task_schedules
+            (task, schedule, next_due_at, paused_until, paused_because, paused_by) values
+            ('alerts', '15 s', to_timestamp(1000), null, null, null),
+            ('reconciler', '15 s', to_timestamp(2000), null, null, null),
+            ('auditor', '15 s', to_timestamp(1000), 'infinity', 'tired', 'me');
+        insert into task_runs (task, fencing_token, status, started_at, daemon, due_at, last_due_at, instants,
+                               lease_until) values
+            ('alerts', 1, 'running', now(), 'here', now(), now(), 1, now() + interval '1 hour'),
+            ('reconciler', 2, 'running', now(), 'gone', now(), now(), 1, now() - interval '1 second');
+        """,
+    )
+    async with a_daemon(database_url, redis, AlertSettings()) as reporter:
+        await reporter.report()
+        shown = {
+            (sample.name.removeprefix(PREFIX), *sample.labels.values()): sample.value
+            for family in SYSTEM.collect()
+            for sample in family.samples
+        }
+    assert 500 <= shown["inbox_oldest_seconds",] < 1_000
+    assert 0 <= time.time() - shown["webhook_last_delivery_timestamp_seconds",] - 300 < 500
+    assert shown["database_bytes",] > 1_000_000
+    expected = {
+        ("inbox_deliveries", "pending"): 2,
+        ("inbox_deliveries", "parked"): 1,
+        ("parked_transactions", "refused"): 0,
+        ("chain_slot",): 100,
+        ("index_lag_slots",): 30,
+        ("task_next_due_timestamp_seconds", "reconciler"): 2_000,
+        ("task_leases", "held"): 1,
+        ("task_leases", "expired"): 1,
+        ("database_lock_waits",): 0,
+        ("failed_transitions",): 0,
+    }
+    assert {key: shown[key] for key in expected} == expected
+    assert ("task_next_due_timestamp_seconds", "auditor") not in shown, "it is paused"
+    assert ("task_next_due_timestamp_seconds", "alerts") not in shown, "it runs"
+
+
+async def test_the_size_of_the_database_is_counted_once_a_minute(
+    database_url: str, database: Database, redis: Redis
+) -> None:
+    async with a_daemon(database_url, redis, AlertSettings()) as reporter:
+        await reporter.report()
+        first = REGISTRY.get_sample_value(f"{PREFIX}database_bytes")
+        await execute(
+            database_url, "create table filler as select repeat('x', 1000) from generate_series(1, 1000)"
+        )
+        await reporter.report()
+        assert REGISTRY.get_sample_value(f"{PREFIX}database_bytes") == first
+        reporter._sized_at = float("-inf")
+        await reporter.report()
+        assert (REGISTRY.get_sample_value(f"{PREFIX}database_bytes") or 0) > (first or 0)
 
 
 async def test_two_daemons_deliver_one_alert_once(

@@ -12,6 +12,7 @@ import pytest
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 from solders.system_program import TransferParams, transfer
+from structlog.testing import capture_logs
 
 from tests.integration.chain.chain_nodes import LOST, Node, refused_by_simulation, unauthorized
 from tests.integration.chain.conftest import EXPIRY_SLOTS
@@ -27,6 +28,7 @@ from zmartd.config import TransactionSettings
 from zmartd.embedded.localnet import Endpoints
 from zmartd.errors import ZmartdError
 from zmartd.faults import Point, watching
+from zmartd.log import CURRENT_REQUEST_ID
 from zmartd.store.intents import Intent, claim
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.errors import DatabaseUnavailable
@@ -108,6 +110,30 @@ async def test_a_transaction_lands_and_its_outbox_says_so(
     assert sent is not None
     assert (sent.fate, sent.slot, sent.transaction) == (Fate.LANDED, landed.slot, payment)
     assert sender.pending == 0
+
+
+async def test_the_line_about_the_end_has_the_id_of_the_request_that_it_was_sent_for(
+    rpc: Rpc, outbox: DatabaseOutbox, pay: Pay
+) -> None:
+    async def for_request(sender: Sender, request_id: str, amount: int) -> str:
+        CURRENT_REQUEST_ID.set(request_id)
+        return (await sender.send(await pay(amount))).signature
+
+    with capture_logs() as lines:
+        async with new_sender(rpc, outbox) as sender:
+            first, second = await asyncio.gather(
+                *(
+                    asyncio.create_task(for_request(sender, f"request-{number}", AMOUNT + number))
+                    for number in range(2)
+                )
+            )
+            nobody = (await sender.send(await pay(AMOUNT - 1))).signature
+    settled = [line for line in lines if line["event"] == "sender.settled"]
+    assert {line["signature"]: line.get("request_id") for line in settled} == {
+        first: "request-0",
+        second: "request-1",
+        nobody: None,
+    }
 
 
 async def test_the_same_transaction_sent_by_many_runs_once_and_all_get_the_same_answer(

@@ -202,7 +202,7 @@ async def test_rows_that_somebody_altered_stop_a_backfill_and_are_repaired(
 
 async def test_parked_deliveries_are_listed_and_queued_again(world: World, zmartd: Zmartd) -> None:
     async with world.database.service() as connection:
-        await inbox.add(connection, [(b"[{}]", 1)])
+        await inbox.add(connection, [inbox.NewDelivery(b"[{}]", 1)])
         delivery = await connection.fetchval("select id from webhook_inbox")
         await inbox.park(connection, {delivery: "this is not a transaction"})
     status, printed = await zmartd("inbox", "list", "--json")

@@ -156,7 +156,7 @@ async def test_one_that_cannot_be_applied_does_not_hold_up_the_others_of_its_del
 async def test_garbage_fills_nothing_and_takes_no_place_of_what_failed_to_apply(world: World) -> None:
     inbox = inbox_of(world)
     async with world.database.service() as connection:
-        await deliveries.add(connection, [(b"[]", 1)])
+        await deliveries.add(connection, [deliveries.NewDelivery(b"[]", 1)])
         ((failed,),) = [tuple(row) for row in await connection.fetch("select id from webhook_inbox")]
         await deliveries.park(connection, {failed: "it cannot be applied"})
     for _ in range(3):

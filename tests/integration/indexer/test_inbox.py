@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from prometheus_client import REGISTRY
 from redis.asyncio import Redis
 
 from tests.integration.indexer.story import PROGRAM, Story, present
@@ -117,6 +118,27 @@ async def test_an_accepted_delivery_is_there_before_anybody_works_on_it(
 ) -> None:
     assert await inbox.accept(delivery(0, 1)) == 2
     assert await depth(database) == (1, 0)
+
+
+async def test_how_long_deliveries_waited_is_measured_when_they_are_applied(
+    inbox: Inbox, database: Database
+) -> None:
+    def measured(name: str) -> tuple[float, float]:
+        number, total = (REGISTRY.get_sample_value(f"zmartd_{name}_{of}") for of in ("count", "sum"))
+        return number or 0, total or 0
+
+    applied, delays = measured("indexer_apply_seconds"), measured("inbox_delay_seconds")
+    await inbox.accept(delivery(0))
+    await inbox.accept(delivery(1))
+    async with database.service() as connection:
+        await connection.execute("update webhook_inbox set received_at = received_at - interval '100 s'")
+    await inbox.apply_batch()
+    number, seconds = measured("inbox_delay_seconds")
+    assert number == delays[0] + 2
+    assert seconds >= delays[1] + 200
+    number, seconds = measured("indexer_apply_seconds")
+    assert number == applied[0] + 1
+    assert seconds > applied[1]
 
 
 async def test_many_deliveries_at_once_are_all_kept_and_applied(

@@ -10,7 +10,9 @@ from zmartd.store.postgres.database import Database
 
 async def test_two_daemons_never_take_the_same_delivery(database: Database) -> None:
     async with database.service() as connection:
-        await inbox.add(connection, [(b"a", 1), (b"b", 1), (b"c", 1)])
+        await inbox.add(
+            connection, [inbox.NewDelivery(b"a", 1), inbox.NewDelivery(b"b", 1), inbox.NewDelivery(b"c", 1)]
+        )
         now = await connection.fetchval("select now()")
     first_has_taken, second_has_taken = asyncio.Event(), asyncio.Event()
 
@@ -36,7 +38,7 @@ async def test_two_daemons_never_take_the_same_delivery(database: Database) -> N
 
 async def test_a_delivery_that_fails_waits_and_is_parked_in_the_end(database: Database) -> None:
     async with database.service() as connection:
-        await inbox.add(connection, [(b"poison", 3)])
+        await inbox.add(connection, [inbox.NewDelivery(b"poison", 3)])
         now = await connection.fetchval("select now()")
         (delivery,) = await inbox.take(connection, now, limit=9)
         await inbox.postpone(connection, delivery.id, "no such market", until=now + timedelta(seconds=30))
@@ -62,7 +64,14 @@ async def test_a_delivery_that_fails_waits_and_is_parked_in_the_end(database: Da
 
 async def test_only_deliveries_that_are_in_the_index_are_forgotten(database: Database) -> None:
     async with database.service() as connection:
-        await inbox.add(connection, [(b"done", 1), (b"waiting", 1), (b"parked", 1)])
+        await inbox.add(
+            connection,
+            [
+                inbox.NewDelivery(b"done", 1),
+                inbox.NewDelivery(b"waiting", 1),
+                inbox.NewDelivery(b"parked", 1),
+            ],
+        )
         ids = [row["id"] for row in await connection.fetch("select id from webhook_inbox order by id")]
         await inbox.finish(connection, ids[:1])
         await inbox.park(connection, {ids[2]: "bad"})
@@ -81,7 +90,7 @@ async def parked_bodies(database: Database) -> list[bytes]:
 
 async def test_parked_deliveries_are_bounded_by_number_and_bytes_and_kind(database: Database) -> None:
     async with database.service() as connection:
-        await inbox.add(connection, [(bytes([number]) * 10, 1) for number in range(8)])
+        await inbox.add(connection, [inbox.NewDelivery(bytes([number]) * 10, 1) for number in range(8)])
         ids = [row["id"] for row in await connection.fetch("select id from webhook_inbox order by id")]
         await inbox.park(connection, dict.fromkeys(ids[:7:2], "\0 no \ud800"), unreadable=True)
         await inbox.park(connection, dict.fromkeys(ids[1:7:2], "no"))

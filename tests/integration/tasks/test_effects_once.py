@@ -8,6 +8,7 @@ from typing import Any
 from solders.compute_budget import set_compute_unit_limit, set_compute_unit_price
 from solders.system_program import TransferParams, transfer
 from solders.transaction import Transaction
+from structlog.testing import capture_logs
 
 from tests.integration.indexer.test_reconcile import open_slot, roll_back
 from tests.integration.tasks.test_approving import popular_proposal
@@ -17,7 +18,7 @@ from zmartd.chain.network_fees import compute_request, priority_lamports
 from zmartd.indexer.events.recording import TransactionInSlot
 from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.store import tallies
-from zmartd.tasks.authority import Authority
+from zmartd.tasks.authority import UNREADABLE, Authority
 from zmartd.tasks.base import TaskAction
 from zmartd.tasks.market_monitor import MarketMonitor
 from zmartd.tasks.meant import round_of
@@ -281,3 +282,16 @@ async def test_votes_stay_closed_while_a_transaction_with_their_counts_may_land(
     (approved,) = await run
     assert approved.ok
     assert await world.closed_votes(market_id) == []
+
+
+async def test_a_market_whose_account_cannot_be_read_is_told_once_and_counted_each_time(world: World) -> None:
+    market_id = await world.proposal()
+    authority = Authority(world.own.context())
+    await world.cheat("surfnet_setAccount", str(world.address(market_id)), {"data": "00" * 8})
+    counted = UNREADABLE.total()
+    with capture_logs() as lines:
+        for _ in range(3):
+            assert await authority.markets([market_id]) == {}
+    told = [line["market_id"] for line in lines if line["event"] == "task.unreadable_market"]
+    assert told == [market_id]
+    assert UNREADABLE.total() == counted + 3

@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 from redis.asyncio import Redis
+from structlog.testing import capture_logs
 
 from tests.integration.tasks.manual_clock import eventually
 from zmartd.clock import SystemClock
@@ -446,3 +448,37 @@ async def test_a_report_that_cannot_be_kept_is_a_failed_run_and_the_next_one_com
     assert {(row["outcome"], json.loads(str(row["report"]))["actions"] == []) for row in done} == {
         ("failed", True)
     }
+
+
+async def test_what_fails_in_each_run_is_told_once_and_counted_each_time(
+    redis: Redis, database: Database
+) -> None:
+    details = iter(
+        ["BoundedLossExceeded in slot 17", "BoundedLossExceeded in slot 18", "InvalidState in slot 19"]
+    )
+
+    async def failing_market() -> Sequence[TaskAction]:
+        return [TaskAction("m", "finalize", ok=False, detail=next(details))]
+
+    def counted(name: str, **labels: str) -> float:
+        return REGISTRY.get_sample_value(f"zmartd_task_{name}_total", labels) or 0
+
+    scheduler = scheduler_of(redis, database, Sweep(crash, "broken"), Sweep(failing_market, "sweep"))
+    runs = counted("runs", task="broken", outcome="failed")
+    actions = counted("actions", task="sweep", action="finalize", ok="false")
+    with capture_logs() as lines:
+        for _ in range(3):
+            await scheduler.run_once("broken")
+            await scheduler.run_once("sweep")
+    told = [line for line in lines if line["log_level"] == "error"]
+    assert [(line["event"], line["task"]) for line in told] == [
+        ("task.failed", "broken"),
+        ("task.finalize", "sweep"),
+        ("task.finalize", "sweep"),
+    ]
+    assert [line["detail"] for line in told[1:]] == [
+        "BoundedLossExceeded in slot 17",
+        "InvalidState in slot 19",
+    ]
+    assert counted("runs", task="broken", outcome="failed") == runs + 3
+    assert counted("actions", task="sweep", action="finalize", ok="false") == actions + 3

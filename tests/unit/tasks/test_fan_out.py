@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import asyncio
 
+from structlog.testing import capture_logs
+
 from zmartd.indexer.fetch import TransactionDetails, TransactionNotFound
 from zmartd.tasks.base import TaskAction
+from zmartd.tasks.failure_log import FailureLog
 from zmartd.tasks.fan_out import CONCURRENCY, fan_out
 
 
@@ -18,7 +21,7 @@ async def test_a_market_that_fails_keeps_no_other_from_its_turn_and_the_order_st
         return TaskAction(market_id, "settle", ok=True)
 
     markets = ["first", "known trouble", "nothing to tell", "a bug", "last"]
-    actions = await fan_out(markets, "settle", step)
+    actions = await fan_out(markets, "settle", step, FailureLog())
 
     assert [(action.market_id, action.action, action.ok) for action in actions] == [
         ("first", "settle", True),
@@ -41,5 +44,19 @@ async def test_only_so_many_markets_are_worked_on_at_once() -> None:
         busy -= 1
         return None
 
-    await fan_out([str(number) for number in range(3 * CONCURRENCY)], "settle", step)
+    await fan_out([str(number) for number in range(3 * CONCURRENCY)], "settle", step, FailureLog())
     assert most == CONCURRENCY
+
+
+async def test_the_traceback_of_a_market_that_fails_each_time_is_told_once() -> None:
+    async def step(market_id: str) -> TaskAction | None:
+        raise ZeroDivisionError
+
+    failures = FailureLog()
+    with capture_logs() as lines:
+        for _ in range(3):
+            await fan_out(["m", "n"], "settle", step, failures)
+    assert [(line["event"], line["market_id"]) for line in lines] == [
+        ("task.market_failed", "m"),
+        ("task.market_failed", "n"),
+    ]

@@ -13,8 +13,16 @@ from zmartd.clock import Clock
 from zmartd.errors import ZmartdError
 from zmartd.http.kit.operation import MACHINES_TAG, Access, Call, JsonResponse, Operation, Quota
 from zmartd.log import get_logger
+from zmartd.metrics import Remembered
 
 log = get_logger(__name__)
+
+_CHECKS: Final = Remembered(
+    "zmartd_health_check",
+    "Whether a check of the operator's /health finds everything well; left out where that is unknown.",
+    ["check"],
+    fresh_seconds=10.0,
+)
 
 Probe = Callable[[], Awaitable[None]]
 """Checks one dependency: returns if it works, raises otherwise."""
@@ -110,11 +118,16 @@ class Health:
         return "unhealthy" if is_essential else "degraded"
 
     async def watch(self) -> None:
-        """Log what does not work, ever less often while that lasts, and what works again, until cancelled."""
+        """Log what does not work, ever less often while that lasts, and what works again, until cancelled.
+
+        /metrics shows the results.
+        """
         while True:
             watched = await asyncio.gather(*(one.watched() for one in self._probed.values()))
             for name, check in self._known(dict(zip(self._probed, watched, strict=True))).items():
                 self._probed[name].tell(check)
+                if check.status != "unknown":
+                    _CHECKS.set(check.status == "ok", name)
             await self._clock.sleep(WATCH_SECONDS / 2)
 
     async def close(self) -> None:

@@ -32,7 +32,7 @@ MAX_OPERATOR_CONNECTIONS = 32
 """The most open connections of this listener. A few programs of the operator's use it."""
 
 
-_tasks = prometheus_client.Gauge("zmartd_asyncio_tasks", "Tasks of the event loop")
+_tasks = prometheus_client.Gauge("zmartd_asyncio_tasks", "Tasks of the event loop.")
 
 
 class HealthReport(Struct, frozen=True, kw_only=True):

@@ -35,7 +35,7 @@ log = get_logger(__name__)
 
 _durations = Histogram(
     "zmartd_http_request_duration_seconds",
-    "Time from a request's headers to the end of its answer, by route template",
+    "Time from a request's headers to the end of its answer, by route template.",
     ["method", "route", "status"],
     (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )

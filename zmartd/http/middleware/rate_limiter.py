@@ -64,7 +64,7 @@ end
 return answer
 """
 
-_requests = Counter("zmartd_rate_limited_requests", "Requests by what their rate limit said", ["outcome"])
+_requests = Counter("zmartd_rate_limited_requests", "Requests by what their rate limit said.", ["outcome"])
 _ADMITTED, _REFUSED = _requests.labels("admitted"), _requests.labels("refused")
 
 # The names of the IETF draft (draft-ietf-httpapi-ratelimit-headers-06), and the earlier ones.

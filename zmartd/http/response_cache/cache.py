@@ -24,7 +24,7 @@ EVERY_MARKET = "*"
 NO_MARKET = ""
 
 _OVERHEAD_BYTES = 1_024
-_answers = Counter("zmartd_hot_answers", "Answers that may be served from memory, by where from", ["source"])
+_answers = Counter("zmartd_hot_answers", "Answers that may be served from memory, by where from.", ["source"])
 _HITS, _LOADS, _SHARED_LOADS = (_answers.labels(source) for source in ("memory", "database", "flight"))
 
 

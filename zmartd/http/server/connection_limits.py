@@ -31,13 +31,15 @@ SITE_FRACTION = 4
 LOG_SECONDS = 10.0
 """The shortest time between two log lines about refused connections."""
 
-_OPEN = prometheus_client.Gauge("zmartd_http_connections", "Open connections, WebSockets among them")
+_OPEN = prometheus_client.Gauge("zmartd_http_connections", "Open connections, WebSockets among them.")
 _REFUSED = metrics.Counter(
-    "zmartd_http_refused_connections", "Connections refused because there are too many", ["of"]
+    "zmartd_http_refused_connections", "Connections refused because there are too many.", ["of"]
 )
+for _limit in ("all", "one site", "one caller"):
+    _REFUSED.labels(_limit)
 
 _LET_GO = metrics.Counter(
-    "zmartd_http_connections_let_go", "Connections closed while they waited, so that others find a place"
+    "zmartd_http_connections_let_go", "Connections closed while they waited, so that others find a place."
 )
 
 log = get_logger(__name__)

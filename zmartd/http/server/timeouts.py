@@ -42,7 +42,7 @@ class Phase(Enum):
 
 
 _EXPIRED = Counter(
-    "zmartd_http_expired_connections", "Connections closed because their peer took too long", ["step"]
+    "zmartd_http_expired_connections", "Connections closed because their peer took too long.", ["step"]
 )
 
 

@@ -54,7 +54,7 @@ _PING_TEXT = "PING"
 
 log = get_logger(__name__)
 
-_refused = Counter("zmartd_websocket_errors", "Frames `error` that WebSocket clients were sent", ["code"])
+_refused = Counter("zmartd_websocket_errors", "Frames `error` that WebSocket clients were sent.", ["code"])
 
 
 class Services(Struct, frozen=True):

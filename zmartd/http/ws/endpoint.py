@@ -29,14 +29,14 @@ from zmartd.http.ws.message_limit import MessageLimit
 from zmartd.http.ws.places import Places
 from zmartd.http.ws.session_monitor import SessionMonitor
 from zmartd.http.ws.socket import CLOSE_SECONDS, LOST, WebSocket
-from zmartd.metrics import Counter, Sizes
+from zmartd.metrics import Counter, Measured
 from zmartd.realtime.client import Client
 from zmartd.realtime.encodings import deflated_text_frame, text_frame
 from zmartd.realtime.hub import Hub
 
-_connections = Gauge("zmartd_websocket_connections", "Open WebSocket connections")
-_opened = Counter("zmartd_websocket_opened_connections", "WebSocket connections that were opened")
-_entries = Sizes("zmartd_realtime_entries", "Entries of what is kept for clients of streams", "table")
+_connections = Gauge("zmartd_websocket_connections", "Open WebSocket connections.")
+_opened = Counter("zmartd_websocket_opened_connections", "WebSocket connections that were opened.")
+_entries = Measured("zmartd_realtime_entries", "Entries of what is kept for clients of streams.", ["table"])
 
 
 class WebSocketEndpoint:
@@ -75,7 +75,7 @@ class WebSocketEndpoint:
         self._is_closing = False
         self._none_is_open = asyncio.Event()
         self._none_is_open.set()
-        _entries.count = self.entries
+        _entries.measure = lambda: {(table,): number for table, number in self.entries().items()}
 
     def entries(self) -> dict[str, int]:
         """How many entries each table has that is kept for clients of streams. Any thread may ask."""

@@ -15,7 +15,7 @@ READS_PER_FRAME = 16
 """A frame of 4 KiB arrives in three or four TCP segments. A client that sends single bytes makes the event
 loop turn for each of them, which costs more than a frame does."""
 
-breaches = Counter("zmartd_websocket_breaches", "Limits that WebSocket clients exceeded", ["code"])
+breaches = Counter("zmartd_websocket_breaches", "Limits that WebSocket clients exceeded.", ["code"])
 
 
 class FrameLimits:

@@ -33,10 +33,10 @@ _PING = b"\x89\x00"
 _PONG = 0x8A
 _CLOSE = 0x88
 
-_ended = Counter("zmartd_websocket_ended_connections", "WebSocket connections ended by the daemon", ["code"])
+_ended = Counter("zmartd_websocket_ended_connections", "WebSocket connections ended by the daemon.", ["code"])
 
 LOST = Counter(
-    "zmartd_websocket_lost_connections", "WebSocket connections that ended without their client closing them"
+    "zmartd_websocket_lost_connections", "WebSocket connections that ended without their client closing them."
 )
 
 

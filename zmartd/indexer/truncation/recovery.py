@@ -15,7 +15,6 @@ from collections.abc import Container, Sequence
 import msgspec
 from asyncpg import Connection
 from msgspec import Struct
-from prometheus_client import Gauge
 from solders.commitment_config import CommitmentLevel
 from solders.pubkey import Pubkey
 
@@ -53,10 +52,6 @@ _MAX_PER_RUN = 50
 _MAX_COMPARED = 3_000
 """How many transactions before those of a run are compared with the chain in it."""
 _LONGEST_REASON = 500
-_INCOMPLETE = Gauge(
-    "zmartd_incomplete_transactions",
-    "Transactions with truncated logs whose events cannot be inferred, or contradict the accounts",
-)
 
 log = get_logger(__name__)
 
@@ -113,7 +108,6 @@ class TruncationRecovery:
             for signature in fetched.not_found:
                 await self._leave_open(connection, signature, "the node does not give the transaction")
             incomplete = await incomplete_transactions(connection)
-        _INCOMPLETE.set(len(incomplete))
         return RecoveryReport(len(signatures), resolved, new_events, tuple(incomplete))
 
     async def _compare_before(self, transactions: Sequence[ChainTransaction]) -> set[str]:

@@ -26,7 +26,7 @@ from zmartd.store.postgres.errors import (
     location,
     unavailable,
 )
-from zmartd.store.postgres.pool import ConnectionPool, PooledConnection
+from zmartd.store.postgres.pool import ConnectionPool, PooledConnection, PoolSize
 from zmartd.store.postgres.pooling import Pooling, find_pooling, is_direct
 from zmartd.store.postgres.reader import Reader, Reads
 from zmartd.store.postgres.rls import SERVICE, Caller
@@ -38,6 +38,8 @@ FAILURES = Counter(
     "Uses of Postgres that failed because of Postgres, by what was wrong.",
     ["reason"],
 )
+for _reason in ("timeout", "unavailable"):
+    FAILURES.labels(_reason)
 
 ROLLBACK_SECONDS = 1.0
 """How long a rollback may take. Where Postgres hangs, whoever was cancelled would wait for it."""
@@ -112,6 +114,10 @@ class Database:
         self._backend = self._shared if self._pooled == "yes" else self._own
         self._is_proven = self._pooled != "no"
         self._pool.retire()
+
+    def pool_size(self) -> PoolSize:
+        """How many connections there are, and how many wait for one. Any thread may ask."""
+        return self._pool.size()
 
     def service(self) -> AbstractAsyncContextManager[Connection]:
         """A transaction of the daemon itself: row level security hides nothing from it."""

@@ -55,6 +55,15 @@ class PooledConnection:
         return not self._poll.poll(0)
 
 
+class PoolSize(Struct, frozen=True):
+    """How many connections of a pool are idle and in use, how many it may open, and how many wait for one."""
+
+    idle: int
+    in_use: int
+    most: int
+    waiting: int
+
+
 class _Waiter(Struct, eq=False):
     role: str
     granted: asyncio.Future[PooledConnection | None]
@@ -86,6 +95,12 @@ class ConnectionPool:
         self._passed_over = 0
         self._closing = False
         self._retired_at = float("-inf")
+
+    def size(self) -> PoolSize:
+        """What is so now. Connections that are being opened are in use. Any thread may ask."""
+        idle = sum(map(len, list(self._idle.values())))
+        waiting = sum(not waiter.granted.done() for waiter in self._waiting.copy())
+        return PoolSize(idle, max(0, self._open - idle), self._size, waiting)
 
     async def acquire(self, role: str) -> PooledConnection:
         """A connection outside of any transaction, to be used in `role` and then released.

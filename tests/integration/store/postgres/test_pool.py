@@ -7,7 +7,13 @@ import asyncpg
 import pytest
 from asyncpg import Connection
 
-from zmartd.store.postgres.pool import MAX_AGE_SECONDS, MAX_PASSED_OVER, ConnectionPool, PooledConnection
+from zmartd.store.postgres.pool import (
+    MAX_AGE_SECONDS,
+    MAX_PASSED_OVER,
+    ConnectionPool,
+    PooledConnection,
+    PoolSize,
+)
 
 ACQUIRE_SECONDS = 10
 
@@ -257,3 +263,17 @@ async def test_closing_waits_for_connections_in_use_and_opens_none(server: Serve
     pool.release(used)
     await closing
     assert server.open_now == 0
+
+
+async def test_a_pool_says_how_many_connections_are_idle_and_in_use_and_how_many_wait(
+    two: ConnectionPool,
+) -> None:
+    assert two.size() == PoolSize(idle=0, in_use=0, most=2, waiting=0)
+    first, second = await two.acquire("anon"), await two.acquire("service_role")
+    (waiter,) = await waiting(two, "anon")
+    assert two.size() == PoolSize(idle=0, in_use=2, most=2, waiting=1)
+    two.release(first)
+    two.release(second)
+    assert two.size() == PoolSize(idle=1, in_use=1, most=2, waiting=0)
+    two.release(await waiter)
+    assert two.size() == PoolSize(idle=2, in_use=0, most=2, waiting=0)

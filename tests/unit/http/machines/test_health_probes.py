@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import structlog
+from prometheus_client import REGISTRY
 
 from zmartd.http.machines.health import FRESH_SECONDS, Check, Dependency, Health
 
@@ -150,3 +151,30 @@ async def test_nothing_is_said_about_what_needs_something_that_is_away() -> None
     clock.now += FRESH_SECONDS
     database.away = False
     assert (await health.checks())["index"].status == "error"
+
+
+async def test_metrics_show_what_checks_find_and_nothing_where_that_is_unknown() -> None:
+    clock, rpc = Clock(), Probed()
+    health = Health(
+        {
+            "rpc of a test": Dependency(probe=rpc.probe),
+            "program of a test": Dependency(probe=Probed().probe, needs="rpc of a test"),
+        },
+        clock,
+    )
+
+    def shown(check: str) -> float | None:
+        return REGISTRY.get_sample_value("zmartd_health_check", {"check": check})
+
+    async def watched() -> tuple[float | None, float | None]:
+        watching = asyncio.create_task(health.watch())
+        until = clock.now + 60
+        while clock.now < until:  # noqa: ASYNC110 - it is the clock that moves
+            await asyncio.sleep(0)
+        watching.cancel()
+        return shown("rpc of a test"), shown("program of a test")
+
+    rpc.away = True
+    assert await watched() == (0, None)
+    rpc.away = False
+    assert await watched() == (1, 1)
