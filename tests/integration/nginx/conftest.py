@@ -9,7 +9,6 @@ from redis import Redis
 
 from tests.debian_packages import NotToBeHad, debian_program
 from tests.integration.nginx.system import System, system
-from zmartd.embedded.valkey import EmbeddedValkey
 
 
 @pytest.fixture(scope="module")
@@ -23,17 +22,17 @@ def emptied_afterwards(
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shared_system(
-    emptied_afterwards: str, valkey_server: EmbeddedValkey, tmp_path_factory: pytest.TempPathFactory
+    emptied_afterwards: str, redis_server_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[System]:
     """Two daemons behind nginx, for all tests of a module."""
     try:
         debian_program("nginx", "nginx")
     except NotToBeHad as error:
         pytest.skip(str(error))
-    with Redis.from_url(valkey_server.url) as client:
+    with Redis.from_url(redis_server_url) as client:
         client.flushall()
     directory = tmp_path_factory.mktemp("behind-nginx")
-    async with system(directory, emptied_afterwards, valkey_server.url) as running:
+    async with system(directory, emptied_afterwards, redis_server_url) as running:
         yield running
 
 
