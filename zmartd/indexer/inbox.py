@@ -121,11 +121,9 @@ class Inbox:
         They stay locked until their outcome is committed. After a crash they are applied again, which changes
         nothing. Each batch also purges applied deliveries that are older than RETENTION. Where the node has
         to be asked about one, the batch is let go, and taken again afterwards: no answer of a node is waited
-        for while a connection is held. Nothing is applied or set aside before the node's first answer: a
-        daemon that has just started would doubt all that it is told.
+        for while a connection is held. No transaction is set aside before the node's first answer: a daemon
+        that has just started would doubt all that it is told.
         """
-        if not await self._plausibility.is_known():
-            return 0
         taken = await self._apply_taken(may_ask=True)
         if taken is None:
             await self._plausibility.refresh_in_time()
@@ -141,10 +139,11 @@ class Inbox:
             deliveries = await inbox.take(connection, now, _MAX_TAKE)
             if deliveries:
                 read = [read_delivery(delivery, self._parse) for delivery in deliveries]
-                if may_ask and self._plausibility.is_to_be_refreshed(
-                    tx for one in read for tx in one.transactions
-                ):
+                transactions = [tx for one in read for tx in one.transactions]
+                if may_ask and self._plausibility.is_to_be_refreshed(transactions):
                     return None
+                if not self._plausibility.is_known and any(map(self._plausibility.doubt, transactions)):
+                    return 0
                 await reached(Point.INBOX_TAKEN)
                 await self._apply(connection, read, now)
                 await inbox.purge(connection, now - RETENTION)

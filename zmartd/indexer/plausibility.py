@@ -67,6 +67,11 @@ class Plausibility:
         self._turn = asyncio.Lock()
 
     @property
+    def is_known(self) -> bool:
+        """Whether the node has ever answered: until then all that is delivered is in doubt."""
+        return self._answers > 0
+
+    @property
     def newest(self) -> ChainTime:
         """The node's last answer."""
         return self._newest
@@ -108,14 +113,6 @@ class Plausibility:
             async with asyncio.timeout(_PATIENCE_SECONDS):
                 await self.refresh()
             self._next_request_at = now + self._pause_seconds
-
-    async def is_known(self) -> bool:
-        """Whether the node has ever answered. Until then it is asked as deliveries do, and all that is
-        delivered would be in doubt.
-        """
-        if not self._answers:
-            await self.refresh_if_needed(())
-        return self._answers > 0
 
     async def newest_slot(self) -> int | None:
         """The newest slot by the node's last answer; None before the first one. If that is stale, the node is
