@@ -101,7 +101,7 @@ async def test_a_client_follows_the_primary_that_the_sentinels_choose(tmp_path: 
         stack.callback(listening.cancel)
         await until_some(port, "PUBSUB", "NUMPAT")
         await set_some_time(redis, "before", 1)
-        await until_some(port, "WAIT", 1, 0)
+        await until_some(replica, "EXISTS", "before")
         await until_some(sentinel, "SENTINEL", "REPLICAS", SERVICE)
         os.kill(primary.pid, signal.SIGKILL)
 

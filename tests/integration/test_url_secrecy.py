@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import traceback
+from collections.abc import Sequence
 
 import pytest
 from click.testing import CliRunner
@@ -18,6 +19,8 @@ from zmartd.cli import main
 SECRET = "Zq7XvK2jWp9b"
 PIECES = [SECRET[start : start + 4] for start in range(len(SECRET) - 3)]
 COMMANDS = ("check", "serve", "tick", "audit", "migrate", "config")
+OF_EACH_KIND = ("check", "serve", "config")
+"""For what all others read and connect to in the same way: `UNREACHABLE` URLs meet every command."""
 NOBODY = "127.0.0.1:1"
 """Where nobody listens."""
 
@@ -78,19 +81,21 @@ def surroundings(database_url: str, redis_url: str) -> dict[str, str | None]:
     }
 
 
-def said(environment: dict[str, str | None]) -> str:
+def said(environment: dict[str, str | None], url: str = "") -> str:
     """Everything that the commands print and log with these settings. None of them may crash.
 
-    The daemon would wait for its servers: here it ends, since its port is taken.
+    The daemon would wait for its servers: here it ends, since its port is taken. Every command is run where
+    `url` can be read.
     """
+    commands = COMMANDS if NOBODY in url else OF_EACH_KIND
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        return "\n".join(_said(environment, port))
+        return "\n".join(_said(commands, environment, port))
 
 
-def _said(environment: dict[str, str | None], taken_port: str) -> list[str]:
+def _said(commands: Sequence[str], environment: dict[str, str | None], taken_port: str) -> list[str]:
     printed = []
-    for command in COMMANDS:
+    for command in commands:
         port = {"ZMARTD_SERVER_PORT": taken_port} if command == "serve" else {}
         result = CliRunner(env=environment | port).invoke(main, [command])
         assert result.exception is None or isinstance(result.exception, SystemExit), (
@@ -137,19 +142,19 @@ def test_a_daemon_that_waits_for_what_is_away_does_not_show_its_url(
 
 @pytest.mark.parametrize("url", urls("postgresql", "zmartd"))
 def test_a_database_url_is_not_shown(surroundings: dict[str, str | None], url: str) -> None:
-    assert_silent(said(surroundings | {"ZMARTD_DATABASE_URL": url}))
+    assert_silent(said(surroundings | {"ZMARTD_DATABASE_URL": url}, url))
 
 
 @pytest.mark.parametrize("url", urls("redis", ""))
 def test_a_redis_url_is_not_shown(surroundings: dict[str, str | None], url: str) -> None:
-    assert_silent(said(surroundings | {"ZMARTD_REDIS_URL": url}))
+    assert_silent(said(surroundings | {"ZMARTD_REDIS_URL": url}, url))
 
 
 @pytest.mark.parametrize(
     "url", [*urls("http", "user"), f"http://{NOBODY}/v2/{SECRET}", f"https://{NOBODY}/{SECRET}"]
 )
 def test_an_rpc_url_is_not_shown(surroundings: dict[str, str | None], url: str) -> None:
-    assert_silent(said(surroundings | {"ZMARTD_SOLANA_RPC_URL": url}))
+    assert_silent(said(surroundings | {"ZMARTD_SOLANA_RPC_URL": url}, url))
 
 
 @pytest.mark.parametrize("option", POSTGRES_OPTIONS)

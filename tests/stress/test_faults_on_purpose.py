@@ -16,7 +16,6 @@ from zmartd.faults import Point
 
 CHOSEN = (
     "all of these, under load",
-    "Postgres connection cut, after a commit is done, under load",
     "rollback, under load",
     f"kill -9, {Point.RELAY_LANDED}",
 )

@@ -17,7 +17,6 @@ CHOSEN = (
     "Postgres hangs (SIGSTOP)",
     "Postgres password rotated, SIGHUP",
     "Redis only reads",
-    "clock ten minutes ahead",
     "nobody reads the log",
 )
 

@@ -206,9 +206,10 @@ class DueWatch:
         now = await self._look()
         if occasion == "look" and not any(one.due_at <= now for one in self._ahead):
             await self._turns.hold("due", "look", held_milliseconds)
-        # Unless something was told meanwhile.
         if self._occasion == "look":
             self._look_at = self._clock.monotonic() + self._look_seconds
+        elif self._occasion is not None:  # something was told meanwhile
+            self._look_at = max(self._look_at, self._tried_at + BETWEEN_SECONDS)
 
     def _check_on(self, occasion: str) -> None:
         """Another daemon is on it: one of the others looks after that one's turn has ended."""

@@ -10,6 +10,7 @@ from solders.system_program import TransferParams, transfer
 from solders.transaction import Transaction
 from structlog.testing import capture_logs
 
+from tests import patience
 from tests.integration.indexer.test_reconcile import open_slot, roll_back
 from tests.integration.tasks.test_approving import popular_proposal
 from tests.integration.tasks.test_finalizing import due_market
@@ -288,10 +289,15 @@ async def test_a_market_whose_account_cannot_be_read_is_told_once_and_counted_ea
     market_id = await world.proposal()
     authority = Authority(world.own.context())
     await world.cheat("surfnet_setAccount", str(world.address(market_id)), {"data": "00" * 8})
-    counted = UNREADABLE.total()
+
+    async def is_unreadable() -> bool:
+        return await authority.markets([market_id]) == {}
+
     with capture_logs() as lines:
+        await world.until(is_unreadable, patience.SECONDS)
+        counted = UNREADABLE.total()
         for _ in range(3):
-            assert await authority.markets([market_id]) == {}
+            assert await is_unreadable()
     told = [line["market_id"] for line in lines if line["event"] == "task.unreadable_market"]
     assert told == [market_id]
     assert UNREADABLE.total() == counted + 3
