@@ -124,6 +124,8 @@ class Inbox:
         for while a connection is held. No transaction is set aside before the node's first answer: a daemon
         that has just started would doubt all that it is told.
         """
+        if not self._plausibility.is_known and not self._plausibility.is_to_be_refreshed(()):
+            return 0  # the node was asked a moment ago: there is nothing to read deliveries for
         taken = await self._apply_taken(may_ask=True)
         if taken is None:
             await self._plausibility.refresh_in_time()

@@ -198,6 +198,30 @@ async def test_deliveries_wait_for_the_first_answer_of_the_node(
         assert await connection.fetchval("select count(*) from vote_events") == 1
 
 
+async def test_while_no_node_has_answered_deliveries_are_not_read_again_and_again(
+    database: Database, indexer: Indexer, story: Story
+) -> None:
+    """Each one that arrives would have all that wait before it read."""
+    clock, parse = ManualClock(), Transcript(story)
+    read: list[msgspec.Raw] = []
+
+    def counted(raw: msgspec.Raw) -> ChainTransaction:
+        read.append(raw)
+        return parse(raw)
+
+    async def ask() -> ChainTime:
+        raise RpcUnavailable
+
+    inbox = Inbox(database, indexer, counted, SystemClock(), Plausibility(ask, clock))
+    await inbox.accept(delivery(0))
+    for _ in range(20):
+        assert await inbox.apply_batch() == 0
+    assert len(read) <= 2
+    clock.advance(10)
+    assert await inbox.apply_batch() == 0
+    assert len(read) <= 4
+
+
 async def test_a_poisonous_delivery_is_parked_and_holds_up_no_other(inbox: Inbox, database: Database) -> None:
     for body in (delivery(0), b'{"no": "transaction"}', delivery(1)):
         await inbox.accept(body)
