@@ -21,6 +21,7 @@ from tests.event_loop import run
 from tests.outside_servers import OutsidePostgres, PostgresServer
 from tests.patience import patient_database
 from tests.pgbouncer import PgBouncer
+from tests.statements import execute
 from zmartd.embedded.postgres import DATABASE, Durability, EmbeddedPostgres
 from zmartd.embedded.valkey import EmbeddedValkey
 from zmartd.store.postgres.database import Database
@@ -269,16 +270,6 @@ def redis_url(redis_server_url: str) -> str:
     with Redis.from_url(redis_server_url) as client:
         client.flushall()
     return redis_server_url
-
-
-async def execute(url: str, *statements: str) -> None:
-    """Run statements on a connection of their own."""
-    connection = await asyncpg.connect(url)
-    try:
-        for statement in statements:
-            await connection.execute(statement)
-    finally:
-        await connection.close()
 
 
 @pytest.fixture(autouse=True)

@@ -14,6 +14,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 import asyncpg
 
+from tests.statements import execute
 from zmartd.embedded.postgres import DATABASE, EmbeddedPostgres
 from zmartd.store.postgres.rights import lacking
 
@@ -83,7 +84,7 @@ class OutsidePostgres:
     async def start(self) -> None:
         """Create the role and its database."""
         await self.stop()
-        await _execute(
+        await execute(
             self._url,
             f"create role {self._name} {LOGIN} createdb",
             f"create database {self._name} owner {self._name} template template0",
@@ -94,11 +95,11 @@ class OutsidePostgres:
                 missing = await lacking(connection)
             finally:
                 await connection.close()
-            await _execute(self.administrator, *(one.sql for one in missing))
+            await execute(self.administrator, *(one.sql for one in missing))
 
     async def stop(self) -> None:
         """Drop them."""
-        await _execute(
+        await execute(
             self._url,
             f"drop database if exists {self._name} with (force)",
             f"drop database if exists {self._name}_second with (force)",
@@ -108,12 +109,3 @@ class OutsidePostgres:
 
 PostgresServer = EmbeddedPostgres | OutsidePostgres
 """What tests that name no server of their own run on."""
-
-
-async def _execute(url: str, *statements: str) -> None:
-    connection = await asyncpg.connect(url)
-    try:
-        for statement in statements:
-            await connection.execute(statement)
-    finally:
-        await connection.close()

@@ -20,7 +20,6 @@ import msgspec
 from aiohttp import web
 
 from zmartd import daemon_gauges
-from zmartd import log as log_lines
 from zmartd.alerts.loop_lag import LoopLag
 from zmartd.alerts.reporting import place_of, reporting
 from zmartd.cancellation import cancel_all, is_being_cancelled
@@ -30,7 +29,7 @@ from zmartd.chain.transport import MAX_IN_FLIGHT
 from zmartd.clock import Clock, SystemClock
 from zmartd.config import ServerSettings, Settings
 from zmartd.core import Core, admin_decisions, open_core
-from zmartd.dependencies import lead_redis_to
+from zmartd.daemon_reloads import reloads_of
 from zmartd.errors import ZmartdError
 from zmartd.http.app import setup
 from zmartd.http.auth.attempt_limiter import AttemptLimiter
@@ -46,7 +45,6 @@ from zmartd.http.kit.development_chain import DEVELOPMENT_CHAIN, development_cha
 from zmartd.http.machines.health import HEALTH
 from zmartd.http.machines.operator import MAX_OPERATOR_CONNECTIONS, operator_application
 from zmartd.http.machines.webhook_credentials import WebhookCredentials, require_webhook_secret
-from zmartd.http.machines.webhook_verification import DELIVERY_VERIFIER
 from zmartd.http.middleware.access_log import api_answers
 from zmartd.http.server import file_descriptors
 from zmartd.http.server.connection_limits import MAX_READING_REFUSALS, ConnectionLimits
@@ -187,7 +185,7 @@ def application(core: Core) -> web.Application:
     daemon_gauges.show(core, hub)
 
     setup(app)
-    app[RELOADS] = _reloads(core, app, tokens, nonces)
+    app[RELOADS] = reloads_of(core, app, tokens, nonces)
     app.on_shutdown.append(websocket.close)
     app.cleanup_ctx.append(partial(_background, core))
     return app
@@ -204,45 +202,6 @@ def _set_settings(app: web.Application, settings: Settings) -> None:
     app[keys.TRANSACTION_SETTINGS] = settings.transactions
     app[keys.CLUSTER] = settings.solana.cluster
     app[keys.HELIUS] = settings.helius
-
-
-def _reloads(core: Core, app: web.Application, tokens: Tokens, nonces: Nonces) -> Reloads:
-    """What is taken over from a changed configuration, besides what listeners have."""
-    reloads = Reloads(core.settings)
-    reloads.on(
-        "log.level", "log.format", apply=lambda new: log_lines.reconfigure(new.log.level, new.log.format)
-    )
-    reloads.on("database.url", apply=lambda new: core.database.lead_to(new.database))
-    reloads.on("redis.url", apply=lambda new: lead_redis_to(core.redis, new.redis))
-    reloads.on("solana.rpc_url", apply=lambda new: core.rpc.lead_to(new.solana.rpc_url.reveal()))
-    reloads.on(
-        "helius.authorization",
-        "helius.authorization_previous",
-        "helius.hmac_secret",
-        "helius.hmac_secret_previous",
-        apply=lambda new: _rotate_webhook_credentials(app, new),
-    )
-
-    def rotate_sessions(new: Settings) -> None:
-        secrets = signing_secrets(new.auth)
-        tokens.rotate(new.auth)
-        nonces.rotate(new.auth)
-        app[keys.PROTECTIONS].rotate(secrets)
-
-    reloads.on("auth.jwt_secret", "auth.jwt_secret_previous", apply=rotate_sessions)
-    reloads.on(
-        "server.trusted_proxies",
-        "server.forwarded_header",
-        apply=lambda new: app[TRUSTED_PROXIES].believe(
-            new.server.trusted_proxies, new.server.forwarded_header
-        ),
-    )
-    return reloads
-
-
-def _rotate_webhook_credentials(app: web.Application, new: Settings) -> None:
-    require_webhook_secret(new)
-    app[DELIVERY_VERIFIER].rotate(new.helius)
 
 
 def _install_probes(app: web.Application, core: Core) -> None:

@@ -30,8 +30,8 @@ import click
 import msgspec
 from redis.asyncio import Redis
 
-from tests.conftest import execute
 from tests.integration.tasks.ledger_audit import ALL, covered
+from tests.statements import execute
 from tests.stress.task_daemon import EFFECTS, Plan, PlannedTask
 from zmartd import config
 from zmartd.config_values import PostgresUrl

@@ -28,11 +28,11 @@ from redis.asyncio import Redis
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 
-from tests.conftest import execute
 from tests.event_loop import run as run_loop
 from tests.integration.http.rest.rest_api import Api, Caller, running_api
 from tests.integration.indexer.story import Story
 from tests.patience import patient_database
+from tests.statements import execute
 from zmartd.chain import events
 from zmartd.chain.transactions import ChainTransaction
 from zmartd.embedded.postgres import Durability, EmbeddedPostgres

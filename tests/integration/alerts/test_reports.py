@@ -18,9 +18,9 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from tests.conftest import execute
 from tests.integration.alerts.outbox import CHAT, SECRET, SIGNED, Trouble, all_alerts, settings_for
 from tests.integration.alerts.receiving import PATIENCE_SECONDS, ReceivingServer, status
+from tests.statements import execute
 from zmartd import config
 from zmartd.alert_settings import AlertSettings
 from zmartd.alerts.loop_lag import LoopLag

@@ -14,8 +14,8 @@ from click.testing import CliRunner
 from redis import Redis
 from solders.keypair import Keypair
 
-from tests.conftest import execute
 from tests.event_loop import run
+from tests.statements import execute
 from zmartd.cli import main
 from zmartd.store import schema
 

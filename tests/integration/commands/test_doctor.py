@@ -19,10 +19,10 @@ from click.testing import CliRunner
 from prometheus_client import start_http_server
 from redis import Redis
 
-from tests.conftest import execute
 from tests.event_loop import run
 from tests.outside_servers import LOGIN, url_as
 from tests.ports import free_port
+from tests.statements import execute
 from zmartd.cli import main
 from zmartd.clock import SystemClock
 from zmartd.doctor.catalogue import CHECKS

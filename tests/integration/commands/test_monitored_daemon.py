@@ -16,13 +16,13 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from redis.asyncio import Redis
 
-from tests.conftest import execute
 from tests.integration.commands.test_restore_drill import settings_of
 from tests.integration.tasks.world import World, a_world
 from tests.metric_catalogue import OWN, declared
 from tests.patience import SECONDS, patient_database
 from tests.ports import free_port
 from tests.promtool import Played, shipped_rules, test_rules
+from tests.statements import execute
 from zmartd import __version__, config, daemon
 from zmartd.alerts import system_gauges
 from zmartd.embedded.postgres import Durability, EmbeddedPostgres

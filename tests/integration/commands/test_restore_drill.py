@@ -16,12 +16,12 @@ import pytest
 from aiohttp import ClientWebSocketResponse
 from redis.asyncio import Redis
 
-from tests.conftest import execute
 from tests.integration.tasks.world import HOLDERS, PROGRAM_ID, World, a_world
 from tests.outside_servers import PostgresServer
 from tests.patience import patient_database
 from tests.ports import free_port
 from tests.shared_secrets import shared_secret
+from tests.statements import execute
 from zmartd import config, daemon
 from zmartd.config_values import PostgresUrl, RedisUrl, RpcUrl, SharedSecret
 from zmartd.store.postgres.database import Database

@@ -8,9 +8,10 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
-from tests.conftest import EMPTY, execute
+from tests.conftest import EMPTY
 from tests.outside_servers import as_administrator, second_of
 from tests.patience import patient_database
+from tests.statements import execute
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.migrations import migrate
 

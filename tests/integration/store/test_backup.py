@@ -15,12 +15,12 @@ from urllib.parse import unquote, urlsplit
 import asyncpg
 import pytest
 
-from tests.conftest import execute
 from tests.event_loop import run
 from tests.integration.store.postgres.rls_rows import OWNER, insert_markets, tables
 from tests.integration.store.postgres.test_rls import ROLES, SUPABASE, SUPABASE_LOGINS
 from tests.integration.store.rows import first_row, insert
 from tests.outside_servers import LOGIN, PostgresServer, url_as
+from tests.statements import execute
 from zmartd.embedded.installation import installation
 from zmartd.store.backup.programs import find_programs
 from zmartd.store.schema import bring_up_to_date

@@ -10,9 +10,9 @@ from typing import Any
 from solders.keypair import Keypair
 from solders.system_program import ID as SYSTEM_PROGRAM_ID
 
-from tests.conftest import execute
 from tests.integration.http.rest.rest_api import PROGRAM, Answer
 from tests.integration.http.rest.rest_stage import ALICE, AUTHORITY, BOB, CREATOR, SOL, Stage, running_stage
+from tests.statements import execute
 from zmartd.chain.assemble import compute_budget, sign
 from zmartd.chain.program_accounts import find_config
 from zmartd.chain.signed_transactions import Fate, SignedTransaction

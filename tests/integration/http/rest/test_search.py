@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import execute
 from tests.integration.http.rest.rest_api import Api, running_api
 from tests.integration.store.rows import insert_market, market_id
 from tests.patience import patient_database
+from tests.statements import execute
 from zmartd.store import schema
 from zmartd.store.postgres.database import Database
 

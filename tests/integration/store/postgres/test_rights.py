@@ -10,8 +10,8 @@ import asyncpg
 import pytest
 from asyncpg import Connection
 
-from tests.conftest import execute
 from tests.event_loop import run
+from tests.statements import execute
 from zmartd.config import DatabaseSettings
 from zmartd.config_values import PostgresUrl
 from zmartd.embedded.postgres import Durability, EmbeddedPostgres

@@ -12,11 +12,12 @@ import asyncpg
 import pytest
 from asyncpg import Connection
 
-from tests.conftest import EMPTY, execute
+from tests.conftest import EMPTY
 from tests.event_loop import run
 from tests.integration.store.postgres.rls_rows import OTHER, OWNER, Table, insert_markets, tables
 from tests.integration.store.rows import NOON, insert, signature
 from tests.outside_servers import LOGIN, PostgresServer, url_as
+from tests.statements import execute
 from zmartd.market.ids import masked
 from zmartd.store.postgres.migrations import migrate
 from zmartd.store.postgres.rls import ANYBODY, BEGIN_AS_SERVICE, Caller, begin_as
