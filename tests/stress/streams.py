@@ -259,7 +259,7 @@ class Rig:
             watcher = self.rng.choice(own)
             hub, client = self._at.pop(watcher)
             hub.sign_out(client)
-            await asyncio.sleep(0)
+            client.flush()  # what was sent before waits for up to MAX_PAUSE_SECONDS
             watcher.check()
             frames = watcher.frames
             await self._change()

@@ -34,6 +34,7 @@ LOOK_SECONDS = 1.0
 class DueDaemon:
     scheduler: Scheduler
     watch: DueWatch
+    chain: Plausibility
 
 
 @asynccontextmanager
@@ -53,12 +54,13 @@ async def due_daemon(
         turns = Turns(redis or world.redis, name, clock)
         tasks: list[PeriodicTask] = [MarketMonitor(context), VoteAggregator(context)]
         scheduler = Scheduler(tasks, TaskLedger(world.database, name, clock), turns, clock)
+        chain = Plausibility(ask or opened.rpc.chain_time, clock, jumps=True)
         watch = DueWatch(
             scheduler.enabled,
             database=world.database,
             scheduler=scheduler,
             turns=turns,
-            chain=Plausibility(ask or opened.rpc.chain_time, clock, jumps=True),
+            chain=chain,
             clock=clock,
             monitor=context.settings.market_monitor,
             voting=context.voting,
@@ -69,7 +71,7 @@ async def due_daemon(
         async with asyncio.TaskGroup() as group:
             watching = group.create_task(watch.run())
             try:
-                yield DueDaemon(scheduler, watch)
+                yield DueDaemon(scheduler, watch, chain)
             finally:
                 watching.cancel()
                 await scheduler.stop()

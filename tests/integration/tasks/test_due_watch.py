@@ -372,7 +372,10 @@ async def listening(world: World, daemon: DueDaemon) -> AsyncIterator[None]:
 
 async def test_what_another_daemon_publishes_is_acted_on_though_no_look_is_near(world: World) -> None:
     async with due_daemon(world, look_seconds=3_600.0) as daemon, listening(world, daemon):
-        stranger = await world.resolving(SOL, resolver=RESOLVER)
+        stranger = await world.active()
+        await world.travel(60)
+        await daemon.chain.refresh()  # that its clock has jumped is found by a look alone
+        await world.resolve(stranger, RESOLVER, later_seconds=1)
         await comes_to_wait(world, stranger, awaiting=True, settles=False)
         await rest(world, AGGREGATOR)
         await admin_decisions(world).decide(stranger, Decision.OVERTURN, "it was NO, not YES", None)

@@ -246,10 +246,16 @@ class World:
         return int(held)
 
     async def resolve(
-        self, market_id: str, resolver: Keypair = CREATOR, *, outcome: bool = True, indexed: bool = True
+        self,
+        market_id: str,
+        resolver: Keypair = CREATOR,
+        *,
+        outcome: bool = True,
+        indexed: bool = True,
+        later_seconds: int = 60,
     ) -> None:
-        """Propose an outcome; True for YES."""
-        await self.travel(60)
+        """Propose an outcome, that much later; True for YES."""
+        await self.travel(later_seconds)
         resolve = self.program.resolve_market(
             resolver=resolver.pubkey(),
             market=self.address(market_id),
