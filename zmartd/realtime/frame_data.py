@@ -29,7 +29,7 @@ class MarketStateData(Struct, frozen=True, kw_only=True):
     subscriptions: Sequence[str] | UnsetType = UNSET
     """What the client is subscribed to; only in answers."""
     known: bool | UnsetType = UNSET
-    """Whether the state is in the answer. It comes as soon as it can be read."""
+    """Whether the state is in the answer. It, or what was missed, comes as soon as it can be read."""
     recovered: bool | UnsetType = UNSET
     """Whether everything after the position that was asked for follows; only where one was."""
     old_state: StateName | UnsetType | None = UNSET
@@ -195,7 +195,7 @@ class ChannelData(Struct, frozen=True, kw_only=True):
     channel: str
     """The channel, as the message named it."""
     known: bool
-    """Whether its state and position are known. They come as soon as they can be read."""
+    """Whether its state and position are known. They, or what was missed, come as soon as possible."""
     epoch: str | UnsetType = UNSET
     """The history in which `seq` means something."""
     seq: int | UnsetType = UNSET

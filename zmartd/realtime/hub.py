@@ -34,8 +34,8 @@ from zmartd.store.streams import StreamPosition
 
 EVERY_MARKET = "*"
 TURN_SECONDS = 5.0
-"""How long a subscription waits for the database. Then it is answered without the market's state, which comes
-as soon as it can be read.
+"""How long a subscription waits for the database. Then it is answered without the market's state. That, or
+what was missed of the stream, comes as soon as it can be read.
 """
 RETRY_SECONDS = 1.0
 
@@ -188,12 +188,12 @@ class Hub:
             _forget(client, name)
             raise
         except (ZmartdError, TimeoutError) as error:
-            # Later frames are of use without it, and it comes as soon as it can be read.
+            # Later frames are of use without it, and what is lacking comes as soon as it can be read.
             log.warning("realtime.snapshot_failed", name=name, reason=repr(error))
             if name in client.subscriptions:
                 answer = subscription_answers.unknown(name, client.subscriptions, self._now())
                 client.send(frames.answer(answer, message_id))
-                self._waitlist.wait(name, [client])
+                self._waitlist.wait(name, [client], since)
             return
         if client.closed or name not in client.subscriptions:
             return
@@ -263,7 +263,7 @@ class Hub:
             if name == EVERY_MARKET:
                 self._admit_to_every(client, chosen)
             elif beginning is None:
-                self._waitlist.wait(name, [client])
+                self._waitlist.wait(name, [client], channels[name])
             else:
                 self._admit(client, name, beginning.stream, beginning.missed)
 

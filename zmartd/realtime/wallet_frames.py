@@ -119,7 +119,7 @@ class UserStateData(Struct, frozen=True, kw_only=True):
     subscriptions: Sequence[str] | UnsetType = UNSET
     """What the client is subscribed to; only in answers."""
     known: bool | UnsetType = UNSET
-    """Whether the position is known. It comes as soon as it can be read."""
+    """Whether the position is known. It, or what was missed, comes as soon as it can be read."""
     recovered: bool | UnsetType = UNSET
     """Whether everything after the position that was asked for follows; only where one was."""
 

@@ -205,6 +205,27 @@ async def test_in_another_database_whoever_follows_all_is_told_to_begin_anew(
     assert [(frame["type"], frame["market_id"]) for frame in writer.frames[1:]] == [("resync", EVERY_MARKET)]
 
 
+@pytest.mark.parametrize("among", [(MARKET,), (MARKET, OTHER_MARKET)])
+async def test_who_resumes_while_the_database_does_not_answer_gets_what_was_missed_once_it_does(
+    bus: Bus, markets: Markets, database: Database, history: StumblingHistory, among: Sequence[str]
+) -> None:
+    committed = await markets.commit(None, None, None)
+    history.reading.clear()
+    async with running_hub(bus, database, history, turn_seconds=0.5) as hub:
+        writer = RecordingWriter()
+        client = hub.connect(writer)
+        since = committed[0].position
+        if len(among) == 1:
+            await hub.subscribe(client, MARKET, since=since)
+        else:
+            await hub.subscribe_to_many(
+                client, {MARKET: since, OTHER_MARKET: None}, {name: name for name in among}
+            )
+        history.reading.set()
+        await writer.until(lambda out: out.told == [2, 3])
+        assert "resync" not in [frame["type"] for frame in writer.frames]
+
+
 async def test_who_is_gone_is_not_subscribed_when_the_market_can_be_read_again(
     bus: Bus, markets: Markets, database: Database, history: StumblingHistory
 ) -> None:
