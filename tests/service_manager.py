@@ -157,7 +157,7 @@ class Service:
 
 
 def _listener(port: int) -> socket.socket:
-    return socket.create_server(("127.0.0.1", port), backlog=4_096)
+    return socket.create_server(("127.0.0.1", port), backlog=16_384)
 
 
 def clean_environment() -> dict[str, str]:

@@ -90,10 +90,10 @@ listener, and 64 for listeners, logs, the event loop and what plugins open.
 RESTART_SECONDS = 1.0
 CANCEL_SECONDS = 1.0
 CANCELLATIONS = 5
-BACKLOG = 4_096
+BACKLOG = 16_384
 """Connections that the system holds until the daemon accepts them: of clients that all come back within one
-turn of the event loop. Of more it drops some, which wait for a second or longer. Linux allows as many by
-default.
+turn of the event loop. Of more it drops some, which wait for a second, and then twice as long each time.
+Linux allows `net.core.somaxconn`, a quarter of this by default.
 """
 _OBJECTS_BEFORE_COLLECTION = 20_000
 NO_MANAGER = ServiceManager()
