@@ -245,7 +245,7 @@ async def run(directory: Path, size: Size, show: Any = lambda _: None) -> Outcom
         outcome.doubled = sum(count > 1 for count in there.values())
         await _move_all(database, daemons[1], outcome, size)
         last = {row["market"]: row["seq"] for row in await database.fetch(_LAST)}
-        clients.stdin.write(json.dumps({market: last[market] for market in markets}).encode() + b"\n")
+        clients.stdin.write(json.dumps({market: last.get(market, 0) for market in markets}).encode() + b"\n")
         await clients.stdin.drain()
         outcome.clients = msgspec.json.decode(await clients.stdout.readline(), type=Report)
         return outcome
