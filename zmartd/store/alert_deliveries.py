@@ -29,18 +29,19 @@ on conflict (id, receiver) do nothing
 """
 # A receiver gets the messages about one alert in their order.
 _CLAIM = """
+with chosen as materialized (
+    select number from alert_deliveries as due
+     where receiver = $1 and next_attempt_at <= clock_timestamp()
+       and delivered_at is null and given_up_at is null
+       and not exists (
+           select from alert_deliveries as earlier
+            where earlier.alert_id = due.alert_id and earlier.receiver = due.receiver
+              and earlier.number < due.number
+              and earlier.delivered_at is null and earlier.given_up_at is null)
+     order by number limit $2 for update skip locked)
 update alert_deliveries as claimed
    set attempts = attempts + 1, next_attempt_at = clock_timestamp() + make_interval(secs => $3)
- where number in (
-       select number from alert_deliveries as due
-        where receiver = $1 and next_attempt_at <= clock_timestamp()
-          and delivered_at is null and given_up_at is null
-          and not exists (
-              select from alert_deliveries as earlier
-               where earlier.alert_id = due.alert_id and earlier.receiver = due.receiver
-                 and earlier.number < due.number
-                 and earlier.delivered_at is null and earlier.given_up_at is null)
-        order by number limit $2 for update skip locked)
+ where number in (select number from chosen)
 returning number, id, alert_id, receiver, body, attempts
 """
 _DELIVERED = """

@@ -62,8 +62,9 @@ update alerts set resolved_at = $2, told_at = $2, quiet_since = coalesce(quiet_s
 _NOTE_DELIVERY = "update alerts set last_delivered_at = $2 where id = any($1::bigint[])"
 _FORGET = "delete from alerts where id = any($1::bigint[]) and opened_at is null"
 _PURGE = """
-delete from alerts where id in (
+with chosen as materialized (
     select id from alerts where resolved_at < $1 order by resolved_at limit $2)
+delete from alerts where id in (select id from chosen)
 """
 _ACKNOWLEDGE = f"""
 update alerts

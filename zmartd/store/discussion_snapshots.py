@@ -84,11 +84,12 @@ update markets set discussion_snapshot_cid = newest.ipfs_hash
 _SIZE = "select size from ipfs_documents where cid = $1 and pinned_at is not null"
 _CONTENT = "select content from ipfs_documents where cid = $1 and pinned_at is not null"
 _PURGE_ANCHORS = """
-delete from ipfs_anchors where id in (
+with chosen as materialized (
     select id from ipfs_anchors where snapshot_date < $1 order by snapshot_date limit $2)
+delete from ipfs_anchors where id in (select id from chosen)
 """
 _PURGE_CONTENT = """
-update ipfs_documents set content = null where cid in (
+with chosen as materialized (
     select document.cid from ipfs_documents as document
      where document.content is not null and document.pinned_at < $1
        and not exists (select from ipfs_anchors as anchor where anchor.ipfs_hash = document.cid)
@@ -96,6 +97,7 @@ update ipfs_documents set content = null where cid in (
                         where market.id = document.market_id
                           and market.discussion_snapshot_cid = document.cid)
      order by document.pinned_at limit $2)
+update ipfs_documents set content = null where cid in (select cid from chosen)
 """
 
 

@@ -158,9 +158,10 @@ update task_schedules as schedule
 returning schedule.task
 """  # noqa: S608 - constants
 _PURGE = """
-delete from prompted_moments where (market_id, task, kind) in (
+with chosen as materialized (
     select market_id, task, kind from prompted_moments
      where again_at < clock_timestamp() - make_interval(days => $1) limit $2)
+delete from prompted_moments where (market_id, task, kind) in (select market_id, task, kind from chosen)
 """
 
 Kind = Literal[

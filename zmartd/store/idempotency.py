@@ -17,8 +17,9 @@ ANSWERED_WITHIN = timedelta(seconds=60)
 """A request without an answer after this time is taken for lost, and may claim its key again."""
 
 _PURGE = """
-delete from idempotency_keys where (subject, key) in (
+with chosen as materialized (
     select subject, key from idempotency_keys where expires_at < now() limit 100 for update skip locked)
+delete from idempotency_keys where (subject, key) in (select subject, key from chosen)
 """
 _CLAIM = """
 insert into idempotency_keys as held (subject, key, request_hash, expires_at)

@@ -88,9 +88,10 @@ select count(*) filter (where status = 'pending') as pending,
   from webhook_inbox where status in ('pending', 'parked')
 """
 _PURGE = """
-delete from webhook_inbox where id in (
+with chosen as materialized (
     select id from webhook_inbox where status = 'done' and settled_at < $1
      order by settled_at limit 1000 for update skip locked)
+delete from webhook_inbox where id in (select id from chosen)
 """
 
 

@@ -66,10 +66,12 @@ select on_chain_address, cid from market_metadata
 _OWN = _COLUMNS + "where market_id = $1 and creator_wallet = $2"
 _FIND = _COLUMNS + "where market_id = $1 or on_chain_address = $1 order by created_at limit 1"
 _PURGE_PENDING = """
-delete from market_metadata where (market_id, creator_wallet) in (
+with chosen as materialized (
     select market_id, creator_wallet from market_metadata
      where appeared_at is null and created_at < now() - make_interval(days => $1)
      order by created_at limit 100 for update skip locked)
+delete from market_metadata
+ where (market_id, creator_wallet) in (select market_id, creator_wallet from chosen)
 """
 _BY_SLUG = """
 select registered.market_id

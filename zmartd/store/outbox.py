@@ -45,7 +45,7 @@ update outbox_transactions set status = 'pending', slot = null, error = null, se
 returning relayed_for
 """
 _PURGE = """
-delete from outbox_transactions where signature in (
+with chosen as materialized (
     select signature from outbox_transactions as old
      where status <> 'pending' and settled_at < now() - make_interval(days => $1)
        and (status <> 'landed'
@@ -54,6 +54,7 @@ delete from outbox_transactions where signature in (
                             where intent.signature = old.signature
                               and (markets.slot is null or markets.slot < old.slot)))
      order by settled_at limit 100 for update of old skip locked)
+delete from outbox_transactions where signature in (select signature from chosen)
 """
 _PENDING = """
 select signature, wire, last_valid_block_height, purpose, relayed_for, min_shares

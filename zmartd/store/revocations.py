@@ -17,8 +17,9 @@ EVERYTHING: Final = 2**63 - 1
 """The `before` that refuses everything of a name."""
 
 _PURGE = """
-delete from revocations where name in (
+with chosen as materialized (
     select name from revocations where expires_at < $1 limit 100 for update skip locked)
+delete from revocations where name in (select name from chosen)
 """
 _REVOKE = """
 insert into revocations as held (name, before, expires_at) values ($1, $2, $3)

@@ -63,9 +63,10 @@ select pg_snapshot_xmin(pg_current_snapshot())::text as horizon, epoch.id as epo
   left join (changed join streams as stream on stream.id = changed.stream_id) on true
 """  # noqa: S608 - constants
 _DISOWN = """
-update stream_messages set committed_by = '0' where (stream_id, seq) in (
+with chosen as materialized (
     select stream_id, seq from stream_messages
      where committed_by >= pg_snapshot_xmax(pg_current_snapshot()) limit $1 for update skip locked)
+update stream_messages set committed_by = '0' where (stream_id, seq) in (select stream_id, seq from chosen)
 """
 _AFTER = """
 select stream.name, message.seq, message.body
@@ -80,9 +81,10 @@ select wanted.name, zmartd.stream_epoch() || ':' || coalesce(stream.seq, 0) as p
   from unnest($1::text[]) as wanted (name) left join streams as stream using (name)
 """
 _PURGE = """
-delete from stream_messages where (stream_id, seq) in (
+with chosen as materialized (
     select stream_id, seq from stream_messages
      where created_at < now() - $1::interval order by committed_by limit $2)
+delete from stream_messages where (stream_id, seq) in (select stream_id, seq from chosen)
 """
 
 

@@ -138,11 +138,12 @@ update task_runs
 returning finished_at
 """
 _PURGE = """
-delete from task_runs where id in (
+with chosen as materialized (
     select id from task_runs
      where (not eventful and finished_at < clock_timestamp() - make_interval(days => $1))
         or (eventful and finished_at < clock_timestamp() - make_interval(days => $2))
      limit $3 for update skip locked)
+delete from task_runs where id in (select id from chosen)
 returning true
 """
 _PAUSE = """

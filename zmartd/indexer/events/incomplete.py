@@ -59,12 +59,13 @@ update truncated_transactions as known set commitment = 'finalized'
  where known.tx_signature = given.tx_signature and known.slot = given.slot
 """
 _TAKE = """
-with due as (
+with chosen as materialized (
+    select tx_signature from truncated_transactions
+     where resolved_at is null and commitment = 'finalized' and slot <= $1
+     order by attempts, slot, index_in_block, tx_signature limit $2),
+due as (
     update truncated_transactions set attempts = attempts + 1
-     where tx_signature in (
-         select tx_signature from truncated_transactions
-          where resolved_at is null and commitment = 'finalized' and slot <= $1
-          order by attempts, slot, index_in_block, tx_signature limit $2)
+     where tx_signature in (select tx_signature from chosen)
     returning tx_signature, slot, index_in_block
 )
 select tx_signature from due order by slot, index_in_block, tx_signature
