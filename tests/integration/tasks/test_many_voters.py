@@ -19,6 +19,7 @@ from zmartd.clock import SystemClock
 from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.store import tallies
 from zmartd.store.postgres.database import Database
+from zmartd.store.postgres.rls import SERVICE
 from zmartd.tasks import voter_balances, voter_verification
 from zmartd.tasks.node_requests import NodeRequests
 from zmartd.tasks.vote_aggregator import VoteAggregator
@@ -40,9 +41,10 @@ def addresses(count: int, of: int = 7) -> list[Pubkey]:
 async def vote(database: Database, market: str, voters: list[Pubkey], *, like: bool) -> None:
     async with database.service() as connection:
         # Triggers are for what strangers send, and take longer than thousands of votes.
-        await connection.execute("reset role")
-        await connection.execute("set local session_replication_role = replica")
+        await connection.execute("reset role; alter table proposal_votes disable trigger user")
+        await connection.execute(f"set local role {SERVICE}")
         await connection.execute(_VOTE, market, [str(voter) for voter in voters], like)
+        await connection.execute("reset role; alter table proposal_votes enable trigger user")
 
 
 async def requests_of(world: World, market: str) -> int:
