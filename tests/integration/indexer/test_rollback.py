@@ -7,13 +7,14 @@ import re
 from collections.abc import AsyncIterator
 from typing import Any
 
-import asyncpg
 import msgspec
 import pytest
 from redis.asyncio import Redis
 
 from tests.conftest import EMPTY
 from tests.integration.indexer.story import PROGRAM, Story, whole_life
+from tests.outside_servers import as_administrator
+from tests.statements import execute
 from zmartd.chain.events import SharesBought, WinningsClaimed
 from zmartd.chain.pdas import Pdas
 from zmartd.chain.transactions import ChainTransaction, Quarantined
@@ -68,9 +69,7 @@ async def facts(database: Database) -> dict[str, object]:
 
 
 async def emptied(database: Database, database_url: str) -> None:
-    connection = await asyncpg.connect(database_url)
-    await connection.execute(EMPTY)
-    await connection.close()
+    await execute(as_administrator(database_url), EMPTY)
 
 
 async def fetch(database: Database, query: str, *arguments: object) -> list[tuple[Any, ...]]:

@@ -162,6 +162,14 @@ class Places:
         finally:
             await connection.close()
 
+    async def version(self) -> int:
+        """The server's major version."""
+        connection = await asyncpg.connect(self.source)
+        try:
+            return connection.get_server_version().major
+        finally:
+            await connection.close()
+
     async def administer(self, which: int, *statements: str) -> None:
         await execute(self._server.dsn_of(self._names[which]), *statements)
 
@@ -247,7 +255,7 @@ async def test_a_dump_that_lacks_rows_is_no_backup_and_nobody_reads_the_password
 ) -> None:
     programs = tmp_path / "programs"
     programs.mkdir()
-    found = find_programs(18, "", [installation(for_everyone=False) / "bin"])
+    found = find_programs(await places.version(), "", [installation(for_everyone=False) / "bin"])
     for name, options in (("pg_dump", "--exclude-table-data=public.markets"), ("pg_restore", "")):
         script = f'#!/bin/sh\necho "$@" >>{tmp_path}/said\nexec {found.path(name)} "$@" {options}\n'
         (programs / name).write_text(script)
