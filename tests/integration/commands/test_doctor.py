@@ -134,7 +134,7 @@ def test_a_plain_owner_gets_the_sql_for_an_administrator(
         assert "nothing was changed" in refused.stderr
         assert "GRANT anon, authenticated, service_role TO guest" in refused.stderr
     finally:
-        run(execute(empty_database_url, f"alter database {name[0]} owner to zmartd", "drop role guest"))
+        run(execute(empty_database_url, f"alter database {name[0]} owner to current_user", "drop role guest"))
 
 
 def test_the_indexes_that_migrations_make_are_those_that_are_there(empty_database_url: str) -> None:

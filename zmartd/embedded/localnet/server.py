@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -33,6 +34,9 @@ from zmartd.log import get_logger
 LEDGER_FILE = "ledger.sqlite3"
 MAX_RPC_PORT = 65_534
 """The WebSocket listens on the next port."""
+_ANY_PORT = range(10_000, 30_000)
+"""Below the ports of outgoing connections, of which many leave no two free beside each other: 32768 and up on
+Linux, elsewhere 49152."""
 GRACE_SECONDS = 2.0
 _RETRY_SECONDS = 0.05
 log = get_logger(__name__)
@@ -185,7 +189,7 @@ async def _adjacent_sockets(host: str, rpc_port: int, clock: Clock) -> tuple[soc
 
 
 def _bound_pair(host: str, rpc_port: int) -> tuple[socket.socket, socket.socket]:
-    first = _bound(host, rpc_port)
+    first = _bound(host, rpc_port or secrets.choice(_ANY_PORT))
     try:
         return first, _bound(host, first.getsockname()[1] + 1)
     except LocalnetError:

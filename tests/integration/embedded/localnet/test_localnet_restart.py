@@ -149,6 +149,12 @@ async def test_a_taken_port_is_named(still: LocalnetSettings, tmp_path: Path) ->
                 pass
 
 
+async def test_any_port_is_none_of_those_that_outgoing_connections_take(still: LocalnetSettings) -> None:
+    """Thousands of connections take every other one of them, so that no two are free beside each other."""
+    async with started(still) as chain:
+        assert chain.endpoints.ws_port == chain.endpoints.rpc_port + 1 < 32_768
+
+
 async def test_a_damaged_ledger_is_refused_and_left_alone(still: LocalnetSettings) -> None:
     file = still.data_directory / "ledger.sqlite3"
     still.data_directory.mkdir()
