@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import pytest
 from click.testing import CliRunner
 
+from tests.outside_servers import url_as
 from tests.ports import free_port
 from zmartd.cli import main
 
@@ -166,7 +167,7 @@ def test_an_option_that_postgres_does_not_take_is_not_shown(
 
 
 def test_a_user_that_postgres_does_not_know_is_not_shown(surroundings: dict[str, str | None]) -> None:
-    url = (surroundings["ZMARTD_DATABASE_URL"] or "").replace("zmartd@", f"{SECRET}@", 1)
+    url = url_as(surroundings["ZMARTD_DATABASE_URL"] or "", SECRET)
     assert_silent(said(surroundings | {"ZMARTD_DATABASE_URL": url}))
 
 
