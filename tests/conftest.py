@@ -174,9 +174,12 @@ def postgres_server(
 
 @pytest.fixture(scope="session")
 def embedded_postgres(postgres_server: PostgresServer) -> EmbeddedPostgres:
-    """A running Postgres on a socket, where any role that a test makes may log in without a password."""
+    """A running Postgres on a socket, where PgBouncer may log in as any role, without a password.
+
+    Nothing else needs it. Where tests run on a server that is there already, they are skipped.
+    """
     if not isinstance(postgres_server, EmbeddedPostgres):
-        pytest.skip("this is about a server that asks for no password")
+        pytest.skip("PgBouncer is set up to log in without a password, which this server does not allow")
     return postgres_server
 
 

@@ -3,7 +3,7 @@
     TEST_POSTGRES_URL   the URL of a superuser: tests create roles and databases, and drop them
     TEST_REDIS_URL      the URL of a server that tests may empty, and do: all of its databases
 
-Tests that stop, cut off or configure a server start one of their own all the same.
+Tests that stop, freeze or configure a server start one of their own all the same.
 """
 
 from __future__ import annotations
