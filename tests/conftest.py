@@ -174,12 +174,9 @@ def postgres_server(
 
 @pytest.fixture(scope="session")
 def embedded_postgres(postgres_server: PostgresServer) -> EmbeddedPostgres:
-    """A running Postgres on a socket, where PgBouncer may log in as any role, without a password.
-
-    Nothing else needs it. Where tests run on a server that is there already, they are skipped.
-    """
+    """A running Postgres on a socket, of which a test needs to know where it is."""
     if not isinstance(postgres_server, EmbeddedPostgres):
-        pytest.skip("PgBouncer is set up to log in without a password, which this server does not allow")
+        pytest.skip("this is about a server on a socket")
     return postgres_server
 
 
@@ -225,12 +222,10 @@ def database_url(
 
 
 @pytest.fixture
-def pooler(
-    embedded_postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[PgBouncer]:
+def pooler(postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PgBouncer]:
     """A transaction pooler in front of Postgres, with fewer connections to it than a test opens."""
     try:
-        started = PgBouncer(tmp_path_factory.mktemp("pgbouncer"), embedded_postgres, default_pool_size="3")
+        started = PgBouncer(tmp_path_factory.mktemp("pgbouncer"), postgres_server, default_pool_size="3")
     except NotToBeHad as error:
         pytest.skip(str(error))
     run(started.start())

@@ -10,10 +10,11 @@ import signal
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-from urllib.parse import parse_qs, quote, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qs, quote, unquote, urlencode, urlsplit
 
 from tests.debian_packages import debian_program
-from zmartd.embedded.postgres import UNPRIVILEGED_USER, USER, EmbeddedPostgres
+from tests.outside_servers import PASSWORD, PostgresServer
+from zmartd.embedded.postgres import DATABASE, UNPRIVILEGED_USER
 from zmartd.embedded.server_process import ServerProcess
 from zmartd.embedded.sockets import socket_directory
 
@@ -26,10 +27,11 @@ _STOP_SECONDS = 10.0
 class PgBouncer:
     """`async with PgBouncer(directory, server) as pooler:` pools connections to the server's databases.
 
-    It listens on a private Unix socket only, and asks nobody for a password.
+    It listens on a private Unix socket only, and asks nobody for a password. Where the server does, it knows
+    those of the administrator and of roles that were made with LOGIN.
     """
 
-    def __init__(self, directory: Path, server: EmbeddedPostgres, **settings: str) -> None:
+    def __init__(self, directory: Path, server: PostgresServer, **settings: str) -> None:
         """`settings` are those of pgbouncer.ini. Raises NotToBeHad."""
         self._program = debian_program("pgbouncer", "pgbouncer")
         self._directory = directory
@@ -47,9 +49,13 @@ class PgBouncer:
     ) -> None:
         await self.stop()
 
-    def url_of(self, database: str, user: str = USER) -> str:
-        """The connection URL of a database of the server, through the pooler."""
-        return f"postgresql://{user}@/{quote(database)}?{urlencode({'host': str(self._sockets)})}"
+    def url_of(self, database: str, user: str | None = None) -> str:
+        """The connection URL of a database of the server, through the pooler.
+
+        The login is that of the server's own URL of it, if no other is given.
+        """
+        login = user or urlsplit(self._server.dsn_of(database)).username
+        return f"postgresql://{login}@/{quote(database)}?{urlencode({'host': str(self._sockets)})}"
 
     async def start(self) -> None:
         """Start it. Raises EmbeddedServerError."""
@@ -75,21 +81,28 @@ class PgBouncer:
 
     def _configuration(self, sockets: Path) -> str:
         """The text of pgbouncer.ini. Users that `auth_query` finds in Postgres are let in."""
-        (server,) = parse_qs(urlsplit(self._server.dsn).query)["host"]
+        own, administrator = (urlsplit(self._server.dsn_of(name)) for name in (DATABASE, "postgres"))
+        server, tls = _server(own)
         users = sockets / "users"
-        users.write_text(f'"{USER}" ""\n')
-        settings = {
-            "unix_socket_dir": str(sockets),
-            "listen_port": str(_PORT),
-            "auth_type": "trust",
-            "auth_file": str(users),
-            "auth_user": USER,
-            "auth_query": "select rolname, '' from pg_roles where rolname = $1",
-            "max_client_conn": "500",
-            "server_login_retry": "1",
-        } | self._settings
+        users.write_text(f'"{administrator.username}" "{unquote(administrator.password or "")}"\n')
+        password = PASSWORD if own.password else ""
+        settings = (
+            {
+                "unix_socket_dir": str(sockets),
+                "listen_port": str(_PORT),
+                "auth_type": "trust",
+                "auth_file": str(users),
+                "auth_user": str(administrator.username),
+                "auth_query": f"select rolname, '{password}' from pg_roles where rolname = $1",
+                "max_client_conn": "500",
+                "server_login_retry": "1",
+            }
+            | tls
+            | self._settings
+        )
         lines = [f"{name} = {value}" for name, value in settings.items()]
-        return "\n".join(["[databases]", f"* = host={server}", "[pgbouncer]", *lines, ""])
+        databases = [f"{DATABASE} = {server} dbname={unquote(own.path[1:])}", f"* = {server}"]
+        return "\n".join(["[databases]", *databases, "[pgbouncer]", *lines, ""])
 
     async def _listens(self) -> bool:
         try:
@@ -98,3 +111,14 @@ class PgBouncer:
             return False
         writer.close()
         return True
+
+
+def _server(url: SplitResult) -> tuple[str, dict[str, str]]:
+    """Where a server is, as pgbouncer.ini says it, and the settings of TLS to it."""
+    options = {name: values[0] for name, values in parse_qs(url.query).items()}
+    if "host" in options:
+        return f"host={options['host']}", {}
+    tls = {"server_tls_sslmode": "sslmode", "server_tls_ca_file": "sslrootcert"}
+    return f"host={url.hostname} port={url.port or _PORT}", {
+        name: options[option] for name, option in tls.items() if option in options
+    }

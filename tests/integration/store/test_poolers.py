@@ -20,6 +20,7 @@ import pytest
 from tests.debian_packages import NotToBeHad
 from tests.integration.store.pooled_process import CALLERS, Seen, holder
 from tests.integration.store.rows import insert, insert_market, insert_position, wallet
+from tests.outside_servers import PostgresServer
 from tests.pgbouncer import PgBouncer
 from zmartd import config
 from zmartd.config_values import PostgresUrl
@@ -50,14 +51,14 @@ def _without_another_pooler(pytestconfig: pytest.Config) -> None:
 
 
 @pytest.fixture
-async def pgbouncer(embedded_postgres: EmbeddedPostgres, tmp_path: Path) -> AsyncIterator[Starting]:
+async def pgbouncer(postgres_server: PostgresServer, tmp_path: Path) -> AsyncIterator[Starting]:
     """Starts a PgBouncer with the given settings."""
     async with AsyncExitStack() as stack:
 
         async def start(**settings: str) -> PgBouncer:
             directory = tmp_path / "-".join(["pgbouncer", *settings.values()])
             try:
-                return await stack.enter_async_context(PgBouncer(directory, embedded_postgres, **settings))
+                return await stack.enter_async_context(PgBouncer(directory, postgres_server, **settings))
             except NotToBeHad as error:
                 pytest.skip(str(error))
 
@@ -200,7 +201,8 @@ async def test_nothing_is_left_on_a_shared_connection(database_url: str, pgbounc
     name = DATABASE
     pooler = await pgbouncer(default_pool_size="1")
     administrator = await asyncpg.connect(database_url)
-    await administrator.execute(f"alter database {name} set jit = on")  # asyncpg turns it off for a while
+    altered = f"alter database {await administrator.fetchval('select current_database()')}"
+    await administrator.execute(f"{altered} set jit = on")  # asyncpg turns it off for a while
     watcher = await asyncpg.connect(
         pooler.url_of(name), statement_cache_size=0, server_settings={"application_name": "zmartd"}
     )
@@ -220,7 +222,7 @@ async def test_nothing_is_left_on_a_shared_connection(database_url: str, pgbounc
             assert await _state(watcher) == before
     finally:
         await watcher.close()
-        await administrator.execute(f"alter database {name} reset jit")
+        await administrator.execute(f"{altered} reset jit")
         await administrator.close()
 
 
@@ -347,12 +349,12 @@ async def test_a_pooler_whose_connections_stay_in_use_is_explained(
     ("user", "database", "options", "said"),
     [
         ("nobody", DATABASE, "", "refuses the user or the password in database.url"),
-        ("zmartd", "nothing", "", "knows no such database"),
-        ("zmartd", DATABASE, "&geqo=off", "refuses an option in database.url"),
+        (None, "nothing", "", "knows no such database"),
+        (None, DATABASE, "&geqo=off", "refuses an option in database.url"),
     ],
 )
 async def test_what_a_pooler_does_not_accept_in_the_url_is_explained(
-    database_url: str, pgbouncer: Starting, user: str, database: str, options: str, said: str
+    database_url: str, pgbouncer: Starting, user: str | None, database: str, options: str, said: str
 ) -> None:
     url = (await pgbouncer()).url_of(database, user) + options
     for attempt in (lambda: migrate(url), lambda: Database.connect(_settings(url))):
