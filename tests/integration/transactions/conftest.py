@@ -9,7 +9,7 @@ WATCH = """
 create table public.outbox_statements (number bigserial, kind text);
 create function public.count_outbox_statement() returns trigger language plpgsql security definer as $$
 begin
-    insert into public.outbox_statements (kind) values (lower(tg_op));
+    insert into public.outbox_statements (kind) values (lower(tg_op collate "C"));
     return null;
 end
 $$;

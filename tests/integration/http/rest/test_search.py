@@ -40,6 +40,7 @@ QUESTIONS = {
     "persian": "آیا ایران در سال ۱۴۰۷ می‌برد؟",
     "russian": "Получит ли актёр премию?",
     "president": "Will Zelenskyy meet Macron?",
+    "capitals": "NIKKEI UP IN JULY?",
 }
 FOUND = {
     "选举": ["chinese"],
@@ -72,6 +73,8 @@ FOUND = {
     "1407": ["persian"],
     "актер": ["russian"],
     "АКТЁР": ["russian"],
+    "nikkei": ["capitals"],
+    "WIRD WELTMEISTER": ["country"],
     "选举 -美国": [],
     '"美国选举"': [],
     "日本 -優勝": [],

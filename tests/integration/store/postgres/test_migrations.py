@@ -288,6 +288,22 @@ async def test_texts_of_markets_that_the_index_has_already_are_kept(
     assert [row["market_id"] for row in rows] == [market_id("made")]
 
 
+async def test_texts_that_are_there_already_have_the_small_letters_of_every_language(
+    empty_database_url: str, connection: Connection, tmp_path: Path
+) -> None:
+    """They had others where the database speaks Turkish, as Debian's does in tests."""
+    await migrate_before("letters_of_every_language", empty_database_url, tmp_path)
+    await connection.execute(BEGIN_AS_SERVICE)
+    await insert_market(connection, "m", question="NIKKEI", description="INDEX")
+    await connection.execute("commit")
+
+    await migrate(empty_database_url)
+
+    await connection.execute(BEGIN_AS_SERVICE)
+    row = await connection.fetchrow("select search_text, search::text from markets")
+    assert tuple(row) == ("nikkei ", "'index':2C 'nikkei':1A")
+
+
 async def test_texts_that_are_there_already_are_found_and_have_a_likeness(
     empty_database_url: str, connection: Connection, tmp_path: Path
 ) -> None:
