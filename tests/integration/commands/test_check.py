@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from click.testing import CliRunner
@@ -97,15 +98,18 @@ def test_a_policy_that_cannot_be_read_is_said_to_be_unknown(environment: Environ
     assert "make sure that it is noeviction" in finding(environment, "eviction", "warning")
 
 
-def guest(environment: Environment, redis: Redis, *forbidden: str) -> str:
-    """The URL for a user who may not give these commands."""
+def guest(environment: Environment, redis: Redis, *forbidden: str, password: str = "guest") -> str:
+    """The URL for a user who may not give these commands, and whose password is `guest`."""
     rights = ["on", ">guest", "~*", "&*", "+@all", *forbidden]
     redis.execute_command("ACL", "SETUSER", "guest", *rights)  # type: ignore[no-untyped-call]  # no types in redis
-    return f"{environment['ZMARTD_REDIS_URL']}&username=guest&password=guest"
+    url = urlsplit(environment["ZMARTD_REDIS_URL"] or "")
+    if not url.hostname:  # a socket's URL names the login behind it
+        return f"{url.geturl()}&username=guest&password={password}"
+    return url._replace(netloc=f"guest:{password}@{url.netloc.rpartition('@')[2]}").geturl()
 
 
 def test_a_wrong_redis_password_is_said_to_be_wrong(environment: Environment, redis: Redis) -> None:
-    environment["ZMARTD_REDIS_URL"] = guest(environment, redis) + "x"
+    environment["ZMARTD_REDIS_URL"] = guest(environment, redis, password="guess")
     assert "refuses the user or the password in redis.url" in finding(environment, "redis", "failed")
 
 

@@ -237,12 +237,13 @@ def test_a_redis_that_is_nearly_full_is_noticed(environment: Environment, redis:
 def test_postgres_that_loses_what_it_acknowledged_and_lets_in_too_few_is_noticed(
     environment: Environment, empty_database_url: str
 ) -> None:
+    name = empty_database_url.rpartition("/")[2].partition("?")[0] or "postgres"
+    run(execute(empty_database_url, f"alter database {name} set synchronous_commit = off"))
     environment["ZMARTD_DATABASE_POOL_SIZE"] = "1000"
     found = {detail for verdict, detail, _ in of("postgres", check(environment)) if verdict != "ok"}
-    assert any("synchronous_commit is off" in detail for detail in found)  # as the tests' server is
+    assert any("synchronous_commit is off" in detail for detail in found)
     assert any(detail.startswith("database.pool_size is 1000, and Postgres lets in") for detail in found)
 
-    name = empty_database_url.rpartition("/")[2].partition("?")[0] or "postgres"
     run(execute(empty_database_url, f"alter database {name} set default_transaction_read_only = on"))
     found = {detail for verdict, detail, _ in of("postgres", check(environment)) if verdict == "failed"}
     assert any(detail.startswith("transactions are read-only here") for detail in found)
