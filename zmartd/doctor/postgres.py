@@ -13,7 +13,8 @@ from zmartd.store.postgres.migrations import connected, pending
 from zmartd.store.postgres.pooling import Pooling, find_pooling
 from zmartd.store.postgres.rights import lacking
 
-OLDEST_VERSION = 14
+OLDEST_VERSION = 15
+"""The first that knows views with the rights of their caller, of which migration 0026 makes one."""
 
 _URL = ("database.url",)
 _WAYS = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from zmartd.doctor.postgres import OLDEST_VERSION
 from zmartd.store.postgres.migration_sql import Effect, Lock, Work, directive, effects, statements
 from zmartd.store.postgres.migrations import CONTRACT, all_migrations
 
@@ -111,3 +112,9 @@ def test_statements_end_at_semicolons_that_are_in_no_text_comment_or_body() -> N
 )
 def test_the_lock_and_the_work_of_a_statement_are_known(sql: str, found: Effect) -> None:
     assert effects(sql) == [found]
+
+
+def test_the_oldest_postgres_that_the_doctor_accepts_knows_what_migrations_use() -> None:
+    known_since = {"security_invoker": 15, "nulls not distinct": 15, "any_value(": 16}
+    used = {word for word in known_since for one in all_migrations() if word in one.sql.lower()}
+    assert max(known_since[word] for word in used) == OLDEST_VERSION
