@@ -8,7 +8,9 @@ import time
 import pytest
 from redis.asyncio import Redis
 
+from tests.patience import SECONDS
 from zmartd.http.kit.weights import FROM_MEMORY, REQUEST
+from zmartd.http.middleware import rate_limiter
 from zmartd.http.middleware.rate_limiter import (
     HOUR_SECONDS,
     MINUTE_SECONDS,
@@ -20,6 +22,12 @@ from zmartd.http.middleware.rate_limiter import (
 RATES = WindowLimits(per_minute=100, per_hour=1_000)
 LEASE = 10
 CALLER = "ip:192.0.2.1"
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine on which a handshake takes long is no Redis that is away."""
+    monkeypatch.setattr(rate_limiter, "REDIS_TIMEOUT_SECONDS", SECONDS)
 
 
 class Clock:
