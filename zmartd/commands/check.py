@@ -34,11 +34,12 @@ def check(config_path: Path | None, as_json: bool, fix: bool) -> None:
     --fix closes files with secrets to other users, makes missing indexes, and vacuums.
     """
     from zmartd import log
+    from zmartd.clock import SystemClock
     from zmartd.doctor.catalogue import CHECKS
     from zmartd.doctor.examination import examine
 
     log.configure("error", "console")
-    findings = run(lambda: examine(config_path, CHECKS, fix=fix))
+    findings = run(lambda: examine(config_path, CHECKS, SystemClock(), fix=fix))
     result = [
         {
             "check": one.check,

@@ -11,7 +11,7 @@ import asyncpg
 from redis.exceptions import RedisError
 
 from zmartd import config_file, endpoint
-from zmartd.clock import SystemClock
+from zmartd.clock import Clock
 from zmartd.doctor.check import Check, Finding, Outcome, failed
 from zmartd.doctor.patient import Patient
 from zmartd.errors import ZmartdError
@@ -19,12 +19,14 @@ from zmartd.errors import ZmartdError
 _REPORT = "this is a mistake in the check: run it again, and report it if it stays"
 
 
-async def examine(path: Path | None, checks: Sequence[Check], *, fix: bool = False) -> list[Finding]:
+async def examine(
+    path: Path | None, checks: Sequence[Check], clock: Clock, *, fix: bool = False
+) -> list[Finding]:
     """The findings of all checks in order. With `fix`, what can be mended safely is, and looked at again.
 
     `path` is that of a configuration file, as for `config_file.read`.
     """
-    outcomes = await _examined(path, checks)
+    outcomes = await _examined(path, checks, clock)
     mended = {}
     if fix:
         for name, found in outcomes.items():
@@ -33,7 +35,7 @@ async def examine(path: Path | None, checks: Sequence[Check], *, fix: bool = Fal
                     await _mend(outcome)
                     mended[name, outcome.detail] = outcome
     if mended:
-        outcomes = await _examined(path, checks)
+        outcomes = await _examined(path, checks, clock)
     findings = []
     for name, found in outcomes.items():
         findings += [Finding(name, one.verdict, one.detail, one.remedy) for one in found]
@@ -55,9 +57,11 @@ async def _mend(outcome: Outcome) -> None:
         return
 
 
-async def _examined(path: Path | None, checks: Sequence[Check]) -> Mapping[str, Sequence[Outcome]]:
+async def _examined(
+    path: Path | None, checks: Sequence[Check], clock: Clock
+) -> Mapping[str, Sequence[Outcome]]:
     async with AsyncExitStack() as resources:
-        patient = Patient(config_file.read(path), path, SystemClock(), resources)
+        patient = Patient(config_file.read(path), path, clock, resources)
         looks: dict[str, asyncio.Task[Sequence[Outcome]]] = {}
         for check in checks:
             looks[check.name] = asyncio.create_task(_look(check, patient, dict(looks)))

@@ -20,8 +20,8 @@ from zmartd.store.postgres.rls import ANONYMOUS, AUTHENTICATED, Caller
 EDIT_WINDOW: Final = timedelta(minutes=15)
 """How long an author can edit a comment."""
 REPEAT_WINDOW: Final = timedelta(minutes=5)
-"""A comment that its author sends again, to the same parent and within this time, is the same comment. It is
-longer than a key is claimed by a daemon that died: what that had written is sent again only then."""
+"""A comment that its author sends again, to the same parent and within this time, is the same comment, also
+under another Idempotency-Key or without one."""
 THREADS: Final = "none"
 """The `parent` of a list of threads: comments that reply to no other one."""
 MOST_NESTED: Final = 5

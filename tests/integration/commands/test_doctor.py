@@ -137,6 +137,49 @@ def test_a_plain_owner_gets_the_sql_for_an_administrator(
         run(execute(empty_database_url, f"alter database {name[0]} owner to current_user", "drop role guest"))
 
 
+def test_a_login_that_owns_nothing_is_told_apart_from_one_that_may_do_nothing(
+    environment: Environment, empty_database_url: str
+) -> None:
+    """Daemons own nothing where another login migrates; a reader is no login for a daemon."""
+
+    async def prepare() -> None:
+        await schema.bring_up_to_date(empty_database_url)
+        await execute(
+            empty_database_url,
+            f"create role daemon noinherit {LOGIN}",
+            "grant anon, authenticated, service_role to daemon",
+            f"create role reader {LOGIN}",
+            "grant usage on schema public to reader",
+            "grant select on all tables in schema public to reader",
+        )
+
+    run(prepare())
+    try:
+        environment["ZMARTD_DATABASE_URL"] = url_as(empty_database_url, "daemon")
+        found = check(environment)
+        [(verdict, detail, _)] = of("rights", found)
+        assert (verdict, detail.rpartition(" and ")[2]) == ("ok", "not migrate, which zmartd does")
+        assert of("migrations", found) == [("ok", "all are applied", "")]
+
+        environment["ZMARTD_DATABASE_URL"] = url_as(empty_database_url, "reader")
+        found = check(environment)
+        [(verdict, detail, remedy)] = of("rights", found)
+        assert (verdict, detail) == ("failed", "reader may not act as anon, authenticated, service_role")
+        assert "GRANT anon, authenticated, service_role TO reader" in remedy
+        assert remedy.endswith("or give the daemon's login in database.url: the tables belong to zmartd")
+        assert of("migrations", found) == [("skipped", "not looked at, because of rights", "")]
+    finally:
+        run(
+            execute(
+                empty_database_url,
+                "drop owned by reader",
+                "drop owned by daemon",
+                "drop role reader",
+                "drop role daemon",
+            )
+        )
+
+
 def test_the_indexes_that_migrations_make_are_those_that_are_there(empty_database_url: str) -> None:
     async def names() -> set[str]:
         await migrate(empty_database_url)

@@ -16,6 +16,7 @@ import asyncpg
 import pytest
 
 from tests.event_loop import run
+from tests.integration.store.database_shape import CATALOG
 from tests.integration.store.postgres.rls_rows import OWNER, insert_markets, tables
 from tests.integration.store.postgres.test_rls import ROLES, SUPABASE, SUPABASE_LOGINS
 from tests.integration.store.rows import first_row, insert
@@ -37,42 +38,6 @@ CLEAN_UP = (
     "drop role if exists plain, owner_at_supabase, authenticator",
     "alter role service_role nobypassrls",
 )
-CATALOG = """
-select 'relation', relation.oid::regclass::text, concat_ws(' ', relkind, relrowsecurity, relforcerowsecurity,
-       (select array_agg(who::text order by who::text collate "C")
-          from unnest(coalesce(relacl,
-                acldefault(case relkind when 'S' then 's' else 'r' end::"char", relowner))) as who
-         where who::text !~ $1))
-  from pg_class as relation where relnamespace::regnamespace::text in ('public', 'zmartd')
-union all
-select 'column', attrelid::regclass || '.' || attname, concat_ws(' ', format_type(atttypid, atttypmod),
-       attnotnull, attgenerated, attidentity, pg_get_expr(adbin, adrelid),
-       (select array_agg(who::text order by who::text collate "C") from unnest(attacl) as who))
-  from pg_attribute join pg_class as relation on relation.oid = attrelid
-  left join pg_attrdef on adrelid = attrelid and adnum = attnum
- where relnamespace::regnamespace::text in ('public', 'zmartd') and attnum > 0 and not attisdropped
-   and relkind in ('r', 'v')
-union all
-select 'policy', schemaname || '.' || tablename || '.' || policyname,
-       concat_ws(' ', roles, cmd, qual, with_check)
-  from pg_policies
-union all
-select 'constraint', conrelid::regclass || '.' || conname, pg_get_constraintdef(oid) from pg_constraint
- where connamespace::regnamespace::text in ('public', 'zmartd') and conrelid <> 0 and contype <> 'n'
-union all
-select 'index', indexrelid::regclass::text, pg_get_indexdef(indexrelid) from pg_index
-  join pg_class as relation on relation.oid = indrelid
- where relnamespace::regnamespace::text in ('public', 'zmartd')
-union all
-select 'routine', oid::regprocedure::text, concat_ws(' ',
-       md5(case prokind when 'a' then prosrc else pg_get_functiondef(oid) end), (
-       select array_agg(who::text order by who::text collate "C")
-         from unnest(coalesce(proacl, acldefault('f', proowner))) as who where who::text !~ $1))
-  from pg_proc where pronamespace::regnamespace::text in ('public', 'zmartd')
-union all
-select 'trigger', tgrelid::regclass || '.' || tgname, pg_get_triggerdef(oid) from pg_trigger
- where not tgisinternal
-"""
 OWN_RIGHTS = "^(plain|owner_at_supabase)="
 """The owner's own rights are those of whoever restores."""
 CHECKSUM = "select count(*), md5(string_agg(one::text, ' ' order by one::text collate \"C\")) from {} as one"

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
+from zmartd.embedded.localnet.params import U64
+
 Share = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=0, le=1_000_000)]
 Failure = Literal[429, 500, 502, 503, "timeout", "unhealthy"]
@@ -43,6 +45,8 @@ class RpcFaults(Struct, frozen=True, rename="camel", forbid_unknown_fields=True)
     """Only requests that call one of these methods; empty: all requests."""
     lose_next: Count = 0
     """How many of the next transactions are answered with their signature, but never land."""
+    first_available_block: U64 = 0
+    """The slot with which the node says that its history begins. It answers for earlier ones all the same."""
     seed: int = 0
 
 
@@ -73,6 +77,10 @@ class FaultPlan:
     @property
     def touches_requests(self) -> bool:
         return self._failures_left > 0 or self._rpc.fail_rate > 0
+
+    @property
+    def first_available_block(self) -> int:
+        return self._rpc.first_available_block
 
     @property
     def fails_after_answering(self) -> bool:

@@ -102,7 +102,7 @@ async def _started(
         bank.observe(webhooks)
         methods = {
             **AccountMethods(bank).table(),
-            **BlockMethods(bank).table(),
+            **BlockMethods(bank, faults).table(),
             **ClusterMethods(bank, endpoints).table(),
             **NodeMethods(bank).table(),
             **SupplyMethods(bank).table(),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
 from asyncpg import Connection
+from msgspec import Struct
 
 from zmartd.http.discussions.schemas import (
     COMMENT,
@@ -118,12 +119,11 @@ async def post_comment_on(call: Call[NewComment]) -> JsonResponse:
 
 
 async def post_thread(call: Call[NewComment]) -> JsonResponse:
-    """Comment on a market. The answer has the frontend's names. 200 for the same text sent again within a
-    minute.
+    """Comment on a market. The answer has the frontend's names. 200 for the same text sent again within five
+    minutes.
     """
     body = call.input
-    comment, status = await _write(call, call.path["id"], body)
-    return JsonResponse(thread_body(comment, NO_REPLIES), status)
+    return await _write(call, call.path["id"], body, lambda comment: thread_body(comment, NO_REPLIES))
 
 
 async def edit_comment(call: Call[EditedComment]) -> CommentResult:
@@ -133,9 +133,10 @@ async def edit_comment(call: Call[EditedComment]) -> CommentResult:
     async with call.app[keys.DATABASE].caller(call.caller) as connection:
         comment = await discussions.edit(connection, wallet, UUID(call.path["id"]), body.content)
         market = await markets.get(connection, comment.market_id)
-        messages = await _append(call, connection, market, comment, wallet)
+        answer = CommentResult("Comment changed", comment_body(comment))
+        messages = await _append(call, connection, market, comment, answer)
     await call.app[keys.PUBLISHER].publish(messages)
-    return CommentResult("Comment changed", comment_body(comment))
+    return answer
 
 
 async def delete_comment(call: Call[None]) -> CommentDeleted:
@@ -144,35 +145,50 @@ async def delete_comment(call: Call[None]) -> CommentDeleted:
     async with call.app[keys.DATABASE].caller(call.caller) as connection:
         comment = await discussions.delete(connection, wallet, UUID(call.path["id"]))
         market = await markets.get(connection, comment.market_id)
-        messages = await _append(call, connection, market, comment, wallet)
+        answer = CommentDeleted("Comment deleted")
+        messages = await _append(call, connection, market, comment, answer)
     await call.app[keys.PUBLISHER].publish(messages)
-    return CommentDeleted("Comment deleted")
+    return answer
 
 
 async def _post(call: Call[Any], reference: str, body: NewComment) -> JsonResponse:
-    comment, status = await _write(call, reference, body)
-    return JsonResponse(CommentResult("Comment posted", comment_body(comment)), status)
+    return await _write(
+        call, reference, body, lambda comment: CommentResult("Comment posted", comment_body(comment))
+    )
 
 
-async def _write(call: Call[Any], reference: str, body: NewComment) -> tuple[Comment, int]:
+async def _write(
+    call: Call[Any], reference: str, body: NewComment, answer_with: Callable[[Comment], Struct]
+) -> JsonResponse:
     wallet = call.wallet
     parent = None if body.parent_id is None else UUID(body.parent_id)
     async with call.app[keys.DATABASE].caller(call.caller) as connection:
         market = await chain_market(connection, reference)
         written = await discussions.write(connection, wallet, market.id, parent, body.content)
+        answer = JsonResponse(answer_with(written.comment), 201 if written.new else 200)
         if not written.new:
-            return written.comment, 200
-        messages = await _append(call, connection, market, written.comment, wallet)
+            await connection.execute(ACT_AS_SERVICE)
+            await call.keep_answer(connection, answer)
+            return answer
+        messages = await _append(call, connection, market, written.comment, answer)
     await call.app[keys.PUBLISHER].publish(messages)
-    return written.comment, 201
+    return answer
 
 
 async def _append(
-    call: Call[Any], connection: Connection, market: MarketRow, comment: Comment, wallet: str
+    call: Call[Any],
+    connection: Connection,
+    market: MarketRow,
+    comment: Comment,
+    answer: Struct | JsonResponse,
 ) -> list[Message]:
-    """Append a change of a comment to its market's stream, as the last in the wallet's transaction."""
+    """Keep the answer, and append a change of a comment to its market's stream: the last in the wallet's
+    transaction.
+    """
     await connection.execute(ACT_AS_SERVICE)
-    message = Message(market.id, _change(comment, wallet), _changed_at(comment), category=market.category)
+    await call.keep_answer(connection, answer)
+    change = _change(comment, call.wallet)
+    message = Message(market.id, change, _changed_at(comment), category=market.category)
     return await call.app[keys.PUBLISHER].append(connection, [message])
 
 

@@ -18,12 +18,14 @@ before the body is read. Then the stored response of an earlier request with the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
+from asyncpg import Connection
+from msgspec import Struct
 
 from zmartd.http.errors.requests import NotYours
 from zmartd.http.kit import idempotency, keys
@@ -45,6 +47,7 @@ from zmartd.http.kit.operation import (
     CachePolicy,
     Call,
     JsonResponse,
+    KeepAnswer,
     LoadedBody,
     Operation,
     Quota,
@@ -126,7 +129,10 @@ def _idempotent(dispatcher: _Dispatcher, operation: Operation[Any]) -> Handler:
             return await dispatcher.respond(request, identity)
         dispatcher.check_access(request, identity)
         body = await dispatcher.read_body(request)
-        respond = partial(dispatcher.respond, request, identity, body)
+
+        async def respond(held: idempotency.HeldKey) -> web.StreamResponse:
+            return await dispatcher.respond(request, identity, body, held)
+
         write = idempotency.Write(operation, request, identity, body)
         return await idempotency.respond_once(write, key, respond)
 
@@ -141,12 +147,23 @@ class _Dispatcher:
         self._variables = operation.path_variables
 
     async def respond(
-        self, request: web.Request, identity: Identity, body: bytes | None = None
+        self,
+        request: web.Request,
+        identity: Identity,
+        body: bytes | None = None,
+        key: idempotency.HeldKey | None = None,
     ) -> web.StreamResponse:
         """The response to `identity`. `body`: the body of the request if it has been read already."""
-        result = await self._call_handler(request, identity, body)
-        if isinstance(result, web.StreamResponse):
-            return result
+        keep = None if key is None else partial(self._keep, key)
+        result = await self._call_handler(request, identity, body, keep)
+        return result if isinstance(result, web.StreamResponse) else self._response(result)
+
+    async def _keep(
+        self, key: idempotency.HeldKey, connection: Connection, answer: Struct | JsonResponse
+    ) -> None:
+        await key.keep(connection, self._response(answer))
+
+    def _response(self, result: Struct | Sequence[Struct] | JsonResponse) -> web.Response:
         if isinstance(result, JsonResponse):
             response = json_response(result.body, result.status, result.headers)
         else:
@@ -157,7 +174,7 @@ class _Dispatcher:
 
     async def load_public(self, request: web.Request) -> LoadedBody:
         """The JSON that an anonymous caller gets. Raises TypeError if the handler returns no JSON."""
-        result = await self._call_handler(request, ANONYMOUS, None)
+        result = await self._call_handler(request, ANONYMOUS)
         if isinstance(result, web.StreamResponse):
             raise TypeError(f"{self._operation.path}: only JSON can be cached, not any response")
         if isinstance(result, JsonResponse):
@@ -178,11 +195,17 @@ class _Dispatcher:
         limit_bytes = self._operation.max_body_bytes or request.app[keys.SERVER].max_body_bytes
         return await read_body(request, limit_bytes)
 
-    async def _call_handler(self, request: web.Request, identity: Identity, body: bytes | None) -> Result:
+    async def _call_handler(
+        self,
+        request: web.Request,
+        identity: Identity,
+        body: bytes | None = None,
+        keep: KeepAnswer | None = None,
+    ) -> Result:
         value = await self._read_input(request, body)
         path = self._read_path(request)
         self._check_access(identity, path)
-        call, export = Call(request, value, path, identity), self._operation.export
+        call, export = Call(request, value, path, identity, keep), self._operation.export
         if export is not None and (media_type := export_type(request)) is not None:
             return export_response(request, media_type, export.row, await export.read(call))
         return await at_its_position(self._operation, call)

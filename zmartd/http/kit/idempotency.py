@@ -10,8 +10,12 @@ same request gets it again. Everything else is made anew:
 - The responses of an operation that tells of something that goes on (`Operation.keeps_answer`).
 
 A request that was malformed, unauthenticated or rate-limited was not tried: its key is free again, so that
-the client can correct it. If a daemon dies, the request can be sent again after a minute. Running it again is
-safe: every write of the API is idempotent by itself.
+the client can correct it.
+
+Where the response tells of rows that the request has written, `HeldKey.keep` stores it in the transaction
+that writes them (`Call.keep_answer`): if a daemon dies or its connection is cut, either both are there or
+neither. A response without such rows is stored once it is made. A request without a response can be sent
+again after a minute, and whoever is still at work on it writes nothing then.
 
 A key belongs to a wallet and to the kind of its credential, so that a replayed legacy header never gets the
 response to a session. A stored response is only returned to a caller who may call the operation.
@@ -28,6 +32,7 @@ from typing import Any, TypeGuard
 
 import msgspec
 from aiohttp import hdrs, web
+from asyncpg import Connection
 from msgspec import Struct
 
 from zmartd.http.errors.requests import (
@@ -43,16 +48,14 @@ from zmartd.http.kit.identity import Identity
 from zmartd.http.kit.operation import Operation
 from zmartd.log import get_logger
 from zmartd.store import idempotency
-from zmartd.store.idempotency import ClaimedKey, KeptAnswer
+from zmartd.store.idempotency import Claim, KeptAnswer, UsedKey
 from zmartd.store.postgres.errors import DatabaseTimeout, DatabaseUnavailable
 
 HEADER = "Idempotency-Key"
 REPLAYED = "Idempotency-Replayed"
 MAX_LENGTH = 255
 MAX_STORED_BYTES = 32_768
-"""A larger response is not stored: the request runs again, which is safe."""
-
-Respond = Callable[[], Awaitable[web.StreamResponse]]
+"""A larger response is made anew, unless it tells of rows that its request has written: those fit."""
 
 _VALID_KEY = re.compile(rf"[\x21-\x7e]{{1,{MAX_LENGTH}}}")
 _NOT_TRIED = frozenset({400, 401, 413, 415, 429})
@@ -64,6 +67,29 @@ class _Transaction(Struct):
     """Of the body of a response: until when the transaction in it can land."""
 
     last_valid_block_height: int | None = None
+
+
+class HeldKey:
+    """The key of a request that is being answered."""
+
+    def __init__(self, claim: Claim) -> None:
+        self.claim = claim
+        self.has_kept = False
+        """Whether the response is stored, once the transaction that wrote what it tells of is committed."""
+
+    async def keep(self, connection: Connection, response: web.Response) -> None:
+        """Store the response in the request's own transaction, which acts as the service.
+
+        Raises StillUnderWay where the claim has been lost to a repetition of the request. That rolls back
+        what the transaction has written.
+        """
+        body, location = _body(response), response.headers.get(hdrs.LOCATION)
+        if not await idempotency.keep(connection, self.claim, response.status, body, location):
+            raise StillUnderWay
+        self.has_kept = True
+
+
+Respond = Callable[[HeldKey], Awaitable[web.StreamResponse]]
 
 
 class Write(Struct, frozen=True):
@@ -92,19 +118,21 @@ async def respond_once(write: Write, key: str, respond: Respond) -> web.StreamRe
         raise InvalidRequest(Problem(HEADER, f"must be 1 to {MAX_LENGTH} visible ASCII characters"))
     app, identity = write.request.app, write.identity
     subject = f"{identity.credential.value}:{identity.caller.wallet}"
-    claimed = ClaimedKey(subject, key, write.hash())
+    used = UsedKey(subject, key, write.hash())
     async with app[keys.DATABASE].service() as connection:
-        earlier = await idempotency.claim(connection, claimed)
-    if earlier is not None:
-        stored = _stored(claimed, earlier)
-        if not await _is_void(write, stored):
-            return stored
-        if write.operation.is_repeatable:
-            raise QuoteExpired
-        async with app[keys.DATABASE].service() as connection:
-            if not await idempotency.claim_again(connection, claimed, _body(stored)):
-                raise StillUnderWay
-    return await _run(write, claimed, respond)
+        found = await idempotency.claim(connection, used)
+    if isinstance(found, Claim):
+        return await _run(write, HeldKey(found), respond)
+    stored = _stored(used, found)
+    if not await _is_void(write, stored):
+        return stored
+    if write.operation.is_repeatable:
+        raise QuoteExpired
+    async with app[keys.DATABASE].service() as connection:
+        claim = await idempotency.claim_again(connection, used, _body(stored))
+    if claim is None:
+        raise StillUnderWay
+    return await _run(write, HeldKey(claim), respond)
 
 
 async def _is_void(write: Write, stored: web.Response) -> bool:
@@ -115,21 +143,24 @@ async def _is_void(write: Write, stored: web.Response) -> bool:
     return last is not None and await write.request.app[keys.RPC].block_height() > last
 
 
-async def _run(write: Write, claimed: ClaimedKey, respond: Respond) -> web.StreamResponse:
+async def _run(write: Write, key: HeldKey, respond: Respond) -> web.StreamResponse:
     # If this is cancelled, the outcome is unknown: the key stays claimed until the claim expires.
     try:
-        response = await respond()
+        response = await respond(key)
     except Exception as error:
         response = response_to(write.request, error)
+    is_success = 200 <= response.status < 300
+    if is_success and key.has_kept:
+        return response
     try:
         async with write.request.app[keys.DATABASE].service() as connection:
-            if write.operation.keeps_answer and 200 <= response.status < 300 and _is_storable(response):
+            if write.operation.keeps_answer and is_success and _is_storable(response):
                 location = response.headers.get(hdrs.LOCATION)
-                await idempotency.keep(connection, claimed, response.status, _body(response), location)
+                await idempotency.keep(connection, key.claim, response.status, _body(response), location)
             elif response.status in _NOT_TRIED:
-                await idempotency.release(connection, claimed)
+                await idempotency.release(connection, key.claim)
             else:
-                await idempotency.leave_open(connection, claimed)
+                await idempotency.leave_open(connection, key.claim)
     except (DatabaseUnavailable, DatabaseTimeout) as error:
         # The write has been done, so the caller gets its response.
         log.warning("idempotency.not_kept", path=write.request.path, reason=error.message)
@@ -149,9 +180,9 @@ def _body(response: web.Response) -> bytes:
     return response.body
 
 
-def _stored(claimed: ClaimedKey, earlier: KeptAnswer) -> web.Response:
+def _stored(used: UsedKey, earlier: KeptAnswer) -> web.Response:
     """The stored response. Raises IdempotencyConflict, StillUnderWay."""
-    if earlier.request_hash != claimed.request_hash:
+    if earlier.request_hash != used.request_hash:
         raise IdempotencyConflict
     if earlier.status is None:
         raise StillUnderWay

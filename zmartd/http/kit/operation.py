@@ -12,6 +12,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 from aiohttp import web
+from asyncpg import Connection
 from msgspec import Struct
 
 from zmartd.errors import ZmartdError
@@ -72,14 +73,25 @@ class JsonResponse(Struct, frozen=True):
     headers: Mapping[str, str] = {}
 
 
+Result = Struct | Sequence[Struct] | JsonResponse | web.StreamResponse
+"""What a handler returns: a body, sent as JSON with the operation's default status, or a response."""
+KeepAnswer = Callable[[Connection, Struct | JsonResponse], Awaitable[None]]
+
+
 class Call(Generic[Input]):
     """A request that has passed all checks of its operation, with its decoded input."""
 
-    __slots__ = ("identity", "input", "path", "request")
+    __slots__ = ("_keep", "identity", "input", "path", "request")
 
     def __init__(
-        self, request: web.Request, value: Input, path: Mapping[str, str], identity: Identity
+        self,
+        request: web.Request,
+        value: Input,
+        path: Mapping[str, str],
+        identity: Identity,
+        keep: KeepAnswer | None = None,
     ) -> None:
+        self._keep = keep
         self.request = request
         self.input = value
         """The query or body, decoded as the operation declares; None where it declares neither."""
@@ -107,9 +119,16 @@ class Call(Generic[Input]):
         """The caller's session, where the operation requires one."""
         return self.identity.require_session()
 
+    async def keep_answer(self, connection: Connection, answer: Struct | JsonResponse) -> None:
+        """Keep what the handler will return, for when the request comes again under its Idempotency-Key.
 
-Result = Struct | Sequence[Struct] | JsonResponse | web.StreamResponse
-"""What a handler returns: a body, sent as JSON with the operation's default status, or a response."""
+        Takes the transaction that writes what the answer tells of, acting as the service. Raises
+        StillUnderWay, which rolls it back, where a repetition has the key by now. Does nothing without a key.
+        """
+        if self._keep is not None:
+            await self._keep(connection, answer)
+
+
 Handler = Callable[[Call[Input]], Awaitable[Result]]
 
 MAX_EXPORT_ROWS = 1_000

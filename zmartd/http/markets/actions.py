@@ -188,21 +188,23 @@ async def hand_in_dispute_evidence(call: Call[DisputeEvidenceRequest]) -> Handed
         sources=body.sources,
     )
     database, publisher, cid = call.app[keys.DATABASE], call.app[keys.PUBLISHER], texts.cid()
+    answer = HandedIn(market.id, cid, document_path(cid))
     async with database.caller(call.caller) as connection:
         before = (await evidence.shown(connection, market.id)).get("dispute")
         await evidence.hand_in(
             connection, market.id, texts.wallet, "dispute", cid=cid, document=texts.document()
         )
-        if before is not None and before.cid == cid:
-            return HandedIn(market.id, cid, document_path(cid))
         await connection.execute(ACT_AS_SERVICE)
+        await call.keep_answer(connection, answer)
+        if before is not None and before.cid == cid:
+            return answer
         await evidence.purge(connection, market.id, texts.wallet, "dispute")
         # Kept answers must not be without what was handed in.
         message = state_message(await markets.get_unchanging(connection, market.id))
         told = replace(message, data=replace(message.data, dispute_evidence_cid=cid))
         messages = await publisher.append(connection, [told])
     await publisher.publish(messages)
-    return HandedIn(market.id, cid, document_path(cid))
+    return answer
 
 
 def _require_both_or_neither(body: ResolveRequest) -> None:

@@ -14,6 +14,7 @@ from zmartd.http.kit.fields import Amount, Field, HttpsUrl, Line, ServerTime, Te
 from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.market.iso_time import iso_time
 from zmartd.store import users, wallet_activity
+from zmartd.store.postgres.rls import ACT_AS_SERVICE
 from zmartd.store.users import Changes, User
 from zmartd.store.wallet_activity import WalletRecord
 from zmartd.text.readable import Unreadable
@@ -186,8 +187,10 @@ async def change_own_profile(call: Call[ProfileChanges]) -> Profile:
     )
     async with call.app[keys.DATABASE].caller(call.caller) as connection:
         user = await users.change(connection, wallet, changes)
-        record = await wallet_activity.record(connection, wallet)
-    return _profile(user, record)
+        profile = _profile(user, await wallet_activity.record(connection, wallet))
+        await connection.execute(ACT_AS_SERVICE)
+        await call.keep_answer(connection, profile)
+    return profile
 
 
 async def get_public_profile(call: Call[None]) -> PublicProfile:

@@ -18,6 +18,7 @@ from zmartd.errors import ZmartdError
 from zmartd.store.postgres.connection import connect
 from zmartd.store.postgres.errors import SERVER_ERRORS, location, unavailable
 from zmartd.store.postgres.migration_sql import directive, statements
+from zmartd.store.postgres.rls import SERVICE
 
 SQL_DIRECTORY = Path(__file__).resolve().parents[2] / "sql"
 """The migrations are package data; in a checkout this is a link to the top-level `sql/`."""
@@ -140,11 +141,24 @@ async def migrate(
 
 
 async def pending(dsn: str, directory: Path = SQL_DIRECTORY) -> tuple[Migration, ...]:
-    """The migrations that `migrate` would apply. Raises what `migrate` raises."""
+    """The migrations that `migrate` would apply.
+
+    Raises what `migrate` raises, and InsufficientPrivilegeError for a login that may not read which are
+    applied, neither itself nor as the service.
+    """
     wanted = all_migrations(directory)
     async with connected(dsn) as connection:
-        known = await connection.fetchval(_HAS_LEDGER)
-        return _missing(wanted, await _ledger(connection) if known else {}, location(dsn))
+        try:
+            applied = await _applied(connection)
+        except asyncpg.InsufficientPrivilegeError:
+            async with connection.transaction():
+                await connection.execute(f"SET LOCAL ROLE {SERVICE}")
+                applied = await _applied(connection)
+        return _missing(wanted, applied, location(dsn))
+
+
+async def _applied(connection: Connection) -> dict[int, tuple[str, str]]:
+    return await _ledger(connection) if await connection.fetchval(_HAS_LEDGER) else {}
 
 
 async def _ledger(connection: Connection) -> dict[int, tuple[str, str]]:

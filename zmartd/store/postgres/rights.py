@@ -50,6 +50,8 @@ class Lack(Struct, frozen=True):
 
     cause: str
     sql: str
+    is_for_migrations: bool = False
+    """Whether daemons do without."""
 
 
 class RightsMissing(ZmartdError):
@@ -96,6 +98,7 @@ async def lacking(connection: Connection) -> list[Lack]:
             Lack(
                 f"{name} may not create a schema in {database}",
                 f"GRANT CREATE ON DATABASE {database} TO {name};",
+                is_for_migrations=True,
             )
         )
     if not login["may_create_tables"]:
@@ -103,6 +106,7 @@ async def lacking(connection: Connection) -> list[Lack]:
             Lack(
                 f"{name} may not create tables in the schema public",
                 f"CREATE SCHEMA IF NOT EXISTS public; GRANT USAGE, CREATE ON SCHEMA public TO {name};",
+                is_for_migrations=True,
             )
         )
     blind = [role for role in ROLES if role in roles and not roles[role]["uses_public"]]
@@ -119,11 +123,19 @@ async def lacking(connection: Connection) -> list[Lack]:
             Lack(
                 f"some of the tables belong to {owners}, so {name} cannot change them",
                 f"GRANT {owners} TO {name};",
+                is_for_migrations=True,
             )
         )
     return found + _unguarded(
         [role for role in (ANONYMOUS, AUTHENTICATED) if role in roles and roles[role]["sees_everything"]]
     )
+
+
+async def other_owners(connection: Connection) -> str:
+    """Whose tables they are, where the login neither owns them nor may create a schema: others migrate."""
+    login = await connection.fetchrow(_LOGIN)
+    assert login is not None, "the login is a role"
+    return "" if login["may_create_schemas"] else ", ".join(login["owners"])
 
 
 def _unguarded(roles: Sequence[str]) -> list[Lack]:

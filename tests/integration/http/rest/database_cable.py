@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -12,6 +13,8 @@ from tests.ports import free_port
 
 SOCKET = ".s.PGSQL.5432"
 HERE = "127.0.0.1"
+COMMIT = b"COMMIT\0"
+"""What asyncpg sends at the end of a transaction."""
 
 
 class Cable:
@@ -32,6 +35,11 @@ class Cable:
         self._near_end = directory / SOCKET
         self._server: asyncio.Server | None = None
         self._writers: list[asyncio.StreamWriter] = []
+        self._commits_left: int | None = None
+
+    def cut_after_commits(self, commits: int) -> None:
+        """Be cut once so many transactions from now are committed, before the last one's answer arrives."""
+        self._commits_left = commits
 
     async def lay(self) -> None:
         if self._far_port is None:
@@ -55,7 +63,45 @@ class Cable:
             else asyncio.open_connection(self._far_host, self._far_port)
         )
         self._writers += [writer, far_writer]
-        await asyncio.gather(_copy(reader, far_writer), _copy(far_reader, writer))
+        passage = _Passage()
+        await asyncio.gather(
+            self._copy(reader, far_writer, partial(self._asked, passage)),
+            self._copy(far_reader, writer, partial(self._answered, passage)),
+        )
+
+    async def _asked(self, passage: _Passage, data: bytes) -> bool:
+        if self._commits_left is not None and COMMIT in data:
+            self._commits_left -= 1
+            passage.is_last = self._commits_left == 0
+        return True
+
+    async def _answered(self, passage: _Passage, _data: bytes) -> bool:
+        if passage.is_last:
+            self._commits_left = None
+            await self.cut()
+        return not passage.is_last
+
+    async def _copy(
+        self,
+        source: asyncio.StreamReader,
+        sink: asyncio.StreamWriter,
+        passes: Callable[[bytes], Awaitable[bool]],
+    ) -> None:
+        try:
+            while (data := await source.read(65_536)) and await passes(data):
+                sink.write(data)
+                await sink.drain()
+        except ConnectionError:
+            pass
+        finally:
+            sink.close()
+
+
+class _Passage:
+    """One connection through the cable."""
+
+    is_last = False
+    """Whether the cable is to be cut when the present statement of this connection is answered."""
 
 
 @asynccontextmanager
@@ -66,14 +112,3 @@ async def laid_cable(url: str, directory: Path) -> AsyncIterator[Cable]:
         yield cable
     finally:
         await cable.cut()
-
-
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while data := await reader.read(65_536):
-            writer.write(data)
-            await writer.drain()
-    except ConnectionError:
-        pass
-    finally:
-        writer.close()

@@ -14,7 +14,7 @@ from solders.keypair import Keypair
 from tests.integration.http.rest.rest_api import Api, running_api
 from tests.integration.indexer.story import Story
 from zmartd.store import idempotency
-from zmartd.store.idempotency import ClaimedKey
+from zmartd.store.idempotency import Claim, UsedKey
 from zmartd.store.postgres.database import Database
 
 SUBMITTED = {"signature": "5" * 88, "status": "submitted"}
@@ -159,9 +159,10 @@ async def test_a_kept_answer_is_given_only_to_a_credential_that_suffices(legacy_
     request_hash = hashlib.sha256(b"POST /api/transactions\n" + body).digest()
     async with legacy_api.database.service() as connection:
         for kind in ("legacy", "session"):
-            kept = ClaimedKey(f"{kind}:{WALLET.pubkey()}", "a-key", request_hash)
-            await idempotency.claim(connection, kept)
-            await idempotency.keep(connection, kept, 202, msgspec.json.encode(SUBMITTED), "/")
+            used = UsedKey(f"{kind}:{WALLET.pubkey()}", "a-key", request_hash)
+            claim = await idempotency.claim(connection, used)
+            assert isinstance(claim, Claim)
+            await idempotency.keep(connection, claim, 202, msgspec.json.encode(SUBMITTED), "/")
     token, session = legacy_api.sessions.open(str(WALLET.pubkey()))
 
     async def send(headers: dict[str, str]) -> tuple[int, Any]:

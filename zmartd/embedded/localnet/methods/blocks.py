@@ -14,6 +14,7 @@ from zmartd.embedded.localnet.block_encoding import BlockConfig, block_json
 from zmartd.embedded.localnet.chain.bank import Bank
 from zmartd.embedded.localnet.chain.prioritization import lowest_prices
 from zmartd.embedded.localnet.errors import BlockNotAvailable, InvalidParams, SlotSkipped
+from zmartd.embedded.localnet.faults import FaultPlan
 from zmartd.embedded.localnet.params import U64, CommitmentConfig, Slot, TransactionEncoding
 from zmartd.embedded.localnet.response_context import require_confirmed, require_slot, with_context
 from zmartd.embedded.localnet.wire import read_message
@@ -26,8 +27,9 @@ _AS_JSON = BlockConfig()
 
 
 class BlockMethods:
-    def __init__(self, bank: Bank) -> None:
+    def __init__(self, bank: Bank, faults: FaultPlan) -> None:
         self._bank = bank
+        self._faults = faults
 
     def table(self) -> Mapping[str, Callable[..., Any]]:
         return {
@@ -112,7 +114,7 @@ class BlockMethods:
         ]
 
     def first_available_block(self) -> Any:
-        return 0
+        return self._faults.first_available_block
 
     def latest_blockhash(self, config: CommitmentConfig) -> Any:
         require_slot(self._bank, config.level, config.min_context_slot)
