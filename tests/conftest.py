@@ -174,7 +174,7 @@ def postgres_server(
 
 @pytest.fixture(scope="session")
 def embedded_postgres(postgres_server: PostgresServer) -> EmbeddedPostgres:
-    """A running Postgres on a socket, of which a test needs to know where it is or to read what it is sent."""
+    """A Postgres on a socket: of which a test has to know where it is, or to read what it is sent."""
     if not isinstance(postgres_server, EmbeddedPostgres):
         pytest.skip("this is about a server on a socket")
     return postgres_server
