@@ -6,7 +6,6 @@ compares them. Messages about the trades are not among them: a daemon keeps the 
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from decimal import Decimal
 from functools import partial
@@ -117,10 +116,12 @@ async def fill(dsn: str, history: SyntheticHistory, trades: int) -> None:
     try:
         copied = _Copied()
         rows = copied.rows(history.placed_trades(trades))
-        with click.progressbar(length=trades, label=f"  filling {trades}", file=sys.stderr) as bar:
-            while chunk := list(islice(rows, _CHUNK)):
-                await _copy(connection, chunk)
-                bar.update(len(chunk))
+        done = 0
+        while chunk := list(islice(rows, _CHUNK)):
+            await _copy(connection, chunk)
+            before, done = done, done + len(chunk)
+            if done * 10 // trades > before * 10 // trades:
+                click.echo(f"  {done} of {trades} trades copied …", err=True)
         await connection.execute(_POSITIONS)
         await connection.execute(_MARKETS, *copied.prices())
         await connection.execute(_TEXTS, list(SUBJECTS), _CATEGORIES)
