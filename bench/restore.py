@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from itertools import islice
@@ -22,26 +22,19 @@ import asyncpg
 import click
 import msgspec
 import uvloop
-from redis.asyncio import Redis
 
 from bench.figures import Figure, print_figures
+from bench.quiet_indexer import quiet_indexer
 from bench.synthetic_history import IDL, SyntheticHistory
 from zmartd import config, log
 from zmartd.chain.codec import Codec
-from zmartd.chain.pdas import Pdas
 from zmartd.chain.transactions import parse_transaction
-from zmartd.clock import SystemClock
 from zmartd.config_values import PostgresUrl
 from zmartd.embedded.installation import installation
 from zmartd.embedded.postgres import EmbeddedPostgres
-from zmartd.indexer.apply import Indexer
-from zmartd.realtime.bus import Bus
-from zmartd.realtime.messages import AnyMessage
-from zmartd.realtime.publisher import StreamPublisher
 from zmartd.store.backup.backup import back_up
 from zmartd.store.backup.manifest import Chain
 from zmartd.store.backup.restore import restore
-from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.migrations import migrate
 
 SEED = 20
@@ -54,22 +47,12 @@ CHAIN = Chain("localnet", IDL.address)
 _PARSE = partial(parse_transaction, program_id=IDL.program_id, codec=Codec(IDL))
 
 
-class _Unpublished(StreamPublisher):
-    """Appends messages to their streams, and publishes none."""
-
-    async def publish(self, messages: Sequence[AnyMessage]) -> None:
-        pass
-
-
 @asynccontextmanager
 async def indexed(dsn: str, events: int) -> AsyncIterator[config.DatabaseSettings]:
     """A database in which the indexer has applied so many events."""
     await migrate(dsn)
     settings = config.DatabaseSettings(url=PostgresUrl(dsn))
-    database = await Database.connect(settings)
-    try:
-        nobody = Bus(Redis(unix_socket_path=os.devnull), SystemClock())
-        indexer = Indexer(database, _Unpublished(nobody), Pdas(IDL.program_id))
+    async with quiet_indexer(settings) as indexer:
         history = SyntheticHistory(SEED, MARKETS, WALLETS)
         openings = history.openings()
         await indexer.apply([_PARSE(msgspec.json.decode(one)) for one in openings])
@@ -77,8 +60,6 @@ async def indexed(dsn: str, events: int) -> AsyncIterator[config.DatabaseSetting
         while batch := [_PARSE(msgspec.json.decode(one)) for one in islice(trades, BATCH)]:
             await indexer.apply(batch)
         yield settings
-    finally:
-        await database.close()
 
 
 async def measure(directory: Path, events: int) -> list[Figure]:

@@ -61,7 +61,7 @@ async def servers(directory: Path, history: HistorySize) -> AsyncIterator[Server
     ):
         await migrate(postgres.dsn)
         assert node.stdout is not None
-        yield Servers(postgres, _settings(postgres.dsn, valkey.url, int(await node.stdout.readline())))
+        yield Servers(postgres, settings_of(postgres.dsn, valkey.url, int(await node.stdout.readline())))
 
 
 @asynccontextmanager
@@ -99,8 +99,8 @@ async def listening(app: web.Application, backlog: int = 128) -> AsyncIterator[i
         await runner.cleanup()
 
 
-def _settings(dsn: str, redis_url: str, rpc_port: int) -> config.Settings:
-    """The settings of a daemon without periodic tasks."""
+def settings_of(dsn: str, redis_url: str, rpc_port: int) -> config.Settings:
+    """The settings of a daemon without periodic tasks, on these servers."""
     return config.Settings(
         server=config.ServerSettings(environment="development", max_connections_per_ip=CONNECTIONS),
         database=config.DatabaseSettings(url=PostgresUrl(dsn)),

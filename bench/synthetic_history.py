@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 from solders.pubkey import Pubkey
 
 from zmartd.chain import events
@@ -40,6 +41,30 @@ _BUY_SHARES = discriminator("global", "buy_shares")
 _SELL_SHARES = discriminator("global", "sell_shares")
 
 
+class Rhythm(Struct, frozen=True):
+    """How fast transactions follow one another, and how much of the trading is concentrated."""
+
+    seconds: int = 1
+    transactions: int = 3 * _TRANSACTIONS_PER_SLOT
+    """So many transactions take `seconds`."""
+    busiest_share: float = 0.0
+    """This share of all trades, or a little more, is in the first market, and as much by the first wallet."""
+
+
+_USUAL = Rhythm()
+
+
+class PlacedTrade(Struct, frozen=True):
+    """The event of a trade, which is the only one of its transaction, and its place on the chain."""
+
+    event: SharesBought | SharesSold
+    signature: str
+    slot: int
+    index_in_block: int
+    block_time: int
+    """Unix seconds."""
+
+
 @dataclass
 class _Market:
     market_id: bytes
@@ -52,8 +77,10 @@ class _Market:
 class SyntheticHistory:
     """Transactions in the order of the chain, as JSON of a raw webhook or of getTransaction."""
 
-    def __init__(self, seed: int, markets: int, wallets: int) -> None:
+    def __init__(self, seed: int, markets: int, wallets: int, rhythm: Rhythm = _USUAL) -> None:
         self._random = random.Random(seed)
+        self._balances = random.Random(seed)
+        self._rhythm = rhythm
         self._codec = Codec(IDL)
         self._wallets = [self._wallet() for _ in range(wallets)]
         self._markets = [self._market() for _ in range(markets)]
@@ -78,22 +105,42 @@ class SyntheticHistory:
     def trades(self, count: int) -> Iterator[bytes]:
         """Buys and sells, one in each transaction, most of them in a few markets."""
         for _ in range(count):
-            number = int(self._random.expovariate(4 / len(self._markets))) % len(self._markets)
-            market, wallet = self._markets[number], self._random.choice(self._wallets)
-            held = self._held.pop((number, wallet), None)
-            if held is not None and self._random.random() < 0.6:
-                event: ProgramEvent = self._sale(market, wallet, *held)
-                data = _SELL_SHARES + struct.pack("<?QQ", held[0], held[1], 1)
+            market, wallet, event = self._trade()
+            if isinstance(event, SharesBought):
+                data = _BUY_SHARES + struct.pack("<?Q", event.outcome, event.cost)
             else:
-                bought = self._purchase(market, wallet)
-                self._held[number, wallet] = bought.outcome, bought.shares
-                data = _BUY_SHARES + struct.pack("<?Q", bought.outcome, bought.cost)
-                event = bought
+                data = _SELL_SHARES + struct.pack("<?QQ", event.outcome, event.shares, 1)
             yield self._transaction(market, wallet, data, event)
+
+    def placed_trades(self, count: int) -> Iterator[PlacedTrade]:
+        """What `trades` tells, without the transactions around it."""
+        for _ in range(count):
+            _, _, event = self._trade()
+            yield PlacedTrade(event, *self._place())
+
+    def _trade(self) -> tuple[_Market, Pubkey, SharesBought | SharesSold]:
+        number = int(self._random.expovariate(4 / len(self._markets))) % len(self._markets)
+        wallet = self._random.choice(self._wallets)
+        if share := self._rhythm.busiest_share:
+            number = 0 if self._random.random() < share else number
+            wallet = self._wallets[0] if self._random.random() < share else wallet
+        market = self._markets[number]
+        held = self._held.pop((number, wallet), None)
+        if held is not None and self._random.random() < 0.6:
+            return market, wallet, self._sale(market, wallet, *held)
+        bought = self._purchase(market, wallet)
+        self._held[number, wallet] = bought.outcome, bought.shares
+        return market, wallet, bought
+
+    def _place(self) -> tuple[str, int, int, int]:
+        """Signature, slot, index in the block and time of the next transaction."""
+        time, position, self._count = self._now, self._count, self._count + 1
+        slot, index_in_block = divmod(position, _TRANSACTIONS_PER_SLOT)
+        return ids.base58_encode(self._random.randbytes(64)), GENESIS_SLOT + slot, index_in_block, time
 
     @property
     def _now(self) -> int:
-        return GENESIS_TIME + self._count // (3 * _TRANSACTIONS_PER_SLOT)
+        return GENESIS_TIME + self._count * self._rhythm.seconds // self._rhythm.transactions
 
     def _wallet(self) -> Pubkey:
         return Pubkey.from_bytes(self._random.randbytes(32))
@@ -133,12 +180,12 @@ class SyntheticHistory:
         return lmsr.price_yes(market.yes, market.no, B)
 
     def _transaction(self, market: _Market, signer: Pubkey, data: bytes, event: ProgramEvent) -> bytes:
-        position, self._count = self._count, self._count + 1
+        signature, slot, index_in_block, time = self._place()
         raw = {
-            "blockTime": self._now,
-            "indexWithinBlock": position % _TRANSACTIONS_PER_SLOT,
+            "blockTime": time,
+            "indexWithinBlock": index_in_block,
             "meta": self._meta(event),
-            "slot": GENESIS_SLOT + position // _TRANSACTIONS_PER_SLOT,
+            "slot": slot,
             "transaction": {
                 "message": {
                     "accountKeys": [
@@ -166,14 +213,14 @@ class SyntheticHistory:
                     ],
                     "recentBlockhash": str(signer),
                 },
-                "signatures": [ids.base58_encode(self._random.randbytes(64))],
+                "signatures": [signature],
             },
             "version": 0,
         }
         return msgspec.json.encode(raw)
 
     def _meta(self, event: ProgramEvent) -> dict[str, Any]:
-        balances = [self._random.randrange(10**12) for _ in range(3)] + [1, 1, 1]
+        balances = [self._balances.randrange(10**12) for _ in range(3)] + [1, 1, 1]
         transfer = {"accounts": [0, 1], "data": "3Bxs4h24hBtQy9rw", "programIdIndex": 4, "stackHeight": 2}
         return {
             "computeUnitsConsumed": 61_204,
