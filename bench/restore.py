@@ -2,9 +2,8 @@
 
     python -m bench.restore [--events N] [--json]
 
-It starts Postgres (every commit on disk), lets the indexer apply a synthetic history of so many events with
-their messages, backs the database up and restores it into another one. It prints a table and one line of
-JSON, and asserts nothing.
+It starts Postgres (every commit on disk), fills it with a synthetic history of so many events, backs the
+database up and restores it into another one. It prints a table and one line of JSON, and asserts nothing.
 """
 
 from __future__ import annotations
@@ -12,23 +11,16 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from functools import partial
-from itertools import islice
 from pathlib import Path
 
 import asyncpg
 import click
-import msgspec
 import uvloop
 
 from bench.figures import Figure, print_figures
-from bench.quiet_indexer import quiet_indexer
-from bench.synthetic_history import IDL, SyntheticHistory
+from bench.scale_fill import MARKETS, fill, history_of
+from bench.synthetic_history import IDL
 from zmartd import config, log
-from zmartd.chain.codec import Codec
-from zmartd.chain.transactions import parse_transaction
 from zmartd.config_values import PostgresUrl
 from zmartd.embedded.installation import installation
 from zmartd.embedded.postgres import EmbeddedPostgres
@@ -37,38 +29,21 @@ from zmartd.store.backup.manifest import Chain
 from zmartd.store.backup.restore import restore
 from zmartd.store.postgres.migrations import migrate
 
-SEED = 20
-MARKETS = 200
-WALLETS = 2_000
-BATCH = 1_000
+OPENINGS = 3
+"""Events of a market before its first trade."""
 GOAL_SECONDS = 60
 CHAIN = Chain("localnet", IDL.address)
-
-_PARSE = partial(parse_transaction, program_id=IDL.program_id, codec=Codec(IDL))
-
-
-@asynccontextmanager
-async def indexed(dsn: str, events: int) -> AsyncIterator[config.DatabaseSettings]:
-    """A database in which the indexer has applied so many events."""
-    await migrate(dsn)
-    settings = config.DatabaseSettings(url=PostgresUrl(dsn))
-    async with quiet_indexer(settings) as indexer:
-        history = SyntheticHistory(SEED, MARKETS, WALLETS)
-        openings = history.openings()
-        await indexer.apply([_PARSE(msgspec.json.decode(one)) for one in openings])
-        trades = history.trades(max(events - len(openings), 0))
-        while batch := [_PARSE(msgspec.json.decode(one)) for one in islice(trades, BATCH)]:
-            await indexer.apply(batch)
-        yield settings
 
 
 async def measure(directory: Path, events: int) -> list[Figure]:
     """Back up and restore a database with so many events."""
     others = [installation(for_everyone=False) / "bin"]
     async with EmbeddedPostgres(directory / "postgres") as postgres:
-        click.echo("  applying events …", err=True)
-        async with indexed(postgres.dsn, events) as source:
-            pass
+        click.echo("  filling …", err=True)
+        await migrate(postgres.dsn)
+        trades = events - OPENINGS * MARKETS
+        await fill(postgres.dsn, history_of(trades), trades)
+        source = config.DatabaseSettings(url=PostgresUrl(postgres.dsn))
         connection = await asyncpg.connect(postgres.dsn)
         size = await connection.fetchval("select pg_database_size(current_database())")
         await connection.execute("create database elsewhere template template0")
@@ -97,7 +72,7 @@ async def measure(directory: Path, events: int) -> list[Figure]:
 
 
 @click.command()
-@click.option("--events", type=click.IntRange(1_000, 100_000_000), default=1_000_000, show_default=True)
+@click.option("--events", type=click.IntRange(10_000, 100_000_000), default=1_000_000, show_default=True)
 @click.option("--json", "only_json", is_flag=True, help="Print JSON only.")
 def main(events: int, only_json: bool) -> None:
     """Measure how long a backup and a restore of --events take."""
