@@ -102,9 +102,10 @@ def guest(environment: Environment, redis: Redis, *forbidden: str, password: str
     """The URL for a user who may not give these commands, and whose password is `guest`."""
     rights = ["on", ">guest", "~*", "&*", "+@all", *forbidden]
     redis.execute_command("ACL", "SETUSER", "guest", *rights)  # type: ignore[no-untyped-call]  # no types in redis
-    url = urlsplit(environment["ZMARTD_REDIS_URL"] or "")
+    written = environment["ZMARTD_REDIS_URL"] or ""
+    url = urlsplit(written)
     if not url.hostname:  # a socket's URL names the login behind it
-        return f"{url.geturl()}&username=guest&password={password}"
+        return f"{written}&username=guest&password={password}"
     return url._replace(netloc=f"guest:{password}@{url.netloc.rpartition('@')[2]}").geturl()
 
 
