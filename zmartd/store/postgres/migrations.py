@@ -46,8 +46,10 @@ WAIT_SECONDS: Final = 600.0
 """How long a migration tries to get its locks."""
 CONCURRENTLY: Final = "concurrently"
 CONTRACT: Final = "contract"
+ADDITIVE: Final = "additive"
 """What a file declares with a line like `-- zmartd: concurrently`: that its indexes are built while others
-write; and, with the reason, that daemons of the release before do not work with it."""
+write; and, with the reason, that daemons of the release before do not work with it, or that they do although
+its statements do not show it."""
 _PAUSE_SECONDS: Final = (0.1, 5.0)
 """The first pause between two attempts, and the longest; each is twice as long as the one before."""
 _TURN_SECONDS: Final = 0.25
