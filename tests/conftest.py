@@ -133,6 +133,11 @@ begin
 end
 $$
 """
+ADDED = """
+select relname from pg_class
+ where relnamespace::regnamespace::text !~ '^(pg_|information_schema$)' and relkind in ('r', 'p', 'v', 'S')
+   and relname <> all ($1)
+"""
 LARGE = """
 select oid::regclass::text as name from pg_class
  where relnamespace = 'public'::regnamespace and relkind = 'r' and pg_relation_size(oid) > 1000000
@@ -197,9 +202,12 @@ def empty_migrated_database(
     if isinstance(postgres_server, OutsidePostgres):
         url = postgres_server.administrator
     connection = loop.run_until_complete(asyncpg.connect(url))
+    own = [row["relname"] for row in loop.run_until_complete(connection.fetch(ADDED, []))]
 
     async def empty() -> None:
         await connection.execute(DISCONNECT)
+        added = [row["relname"] for row in await connection.fetch(ADDED, own)]
+        assert not added, f"this test has left {added} in the database that others use"
         await connection.execute(EMPTY)
         for table in await connection.fetch(LARGE):
             await connection.execute(f"vacuum {table['name']}")

@@ -226,10 +226,13 @@ async def test_the_size_of_the_database_is_counted_once_a_minute(
         await execute(
             database_url, "create table filler as select repeat('x', 1000) from generate_series(1, 1000)"
         )
-        await reporter.report()
-        assert REGISTRY.get_sample_value(f"{PREFIX}database_bytes") == first
-        reporter._sized_at = float("-inf")
-        await reporter.report()
+        try:
+            await reporter.report()
+            assert REGISTRY.get_sample_value(f"{PREFIX}database_bytes") == first
+            reporter._sized_at = float("-inf")
+            await reporter.report()
+        finally:
+            await execute(database_url, "drop table filler")
         assert (REGISTRY.get_sample_value(f"{PREFIX}database_bytes") or 0) > (first or 0)
 
 
