@@ -13,7 +13,7 @@ from zmartd.store.postgres.reader import Reads
 
 MOST_CANDLES: Final = 1_000
 
-_CANDLES = """
+_SPAN = """
 with span as (
     select date_bin($2, greatest($3, least(created_at, first_trade.at)), 'epoch') as first,
            least($4, zmartd.newest_time() + interval '1 microsecond') as until
@@ -21,7 +21,8 @@ with span as (
       left join lateral (select min(block_time) as at from trades where market_id = markets.id) as first_trade
         on true
      where id = $1
-), traded as (
+)"""
+_OF_TRADES = f"""{_SPAN}, traded as (
     select date_bin($2, block_time, 'epoch') as start,
            (array_agg(price_after order by slot, index_in_block nulls first, id))[1] as open,
            max(price_after) as high, min(price_after) as low,
@@ -30,7 +31,35 @@ with span as (
       from trades, span
      where market_id = $1 and block_time >= span.first and block_time < span.until
      group by start
-), numbered as (
+)"""
+# The last period may end before all of its trades: of it, parts of five minutes are read, and then trades.
+_OF_KEPT = f"""{_SPAN}, parted as (
+    select first, until, date_bin($2, until, 'epoch') as last, date_bin('5 minutes', until, 'epoch') as rest
+      from span
+), parts as (
+    select starts_at, open, high, low, close, volume, trades
+      from candles, parted
+     where market_id = $1 and seconds = $5 and starts_at >= first and starts_at < last
+     union all
+    select starts_at, open, high, low, close, volume, trades
+      from candles, parted
+     where market_id = $1 and seconds = 300 and starts_at >= greatest(first, last) and starts_at < rest
+     union all
+    select rest, (array_agg(price_after order by slot, index_in_block nulls first, id))[1],
+           max(price_after), min(price_after),
+           (array_agg(price_after order by slot desc, index_in_block desc nulls last, id desc))[1],
+           sum(case trade_type when 'buy' then cost else amount end), count(*)
+      from trades, parted
+     where market_id = $1 and block_time >= greatest(first, rest) and block_time < until
+     group by rest
+), traded as (
+    select date_bin($2, starts_at, 'epoch') as start,
+           (array_agg(open order by starts_at))[1] as open, max(high) as high, min(low) as low,
+           (array_agg(close order by starts_at desc))[1] as close,
+           sum(volume) as volume, sum(trades)::int as trades
+      from parts group by start
+)"""
+_CARRIED = """, numbered as (
     select periods.start, open, high, low, close, volume, trades,
            count(close) over (order by periods.start) as number
       from span
@@ -53,6 +82,7 @@ select start, (coalesce(open, price) * 1000000000)::bigint as open,
        coalesce(volume, 0) as volume, coalesce(trades, 0) as trades
   from carried order by start
 """
+_KEPT_SECONDS: Final = (86_400, 3_600, 300)
 
 
 class Candle(Struct, frozen=True):
@@ -92,7 +122,11 @@ async def of_yes(
     Periods are aligned to 1970. There are none before the market began, and none in the future. Before the
     first trade the price is one half.
     """
-    rows = await connection.fetch(_CANDLES, market_id, period, since, until)
+    kept = next((one for one in _KEPT_SECONDS if period % timedelta(seconds=one) == timedelta(0)), None)
+    if kept is None:
+        rows = await connection.fetch(_OF_TRADES + _CARRIED, market_id, period, since, until)
+    else:
+        rows = await connection.fetch(_OF_KEPT + _CARRIED, market_id, period, since, until, kept)
     return tuple(_candle(row) for row in rows)
 
 

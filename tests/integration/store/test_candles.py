@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import Struct
 
-from tests.integration.store.rows import insert_market, insert_trade, wallet
+from tests.integration.store.rows import insert_market, insert_trade, signature, wallet
 from zmartd.market.lmsr import SCALE
 from zmartd.store import candles
 from zmartd.store.candles import Candle
@@ -101,18 +101,54 @@ async def record(connection: Connection, market: str, name: str, trade: Traded) 
     )
 
 
+async def change(connection: Connection, name: str, trade: Traded) -> None:
+    """Make a trade that is recorded this one."""
+    bought, sold = (trade.volume, 1) if trade.is_buy else (1, trade.volume)
+    await connection.execute(
+        """
+        update trades set trade_type = $2, price_after = $3, slot = $4, index_in_block = $5, block_time = $6,
+                          cost = $7, amount = $8
+         where tx_signature = $1
+        """,
+        signature(name),
+        "buy" if trade.is_buy else "sell",
+        Decimal(trade.price) / SCALE,
+        trade.seconds,
+        trade.index_in_block,
+        BEGIN + timedelta(seconds=trade.seconds),
+        bought,
+        sold,
+    )
+
+
 @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
-@given(trades=TRADES, since=SECONDS, length=st.integers(1, 900), minutes=st.sampled_from([1, 5]))
+@given(
+    trades=TRADES,
+    before=TRADES,
+    since=SECONDS,
+    length=st.integers(1, 900),
+    minutes=st.sampled_from([1, 5, 60, 240, 1440]),
+)
 async def test_candles_are_what_the_trades_say_one_after_the_other(
-    database: Database, trades: list[Traded], since: int, length: int, minutes: int
+    database: Database, trades: list[Traded], before: list[Traded], since: int, length: int, minutes: int
 ) -> None:
+    """Some of the trades were others first, and some that were recorded are gone."""
     first, period = BEGIN + timedelta(seconds=since), minutes * MINUTE
     until = first + timedelta(seconds=length)
     async with database.service() as connection:
         market = await insert_market(connection, "m", created_at=BEGIN)
         other = await insert_market(connection, "other", created_at=BEGIN)
         for number, trade in enumerate(trades):
-            await record(connection, market, f"t{number}", trade)
+            await record(connection, market, f"t{number}", before[number] if number < len(before) else trade)
+        for number, gone in enumerate(before):
+            if number < len(trades):
+                await change(connection, f"t{number}", trades[number])
+            else:
+                await record(connection, market, f"t{number}", gone)
+        await connection.execute(
+            "delete from trades where tx_signature = any($1::text[])",
+            [signature(f"t{number}") for number in range(len(trades), len(before))],
+        )
         await record(connection, other, "other", Traded(30, None, 1, True, 1))
         found = await candles.of_yes(connection, market, period, first, until)
         await connection.execute(f"rollback; {BEGIN_AS_SERVICE}")

@@ -1,0 +1,128 @@
+-- Candles: the prices and the volume of each market by period, kept with its trades. What is written, priced anew, moved
+-- or taken away changes its candles in the same transaction. Those of five minutes are counted from trades, those of an
+-- hour from these, and those of a day from those of hours. Shorter and other periods are read from what is kept.
+
+create table public.candles (
+    market_id zmartd.market_id not null references public.markets (id),
+    seconds integer not null check (seconds in (300, 3600, 86400)),
+    starts_at timestamptz not null,
+    -- After the first and the last trade in the order of the chain, and the highest and lowest after one.
+    open zmartd.price not null,
+    high zmartd.price not null,
+    low zmartd.price not null,
+    close zmartd.price not null,
+    -- Lamports: purchases with fees and sales before fees.
+    volume numeric(30, 0) not null check (volume >= 0),
+    trades integer not null check (trades > 0),
+    primary key (market_id, seconds, starts_at)
+);
+comment on table public.candles is 'Prices and volume of markets by period, of the periods in which there were trades.';
+
+alter table public.candles enable row level security;
+alter table public.candles force row level security;
+revoke all on public.candles from public, anon, authenticated;
+grant select, insert, update, delete on public.candles to service_role;
+create policy service on public.candles to service_role using (true) with check (true);
+grant select on public.candles to anon, authenticated;
+create policy public_read on public.candles for select to anon, authenticated using (true);
+
+create function zmartd.count_candles(market_ids text[], times timestamptz[]) returns void
+    language plpgsql set search_path = public, pg_temp as $$
+declare
+    step record;
+begin
+    with touched as materialized (
+        select distinct given.market_id, date_bin('5 minutes', given.at, 'epoch') as starts_at
+          from unnest(market_ids, times) as given (market_id, at)
+    ), counted as materialized (
+        select touched.market_id, touched.starts_at,
+               (array_agg(price_after order by slot, index_in_block nulls first, id))[1] as open,
+               max(price_after) as high, min(price_after) as low,
+               (array_agg(price_after order by slot desc, index_in_block desc nulls last, id desc))[1] as close,
+               sum(case trade_type when 'buy' then cost else amount end) as volume, count(*) as trades
+          from touched
+          join trades on trades.market_id = touched.market_id and block_time >= touched.starts_at
+                     and block_time < touched.starts_at + interval '5 minutes'
+         group by touched.market_id, touched.starts_at
+    ), gone as (
+        delete from candles as kept using touched
+         where kept.market_id = touched.market_id and kept.seconds = 300 and kept.starts_at = touched.starts_at
+           and not exists (select from counted where counted.market_id = kept.market_id
+                                                 and counted.starts_at = kept.starts_at)
+    )
+    insert into candles as kept (market_id, seconds, starts_at, open, high, low, close, volume, trades)
+    select market_id, 300, starts_at, open, high, low, close, volume, trades
+      from counted order by market_id, starts_at
+    on conflict (market_id, seconds, starts_at) do update
+       set open = excluded.open, high = excluded.high, low = excluded.low, close = excluded.close,
+           volume = excluded.volume, trades = excluded.trades
+     where kept is distinct from excluded;
+    for step in select * from (values (3600, 300), (86400, 3600)) as steps (seconds, part) loop
+        with touched as materialized (
+            select distinct given.market_id,
+                   date_bin(make_interval(secs => step.seconds), given.at, 'epoch') as starts_at
+              from unnest(market_ids, times) as given (market_id, at)
+        ), counted as materialized (
+            select touched.market_id, touched.starts_at,
+                   (array_agg(part.open order by part.starts_at))[1] as open,
+                   max(part.high) as high, min(part.low) as low,
+                   (array_agg(part.close order by part.starts_at desc))[1] as close,
+                   sum(part.volume) as volume, sum(part.trades) as trades
+              from touched
+              join candles as part on part.market_id = touched.market_id and part.seconds = step.part
+                         and part.starts_at >= touched.starts_at
+                         and part.starts_at < touched.starts_at + make_interval(secs => step.seconds)
+             group by touched.market_id, touched.starts_at
+        ), gone as (
+            delete from candles as kept using touched
+             where kept.market_id = touched.market_id and kept.seconds = step.seconds
+               and kept.starts_at = touched.starts_at
+               and not exists (select from counted where counted.market_id = kept.market_id
+                                                     and counted.starts_at = kept.starts_at)
+        )
+        insert into candles as kept (market_id, seconds, starts_at, open, high, low, close, volume, trades)
+        select market_id, step.seconds, starts_at, open, high, low, close, volume, trades
+          from counted order by market_id, starts_at
+        on conflict (market_id, seconds, starts_at) do update
+           set open = excluded.open, high = excluded.high, low = excluded.low, close = excluded.close,
+               volume = excluded.volume, trades = excluded.trades
+         where kept is distinct from excluded;
+    end loop;
+end $$;
+comment on function zmartd.count_candles(text[], timestamptz[]) is
+    'Counts the candles of these markets anew that these times are in.';
+
+create function zmartd.trades_written() returns trigger language plpgsql set search_path = public, pg_temp as $$
+begin
+    perform zmartd.count_candles(array_agg(market_id), array_agg(at))
+       from (select distinct market_id, date_bin('5 minutes', block_time, 'epoch') as at from changed) as periods
+     having count(*) > 0;
+    return null;
+end $$;
+
+create function zmartd.trades_changed() returns trigger language plpgsql set search_path = public, pg_temp as $$
+begin
+    -- A commitment that changes changes no candle.
+    perform zmartd.count_candles(array_agg(market_id), array_agg(at))
+       from (select distinct market_id, date_bin('5 minutes', block_time, 'epoch') as at
+               from (select before.market_id, before.block_time
+                       from before left join after using (id, market_id, block_time)
+                      where (before.price_after, before.trade_type, before.cost, before.amount, before.slot,
+                             before.index_in_block)
+                            is distinct from
+                            (after.price_after, after.trade_type, after.cost, after.amount, after.slot,
+                             after.index_in_block)
+                     union all
+                     select after.market_id, after.block_time
+                       from after left join before using (id, market_id, block_time)
+                      where before.slot is null) as changed) as periods
+     having count(*) > 0;
+    return null;
+end $$;
+
+create trigger keep_candles_of_new after insert on public.trades
+    referencing new table as changed for each statement execute function zmartd.trades_written();
+create trigger keep_candles_of_gone after delete on public.trades
+    referencing old table as changed for each statement execute function zmartd.trades_written();
+create trigger keep_candles_of_changed after update on public.trades
+    referencing old table as before new table as after for each statement execute function zmartd.trades_changed();
