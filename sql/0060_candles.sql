@@ -126,3 +126,39 @@ create trigger keep_candles_of_gone after delete on public.trades
     referencing old table as changed for each statement execute function zmartd.trades_written();
 create trigger keep_candles_of_changed after update on public.trades
     referencing old table as before new table as after for each statement execute function zmartd.trades_changed();
+
+-- How far the trades from before are counted (0061 fills it, and takes it away).
+create table zmartd.candles_filled (
+    market_id text primary key,
+    until timestamptz not null
+);
+grant select, insert, update, delete on zmartd.candles_filled to service_role;
+
+create function zmartd.fill_candles(most integer) returns boolean
+    language plpgsql set search_path = public, pg_temp as $$
+declare
+    -- The market, and up to which time its trades are counted.
+    here record;
+    until timestamptz;
+begin
+    select market_id, candles_filled.until as at into here from zmartd.candles_filled order by market_id desc limit 1;
+    if here is null or not exists (select from trades where market_id = here.market_id and block_time >= here.at) then
+        select market_id::text, '-infinity'::timestamptz as at into here
+          from trades where here is null or market_id > here.market_id order by market_id limit 1;
+        if not found then
+            return false;
+        end if;
+    end if;
+    -- As who applies events to it does: no trade comes meanwhile.
+    perform from markets where id = here.market_id for update;
+    select coalesce((select block_time from trades where market_id = here.market_id and block_time >= here.at
+                      order by block_time offset most limit 1), 'infinity') into until;
+    until := greatest(until, here.at + interval '1 microsecond');
+    perform zmartd.count_candles(array_agg(market_id), array_agg(at))
+       from (select distinct market_id, date_bin('5 minutes', block_time, 'epoch') as at from trades
+              where market_id = here.market_id and block_time >= here.at and block_time < until) as periods
+     having count(*) > 0;
+    insert into zmartd.candles_filled as filled values (here.market_id, until)
+    on conflict (market_id) do update set until = excluded.until;
+    return true;
+end $$;

@@ -31,7 +31,7 @@ _OF_TRADES = f"""{_SPAN}, traded as (
       from trades, span
      where market_id = $1 and block_time >= span.first and block_time < span.until
      group by start
-)"""
+)"""  # noqa: S608 - a constant
 # The last period may end before all of its trades: of it, parts of five minutes are read, and then trades.
 _OF_KEPT = f"""{_SPAN}, parted as (
     select first, until, date_bin($2, until, 'epoch') as last, date_bin('5 minutes', until, 'epoch') as rest
@@ -58,7 +58,7 @@ _OF_KEPT = f"""{_SPAN}, parted as (
            (array_agg(close order by starts_at desc))[1] as close,
            sum(volume) as volume, sum(trades)::int as trades
       from parts group by start
-)"""
+)"""  # noqa: S608 - a constant
 _CARRIED = """, numbered as (
     select periods.start, open, high, low, close, volume, trades,
            count(close) over (order by periods.start) as number

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import asyncpg
 from asyncpg import Connection
@@ -45,10 +45,12 @@ LOCK_MILLISECONDS: Final = 100
 WAIT_SECONDS: Final = 600.0
 """How long a migration tries to get its locks."""
 CONCURRENTLY: Final = "concurrently"
+STEPS: Final = "steps"
 CONTRACT: Final = "contract"
 ADDITIVE: Final = "additive"
 """What a file declares with a line like `-- zmartd: concurrently`: that its indexes are built while others
-write; and, with the reason, that daemons of the release before do not work with it, or that they do although
+write; that its first statement is run as the service, each time in a transaction of its own, until it gives
+false; and, with the reason, that daemons of the release before do not work with it, or that they do although
 its statements do not show it."""
 _PAUSE_SECONDS: Final = (0.1, 5.0)
 """The first pause between two attempts, and the longest; each is twice as long as the one before."""
@@ -65,6 +67,10 @@ SELECT NOT indisvalid FROM pg_index WHERE indexrelid = to_regclass('public.' || 
 """
 _RECORD = "INSERT INTO zmartd.schema_migrations (number, name, checksum) VALUES ($1, $2, $3)"
 
+_STEPS_TOLD: Final = 100
+"""After so many steps a line tells how many there were."""
+
+T = TypeVar("T")
 Tell = Callable[[str], None]
 """Is called with a line about what is waited for."""
 
@@ -130,9 +136,8 @@ async def migrate(
                     await connection.execute(_LEDGER)
             missing = _missing(wanted, await _ledger(connection), location(dsn))
             for migration in missing:
-                apply = _build if directive(migration.sql, CONCURRENTLY) is not None else _apply_patiently
                 try:
-                    await apply(connection, migration, tell, wait_seconds)
+                    await _apply(connection, migration, tell, wait_seconds)
                 except asyncpg.PostgresError as error:
                     if isinstance(error, SERVER_ERRORS):
                         raise
@@ -203,33 +208,60 @@ async def _take_turn(connection: Connection, where: str, tell: Tell) -> None:
     await connection.execute("SELECT")
 
 
-async def _apply_patiently(
-    connection: Connection, migration: Migration, tell: Tell, wait_seconds: float
-) -> None:
-    """Apply a file in one transaction, again and again while its tables are in use."""
+async def _apply(connection: Connection, migration: Migration, tell: Tell, wait_seconds: float) -> None:
+    if directive(migration.sql, CONCURRENTLY) is not None:
+        await _build(connection, migration, tell)
+        return
+    sql = migration.sql
+    if directive(sql, STEPS) is not None:
+        step, *others = statements(sql)
+        sql = ";".join(others)
+        await _take_steps(connection, migration.name, step, tell, wait_seconds)
+
+    async def work() -> None:
+        await connection.execute(sql)
+        await connection.execute(_RECORD, migration.number, migration.name, migration.checksum)
+
+    await _patiently(connection, migration.name, work, tell, wait_seconds)
+
+
+async def _take_steps(connection: Connection, name: str, step: str, tell: Tell, wait_seconds: float) -> None:
+    """Do the step as the service until it gives false. Each is committed, so an interrupted one goes on."""
+
+    async def work() -> bool:
+        await connection.execute(f"SET LOCAL ROLE {SERVICE}")
+        return bool(await connection.fetchval(step))
+
+    taken = 0
+    while await _patiently(connection, name, work, tell, wait_seconds):
+        taken += 1
+        if taken % _STEPS_TOLD == 0:
+            tell(f"{name}: {taken} steps")
+
+
+async def _patiently(
+    connection: Connection, name: str, work: Callable[[], Awaitable[T]], tell: Tell, wait_seconds: float
+) -> T:
+    """Work in one transaction, again and again while its tables are in use."""
     loop = asyncio.get_running_loop()
     begun, (pause, longest) = loop.time(), _PAUSE_SECONDS
     while True:
         try:
             async with connection.transaction():
                 await connection.execute(_LIMITS)
-                await connection.execute(migration.sql)
-                await connection.execute(_RECORD, migration.number, migration.name, migration.checksum)
+                return await work()
         except _BUSY as error:
             if loop.time() - begun > wait_seconds:
                 raise MigrationFailed(
-                    f"{migration.name}.sql got no lock within {wait_seconds:.0f} s, because other "
-                    "transactions keep its tables: look for long ones in pg_stat_activity, and run "
-                    "`zmartd migrate` again"
+                    f"{name}.sql got no lock within {wait_seconds:.0f} s: other transactions keep its "
+                    "tables: look for long ones in pg_stat_activity, and run `zmartd migrate` again"
                 ) from error
-            tell(f"{migration.name}: its tables are in use, trying again in {pause:.1f} s")
+            tell(f"{name}: its tables are in use, trying again in {pause:.1f} s")
             await asyncio.sleep(pause)
             pause = min(2 * pause, longest)
-        else:
-            return
 
 
-async def _build(connection: Connection, migration: Migration, tell: Tell, _: float) -> None:
+async def _build(connection: Connection, migration: Migration, tell: Tell) -> None:
     """Build the indexes of a file without keeping anybody from writing, in no transaction."""
     wanted = statements(migration.sql)
     if not all(map(_INDEX.fullmatch, wanted)):
