@@ -1,6 +1,6 @@
--- Candles: the prices and the volume of each market by period, kept with its trades. What is written, priced anew, moved
--- or taken away changes its candles in the same transaction. Those of five minutes are counted from trades, those of an
--- hour from these, and those of a day from those of hours. Shorter and other periods are read from what is kept.
+-- Candles: the prices and the volume of each market by five minutes, hour and day, kept with its trades. A trade that is
+-- written adds to its candles; where one is changed or taken away, they are counted anew, all in the same transaction.
+-- Shorter and other periods are read from what is kept.
 
 create table public.candles (
     market_id zmartd.market_id not null references public.markets (id),
@@ -14,6 +14,9 @@ create table public.candles (
     -- Lamports: purchases with fees and sales before fees.
     volume numeric(30, 0) not null check (volume >= 0),
     trades integer not null check (trades > 0),
+    -- Where the first and the last trade are in the chain: {slot, index in the block or -1, id}.
+    first_place bigint[] not null,
+    last_place bigint[] not null,
     primary key (market_id, seconds, starts_at)
 );
 comment on table public.candles is 'Prices and volume of markets by period, of the periods in which there were trades.';
@@ -34,28 +37,31 @@ begin
     with touched as materialized (
         select distinct given.market_id, date_bin('5 minutes', given.at, 'epoch') as starts_at
           from unnest(market_ids, times) as given (market_id, at)
-    ), counted as materialized (
-        select touched.market_id, touched.starts_at,
-               (array_agg(price_after order by slot, index_in_block nulls first, id))[1] as open,
-               max(price_after) as high, min(price_after) as low,
-               (array_agg(price_after order by slot desc, index_in_block desc nulls last, id desc))[1] as close,
-               sum(case trade_type when 'buy' then cost else amount end) as volume, count(*) as trades
+    ), placed as materialized (
+        select touched.market_id, touched.starts_at, price_after, case trade_type when 'buy' then cost else amount end as volume,
+               array[slot, coalesce(index_in_block, -1), id] as place
           from touched
           join trades on trades.market_id = touched.market_id and block_time >= touched.starts_at
                      and block_time < touched.starts_at + interval '5 minutes'
-         group by touched.market_id, touched.starts_at
+    ), counted as materialized (
+        select market_id, starts_at,
+               (array_agg(price_after order by place))[1] as open, max(price_after) as high, min(price_after) as low,
+               (array_agg(price_after order by place desc))[1] as close,
+               sum(volume) as volume, count(*) as trades, min(place) as first_place, max(place) as last_place
+          from placed group by market_id, starts_at
     ), gone as (
         delete from candles as kept using touched
          where kept.market_id = touched.market_id and kept.seconds = 300 and kept.starts_at = touched.starts_at
            and not exists (select from counted where counted.market_id = kept.market_id
                                                  and counted.starts_at = kept.starts_at)
     )
-    insert into candles as kept (market_id, seconds, starts_at, open, high, low, close, volume, trades)
-    select market_id, 300, starts_at, open, high, low, close, volume, trades
+    insert into candles as kept
+    select market_id, 300, starts_at, open, high, low, close, volume, trades, first_place, last_place
       from counted order by market_id, starts_at
     on conflict (market_id, seconds, starts_at) do update
-       set open = excluded.open, high = excluded.high, low = excluded.low, close = excluded.close,
-           volume = excluded.volume, trades = excluded.trades
+       set (open, high, low, close, volume, trades, first_place, last_place)
+         = (excluded.open, excluded.high, excluded.low, excluded.close, excluded.volume, excluded.trades,
+            excluded.first_place, excluded.last_place)
      where kept is distinct from excluded;
     for step in select * from (values (3600, 300), (86400, 3600)) as steps (seconds, part) loop
         with touched as materialized (
@@ -64,10 +70,11 @@ begin
               from unnest(market_ids, times) as given (market_id, at)
         ), counted as materialized (
             select touched.market_id, touched.starts_at,
-                   (array_agg(part.open order by part.starts_at))[1] as open,
+                   (array_agg(part.open order by part.first_place))[1] as open,
                    max(part.high) as high, min(part.low) as low,
-                   (array_agg(part.close order by part.starts_at desc))[1] as close,
-                   sum(part.volume) as volume, sum(part.trades) as trades
+                   (array_agg(part.close order by part.last_place desc))[1] as close,
+                   sum(part.volume) as volume, sum(part.trades) as trades,
+                   min(part.first_place) as first_place, max(part.last_place) as last_place
               from touched
               join candles as part on part.market_id = touched.market_id and part.seconds = step.part
                          and part.starts_at >= touched.starts_at
@@ -80,12 +87,13 @@ begin
                and not exists (select from counted where counted.market_id = kept.market_id
                                                      and counted.starts_at = kept.starts_at)
         )
-        insert into candles as kept (market_id, seconds, starts_at, open, high, low, close, volume, trades)
-        select market_id, step.seconds, starts_at, open, high, low, close, volume, trades
+        insert into candles as kept
+        select market_id, step.seconds, starts_at, open, high, low, close, volume, trades, first_place, last_place
           from counted order by market_id, starts_at
         on conflict (market_id, seconds, starts_at) do update
-           set open = excluded.open, high = excluded.high, low = excluded.low, close = excluded.close,
-               volume = excluded.volume, trades = excluded.trades
+           set (open, high, low, close, volume, trades, first_place, last_place)
+             = (excluded.open, excluded.high, excluded.low, excluded.close, excluded.volume, excluded.trades,
+                excluded.first_place, excluded.last_place)
          where kept is distinct from excluded;
     end loop;
 end $$;
@@ -94,8 +102,31 @@ comment on function zmartd.count_candles(text[], timestamptz[]) is
 
 create function zmartd.trades_written() returns trigger language plpgsql set search_path = public, pg_temp as $$
 begin
+    with placed as materialized (
+        select market_id, block_time, price_after, case trade_type when 'buy' then cost else amount end as volume,
+               array[slot, coalesce(index_in_block, -1), id] as place
+          from written
+    )
+    insert into candles as kept
+    select market_id, seconds, date_bin(make_interval(secs => seconds), block_time, 'epoch') as starts_at,
+           (array_agg(price_after order by place))[1], max(price_after), min(price_after),
+           (array_agg(price_after order by place desc))[1], sum(volume), count(*), min(place), max(place)
+      from placed, (values (300), (3600), (86400)) as period (seconds)
+     group by market_id, seconds, starts_at order by market_id, seconds, starts_at
+    on conflict (market_id, seconds, starts_at) do update
+       set open = case when excluded.first_place < kept.first_place then excluded.open else kept.open end,
+           high = greatest(kept.high, excluded.high), low = least(kept.low, excluded.low),
+           close = case when excluded.last_place > kept.last_place then excluded.close else kept.close end,
+           volume = kept.volume + excluded.volume, trades = kept.trades + excluded.trades,
+           first_place = least(kept.first_place, excluded.first_place),
+           last_place = greatest(kept.last_place, excluded.last_place);
+    return null;
+end $$;
+
+create function zmartd.trades_deleted() returns trigger language plpgsql set search_path = public, pg_temp as $$
+begin
     perform zmartd.count_candles(array_agg(market_id), array_agg(at))
-       from (select distinct market_id, date_bin('5 minutes', block_time, 'epoch') as at from changed) as periods
+       from (select distinct market_id, date_bin('5 minutes', block_time, 'epoch') as at from gone) as periods
      having count(*) > 0;
     return null;
 end $$;
@@ -120,10 +151,10 @@ begin
     return null;
 end $$;
 
-create trigger keep_candles_of_new after insert on public.trades
-    referencing new table as changed for each statement execute function zmartd.trades_written();
+create trigger keep_candles_of_written after insert on public.trades
+    referencing new table as written for each statement execute function zmartd.trades_written();
 create trigger keep_candles_of_gone after delete on public.trades
-    referencing old table as changed for each statement execute function zmartd.trades_written();
+    referencing old table as gone for each statement execute function zmartd.trades_deleted();
 create trigger keep_candles_of_changed after update on public.trades
     referencing old table as before new table as after for each statement execute function zmartd.trades_changed();
 

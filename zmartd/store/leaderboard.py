@@ -41,66 +41,22 @@ _ENTRIES = {
 _ALLOW_TIME = f"set local statement_timeout = {int(REFRESH_SECONDS * 1_000)}"
 _OPEN_EDITION = "insert into leaderboard_editions (as_of, markets_version) values ($1, $2) returning id"
 _PURGE = "delete from leaderboard_editions where id <= $1"
-_FILL = """
-with replayed as (
-    select user_wallet, market_id, outcome, trade_type, cost, amount, block_time,
-           zmartd.lot(trade_type = 'buy', shares, cost) over in_order as lot,
-           lead(id) over in_order is null as is_last, slot, index_in_block, id
-      from trades
-    window in_order as (partition by user_wallet, market_id, outcome
-                        order by slot, index_in_block nulls first, id
-                        rows between unbounded preceding and current row)
-), stepped as (
-    select *, coalesce((lag(lot) over in_order)[2], 0) as cost_before
-      from replayed
-    window in_order as (partition by user_wallet, market_id, outcome
-                        order by slot, index_in_block nulls first, id)
-), ended as (
-    select held.market_id, held.user_wallet, held.claimed_amount,
-           zmartd.held_cost(yes.lot, held.shares_yes) + zmartd.held_cost(no.lot, held.shares_no) as cost,
-           coalesce(held.claimed_at, market.finalized_at, '-infinity') as at
-      from user_positions as held
-      join markets as market on market.id = held.market_id
-      left join replayed as yes on yes.user_wallet = held.user_wallet and yes.market_id = held.market_id
-                               and yes.outcome and yes.is_last
-      left join replayed as no on no.user_wallet = held.user_wallet and no.market_id = held.market_id
-                              and not no.outcome and no.is_last
-     where held.has_claimed
-        or market.state = 'FINALIZED'
-           and case market.final_outcome
-                   when true then held.shares_yes <= 0
-                   when false then held.shares_no <= 0
-                   else held.total_invested <= held.total_returned
-               end
-), results (wallet, at, profit, volume, trades) as (
-    select user_wallet, block_time, case trade_type when 'sell' then cost + lot[2] - cost_before else 0 end,
-           case trade_type when 'buy' then cost else amount end, 1
-      from stepped
-    union all
-    select user_wallet, at, claimed_amount - cost, 0, 0 from ended
-), sums as (
-    select period, wallet, sum(profit) as profit, sum(volume) as volume, sum(trades) as trades
-      from results
-      join (values ('24h', $2::timestamptz - interval '24 hours'), ('7d', $2 - interval '7 days'),
-                   ('30d', $2 - interval '30 days'), ('all', '-infinity')) as past (period, since)
-        on results.at >= past.since
-     group by period, wallet
-), ranked (period, ranking, rank, wallet, profit, volume, trades) as (
-    select period, 'profit', row_number() over (partition by period order by profit desc, wallet),
-           wallet, profit, volume, trades
-      from sums
-    union all
-    select period, 'volume', row_number() over (partition by period order by volume desc, wallet),
-           wallet, profit, volume, trades
-      from sums where trades > 0
-    union all
-    select period, 'trades', row_number() over (partition by period order by trades desc, wallet),
-           wallet, profit, volume, trades
-      from sums where trades > 0
-)
-insert into leaderboard (edition, period, ranking, rank, wallet, profit, volume, trades)
-select $1, period, ranking, rank, wallet, profit, volume, trades from ranked where rank <= $3
+_FOLD = "select zmartd.fold_standings($1)"
+_RANKED = """
+select $1::bigint, listed.period, '{ranking}',
+       row_number() over (partition by listed.period order by {ranking} desc, user_wallet),
+       user_wallet, profit, volume, trades
+  from standing_periods as listed
+ cross join lateral (select * from standings
+                      where standings.period = listed.period {only}
+                      order by {ranking} desc, user_wallet limit $2) as chosen
 """
+_FILL = "insert into leaderboard (edition, period, ranking, rank, wallet, profit, volume, trades)" + (
+    " union all ".join(
+        _RANKED.format(ranking=ranking, only="" if ranking == "profit" else "and trades > 0")
+        for ranking in ("profit", "volume", "trades")
+    )
+)
 
 
 class Edition(Struct, frozen=True):
@@ -190,6 +146,7 @@ async def publish(connection: Connection, now: datetime, stale_after: timedelta)
         return None
     await connection.execute(_ALLOW_TIME)
     edition_id = await connection.fetchval(_OPEN_EDITION, now, version)
-    await connection.execute(_FILL, edition_id, now, MOST_RANKS, timeout=REFRESH_SECONDS)
+    await connection.execute(_FOLD, now, timeout=REFRESH_SECONDS)
+    await connection.execute(_FILL, edition_id, MOST_RANKS, timeout=REFRESH_SECONDS)
     await connection.execute(_PURGE, edition_id - EDITIONS_KEPT)
     return Edition(edition_id, now, version)

@@ -13,23 +13,18 @@ from zmartd.market.lifecycle import MarketState
 from zmartd.store.keyset import BigInt, Page, page_of, to_micros
 from zmartd.store.postgres.reader import Reads
 
-_LOTS = """
-with lots as (
-    select market_id, outcome,
-           zmartd.lot(trade_type = 'buy', shares, cost order by slot, index_in_block nulls first, id) as lot,
-           max(id) as newest_trade, max(block_time) filter (where id <= $2) as traded_at
-      from trades where user_wallet = $1
-"""
-_COLUMNS = """
-     group by market_id, outcome
-)
+_POSITIONS = """
 select held.market_id, held.user_wallet, held.shares_yes, held.shares_no, held.total_invested,
        held.total_returned, held.trades_count, held.has_claimed, held.claimed_amount, held.claimed_at,
        held.first_trade_at, held.last_trade_at, held.slot, held.updated_at,
-       zmartd.held_cost(yes.lot, held.shares_yes) as cost_yes,
-       zmartd.held_cost(no.lot, held.shares_no) as cost_no,
-       (select coalesce(max(newest_trade), 0) from lots) as newest_trade,
-       greatest(yes.traded_at, no.traded_at) as traded_at,
+       zmartd.held_cost(array[yes.shares, yes.cost], held.shares_yes) as cost_yes,
+       zmartd.held_cost(array[no.shares, no.cost], held.shares_no) as cost_no,
+       coalesce(greatest(yes.newest_trade, no.newest_trade), 0) as newest_trade,
+       case when greatest(yes.newest_trade, no.newest_trade) <= $2
+            then greatest(yes.last_trade_at, no.last_trade_at)
+            else (select max(block_time) from trades
+                   where trades.user_wallet = $1 and trades.market_id = held.market_id and id <= $2)
+       end as traded_at,
        market.on_chain_address as market_on_chain_address, market.question as market_question,
        market.state as market_state, market.b_parameter as market_b_parameter,
        market.shares_yes as market_shares_yes, market.shares_no as market_shares_no,
@@ -39,13 +34,13 @@ select held.market_id, held.user_wallet, held.shares_yes, held.shares_no, held.t
        protocol.protocol_fee_bps, protocol.resolver_reward_bps, protocol.liquidity_provider_fee_bps
   from user_positions as held
   join markets as market on market.id = held.market_id
-  left join lots as yes on yes.market_id = held.market_id and yes.outcome
-  left join lots as no on no.market_id = held.market_id and not no.outcome
+  left join lots as yes on yes.user_wallet = $1 and yes.market_id = held.market_id and yes.outcome
+  left join lots as no on no.user_wallet = $1 and no.market_id = held.market_id and not no.outcome
   cross join protocol
  where held.user_wallet = $1
 """
-_OF_WALLET = _LOTS + _COLUMNS + "order by traded_at desc nulls last, held.market_id"
-_FIND = _LOTS + "and market_id = $3" + _COLUMNS + "and held.market_id = $3"
+_OF_WALLET = _POSITIONS + "order by traded_at desc nulls last, held.market_id"
+_FIND = _POSITIONS + "and held.market_id = $3"
 _ALL_TRADES = 2**63 - 1
 _REFUNDABLE = """
 select market_id, coalesce(sum(greatest(total_invested - total_returned, 0)), 0) as refundable
@@ -152,7 +147,7 @@ async def of_wallet(connection: Reads, wallet: str, after: PositionPageKey | Non
     """
     last_trade = _ALL_TRADES if after is None else after.newest_trade
     rows = await connection.fetch(_OF_WALLET, wallet, last_trade)
-    newest_trade = rows[0]["newest_trade"] if rows else 0
+    newest_trade = max((row["newest_trade"] for row in rows), default=0)
     return Holdings(tuple(_position(row) for row in rows), min(newest_trade, last_trade))
 
 

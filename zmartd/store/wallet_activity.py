@@ -29,10 +29,7 @@ select (select coalesce(sum(trades_count), 0) from user_positions where user_wal
        (select count(*) from discussions where user_wallet = $1 and deleted_at is null) as comments,
        (select count(*) from markets where creator_wallet = $1 and not orphaned) as markets_created
 """
-_VOLUME = """
-select coalesce(sum(case trade_type when 'buy' then cost else amount end), 0)
-  from trades where user_wallet = $1
-"""
+_VOLUME = "select coalesce(sum(volume), 0) from lots where user_wallet = $1"
 _WON = """
 select count(*) from user_positions as held join markets as market on market.id = held.market_id
  where held.user_wallet = $1 and market.state = 'FINALIZED'

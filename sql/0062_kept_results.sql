@@ -1,0 +1,426 @@
+-- What each trade did to its wallet's shares of that outcome (see 0012), the lots that trades left, what positions came to
+-- in the end, and the standings of all wallets by period: kept with the trades, positions and markets that they are of,
+-- in the same transaction. Whatever comes late, is changed or taken away, only the trades of that wallet in that market
+-- from there on are gone through again.
+
+create table public.trade_results (
+    trade_id bigint primary key,
+    at timestamptz not null,
+    -- Lamports: what a sale brought beyond what its shares had cost, and a purchase with fees or a sale before fees.
+    profit numeric not null,
+    volume numeric not null,
+    -- The lot after the trade.
+    lot_shares numeric not null,
+    lot_cost numeric not null
+);
+comment on table public.trade_results is 'Of each trade: what it brought its wallet, and the lot that it left.';
+create index trade_results_by_time on public.trade_results (at);
+
+create table public.lots (
+    user_wallet zmartd.address not null,
+    market_id zmartd.market_id not null references public.markets (id),
+    outcome boolean not null,
+    -- After the last trade in the order of the chain. The cost is in lamports, with fees.
+    shares numeric not null,
+    cost numeric not null,
+    last_slot bigint not null,
+    last_trade_at timestamptz not null,
+    -- The one that was recorded last.
+    newest_trade bigint not null,
+    -- Sums over its trades.
+    profit numeric not null,
+    volume numeric not null,
+    trades bigint not null check (trades > 0),
+    primary key (user_wallet, market_id, outcome)
+);
+comment on table public.lots is 'The shares of one outcome that a wallet''s trades in a market left, and what they cost.';
+
+create table public.position_results (
+    market_id zmartd.market_id not null references public.markets (id),
+    user_wallet zmartd.address not null,
+    -- When it was claimed, or when its market became final.
+    at timestamptz not null,
+    profit numeric not null,
+    primary key (market_id, user_wallet)
+);
+comment on table public.position_results is
+    'Of each position that was claimed or became worthless: what that brought beyond what its shares had cost.';
+create index position_results_by_time on public.position_results (at);
+
+create table public.standing_periods (
+    period text primary key check (period in ('24h', '7d', '30d', 'all')),
+    -- The results that are in the standings are those from then on, but for those in standing_changes.
+    since timestamptz not null
+);
+
+create table public.standings (
+    period text not null check (period in ('24h', '7d', '30d', 'all')),
+    user_wallet zmartd.address not null,
+    profit numeric not null,
+    volume numeric not null,
+    trades bigint not null,
+    -- Of trades and of positions.
+    results bigint not null,
+    primary key (period, user_wallet)
+);
+comment on table public.standings is 'What the results of each wallet in a period come to.';
+create index standings_by_profit on public.standings (period, profit desc, user_wallet);
+create index standings_by_volume on public.standings (period, volume desc, user_wallet) where trades > 0;
+create index standings_by_trades on public.standings (period, trades desc, user_wallet) where trades > 0;
+create index standings_of_nothing on public.standings (period) where results = 0;
+
+create table public.standing_changes (
+    id bigint generated always as identity primary key,
+    user_wallet zmartd.address not null,
+    at timestamptz not null,
+    profit numeric not null,
+    volume numeric not null,
+    trades integer not null,
+    results integer not null
+);
+comment on table public.standing_changes is 'Results that came or went and are not in the standings yet.';
+
+do $$
+declare
+    kept text;
+begin
+    foreach kept in array array['trade_results', 'lots', 'position_results', 'standing_periods', 'standings',
+                                'standing_changes'] loop
+        execute format('alter table public.%I enable row level security', kept);
+        execute format('alter table public.%I force row level security', kept);
+        execute format('revoke all on public.%I from public, anon, authenticated', kept);
+        execute format('grant select, insert, update, delete on public.%I to service_role', kept);
+        execute format('create policy service on public.%I to service_role using (true) with check (true)', kept);
+    end loop;
+end
+$$;
+grant usage on all sequences in schema public to service_role;
+grant select on public.lots to authenticated;
+create policy own_read on public.lots for select to authenticated using (user_wallet = (select zmartd.caller_wallet()));
+
+create function zmartd.settle_positions(market_ids text[], wallets text[]) returns void
+    language plpgsql set search_path = public, pg_temp as $$
+begin
+    with asked as materialized (
+        select distinct market_id, user_wallet from unnest(market_ids, wallets) as asked (market_id, user_wallet)
+    ), known as materialized (
+        select kept.* from asked join position_results as kept using (market_id, user_wallet)
+    ), ended as materialized (
+        select held.market_id, held.user_wallet, coalesce(held.claimed_at, market.finalized_at, '-infinity') as at,
+               held.claimed_amount
+               - zmartd.held_cost(array[yes.shares, yes.cost], held.shares_yes)
+               - zmartd.held_cost(array[no.shares, no.cost], held.shares_no) as profit
+          from asked
+          join user_positions as held using (market_id, user_wallet)
+          join markets as market on market.id = held.market_id
+          left join lots as yes on yes.user_wallet = held.user_wallet and yes.market_id = held.market_id and yes.outcome
+          left join lots as no on no.user_wallet = held.user_wallet and no.market_id = held.market_id and not no.outcome
+         where held.has_claimed
+            or market.state = 'FINALIZED'
+               and case market.final_outcome
+                       when true then held.shares_yes <= 0
+                       when false then held.shares_no <= 0
+                       else held.total_invested <= held.total_returned
+                   end
+    ), gone as (
+        delete from position_results as kept using known
+         where kept.market_id = known.market_id and kept.user_wallet = known.user_wallet
+           and not exists (select from ended where ended.market_id = known.market_id
+                                               and ended.user_wallet = known.user_wallet)
+    ), written as (
+        insert into position_results as kept select * from ended order by market_id, user_wallet
+        on conflict (market_id, user_wallet) do update set at = excluded.at, profit = excluded.profit
+         where (kept.at, kept.profit) is distinct from (excluded.at, excluded.profit)
+    )
+    insert into standing_changes (user_wallet, at, profit, volume, trades, results)
+    select user_wallet, at, sum(profit), 0, 0, sum(results)
+      from (select market_id, user_wallet, at, profit, 1 as results from ended
+             union all select market_id, user_wallet, at, -profit, -1 from known) as changed
+     group by market_id, user_wallet, at having sum(profit) <> 0 or sum(results) <> 0;
+end $$;
+comment on function zmartd.settle_positions(text[], text[]) is
+    'Works out anew what these positions came to, if they are over.';
+
+create type zmartd.traded as (user_wallet text, market_id text, outcome boolean, slot bigint, gone bigint);
+comment on type zmartd.traded is 'Where a wallet''s trades in a market changed, and the id of one that is gone.';
+
+-- Few trades change at a time, whatever the tables have come to: all of them are looked up.
+create function zmartd.settle_trades(changed zmartd.traded[]) returns void
+    language plpgsql set search_path = public, pg_temp
+    set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
+begin
+    with chains as materialized (
+        select user_wallet, market_id, outcome, min(slot) as slot, array_remove(array_agg(gone), null) as gone
+          from unnest(changed) group by user_wallet, market_id, outcome
+    ), begun as materialized (
+        -- Where there is no lot, there is no earlier trade.
+        select chains.*, kept.newest_trade, kept.profit, kept.volume, kept.trades, coalesce(before.slot, -1) as last_slot, before.block_time as last_trade_at,
+               coalesce(before.shares, 0) as shares, coalesce(before.cost, 0) as cost
+          from chains
+          left join lots as kept using (user_wallet, market_id, outcome)
+          left join lateral (
+              select kept.last_slot as slot, kept.last_trade_at as block_time, kept.shares, kept.cost
+               where kept.last_slot < chains.slot
+               union all
+              (select trades.slot, trades.block_time, result.lot_shares, result.lot_cost
+                 from trades join trade_results as result on result.trade_id = trades.id
+                where kept.last_slot >= chains.slot
+                  and trades.user_wallet = chains.user_wallet and trades.market_id = chains.market_id
+                  and trades.outcome = chains.outcome and trades.slot < chains.slot
+                order by trades.slot desc, coalesce(index_in_block, -1) desc, id desc limit 1)
+          ) as before on true
+    ), steps as (
+        select user_wallet, market_id, outcome, null::bigint as id, last_slot as slot, -1 as in_block,
+               last_trade_at as at, true as buys, shares, cost, 0::numeric as volume
+          from begun
+         union all
+        select chain.user_wallet, chain.market_id, chain.outcome, trades.id, trades.slot, coalesce(index_in_block, -1),
+               block_time, trade_type = 'buy', trades.shares, trades.cost,
+               case trade_type when 'buy' then trades.cost else amount end
+          from begun as chain
+          join trades on trades.user_wallet = chain.user_wallet and trades.market_id = chain.market_id
+                     and trades.outcome = chain.outcome and trades.slot >= chain.slot
+    ), gone_through as (
+        select *, zmartd.lot(buys, shares, cost) over in_order as lot,
+               row_number() over (partition by user_wallet, market_id, outcome
+                                  order by slot desc, in_block desc, id desc nulls last) as from_last
+          from steps
+        window in_order as (partition by user_wallet, market_id, outcome order by slot, in_block, id nulls first)
+    ), stepped as materialized (
+        select user_wallet, market_id, outcome, id, slot, at, lot, volume, from_last,
+               case when buys then 0 else cost + lot[2] - (lag(lot) over in_order)[2] end as profit
+          from gone_through
+        window in_order as (partition by user_wallet, market_id, outcome order by slot, in_block, id nulls first)
+    ), known as materialized (
+        select user_wallet, market_id, outcome, kept.*
+          from stepped join trade_results as kept on kept.trade_id = stepped.id
+         union all
+        select user_wallet, market_id, outcome, kept.*
+          from chains, unnest(gone) as was (id) join trade_results as kept on kept.trade_id = was.id
+         where not exists (select from stepped where stepped.id = was.id)
+    ), taken as (
+        delete from trade_results as kept using chains, unnest(gone) as was (id)
+         where kept.trade_id = was.id and not exists (select from stepped where stepped.id = was.id)
+    ), written as (
+        insert into trade_results as kept
+        select id, at, profit, volume, lot[1], lot[2] from stepped where id is not null order by id
+        on conflict (trade_id) do update
+           set (at, profit, volume, lot_shares, lot_cost)
+             = (excluded.at, excluded.profit, excluded.volume, excluded.lot_shares, excluded.lot_cost)
+         where kept is distinct from excluded
+    ), differences as materialized (
+        select user_wallet, market_id, outcome, at, sum(profit) as profit, sum(volume) as volume, sum(trades) as trades
+          from (select user_wallet, market_id, outcome, at, profit, volume, 1 as trades
+                  from stepped where id is not null
+                 union all
+                select user_wallet, market_id, outcome, at, -profit, -volume, -1 from known) as changes
+         group by user_wallet, market_id, outcome, at
+        having sum(profit) <> 0 or sum(volume) <> 0 or sum(trades) <> 0
+    ), told as (
+        insert into standing_changes (user_wallet, at, profit, volume, trades, results)
+        select user_wallet, at, profit, volume, trades, trades from differences
+    ), summed as materialized (
+        select user_wallet, market_id, outcome, coalesce(begun.profit, 0) + coalesce(sum(new.profit), 0) as profit,
+               coalesce(begun.volume, 0) + coalesce(sum(new.volume), 0) as volume,
+               coalesce(begun.trades, 0) + coalesce(sum(new.trades), 0) as trades,
+               case when newest_trade = any(gone)
+                    then (select max(id) from trades
+                           where trades.user_wallet = begun.user_wallet and trades.market_id = begun.market_id
+                             and trades.outcome = begun.outcome)
+                    else newest_trade end as newest_trade
+          from begun left join differences as new using (user_wallet, market_id, outcome)
+         group by user_wallet, market_id, outcome, begun.profit, begun.volume, begun.trades, newest_trade, gone
+    ), ended as (
+        delete from lots as kept using summed
+         where kept.user_wallet = summed.user_wallet and kept.market_id = summed.market_id
+           and kept.outcome = summed.outcome and summed.trades = 0
+    ), newest as (
+        select user_wallet, market_id, outcome, max(id) as id from stepped group by user_wallet, market_id, outcome
+    )
+    insert into lots as kept
+    select user_wallet, market_id, outcome, last.lot[1], last.lot[2], last.slot, last.at,
+           greatest(newest_trade, newest.id), summed.profit, summed.volume, summed.trades
+      from summed
+      join stepped as last using (user_wallet, market_id, outcome)
+      join newest using (user_wallet, market_id, outcome)
+     where last.from_last = 1 and summed.trades > 0
+     order by user_wallet, market_id, outcome
+    on conflict (user_wallet, market_id, outcome) do update
+       set (shares, cost, last_slot, last_trade_at, newest_trade, profit, volume, trades)
+         = (excluded.shares, excluded.cost, excluded.last_slot, excluded.last_trade_at, excluded.newest_trade,
+            excluded.profit, excluded.volume, excluded.trades);
+
+    perform zmartd.settle_positions(array_agg(market_id::text), array_agg(user_wallet::text))
+       from (select distinct market_id, user_wallet from unnest(changed)) as touched
+       join position_results using (market_id, user_wallet)
+     having count(*) > 0;
+end $$;
+comment on function zmartd.settle_trades(zmartd.traded[]) is
+    'Goes through the trades of these wallets in these markets from those slots on, and keeps what they came to.';
+
+create function zmartd.results_of_written() returns trigger language plpgsql set search_path = public, pg_temp as $$
+begin
+    perform zmartd.settle_trades(array_agg((user_wallet, market_id, outcome, slot, null)::zmartd.traded))
+       from written having count(*) > 0;
+    return null;
+end $$;
+
+create function zmartd.results_of_gone() returns trigger language plpgsql set search_path = public, pg_temp as $$
+begin
+    perform zmartd.settle_trades(array_agg((user_wallet, market_id, outcome, slot, id)::zmartd.traded))
+       from gone having count(*) > 0;
+    return null;
+end $$;
+
+create function zmartd.results_of_changed() returns trigger language plpgsql set search_path = public, pg_temp as $$
+begin
+    perform zmartd.settle_trades(array_agg((user_wallet, market_id, outcome, slot, gone)::zmartd.traded))
+       from (select before.user_wallet, before.market_id, before.outcome, before.slot, before.id as gone
+               from before left join after using (id)
+              where (before.trade_type, before.shares, before.cost, before.amount, before.slot, before.index_in_block,
+                     before.block_time)
+                    is distinct from
+                    (after.trade_type, after.shares, after.cost, after.amount, after.slot, after.index_in_block,
+                     after.block_time)
+             union all
+             select after.user_wallet, after.market_id, after.outcome, after.slot, null
+               from after left join before using (id)
+              where (before.trade_type, before.shares, before.cost, before.amount, before.slot, before.index_in_block,
+                     before.block_time)
+                    is distinct from
+                    (after.trade_type, after.shares, after.cost, after.amount, after.slot, after.index_in_block,
+                     after.block_time)) as changed
+     having count(*) > 0;
+    return null;
+end $$;
+
+create trigger keep_results_of_written after insert on public.trades
+    referencing new table as written for each statement execute function zmartd.results_of_written();
+create trigger keep_results_of_gone after delete on public.trades
+    referencing old table as gone for each statement execute function zmartd.results_of_gone();
+create trigger keep_results_of_changed after update on public.trades
+    referencing old table as before new table as after for each statement execute function zmartd.results_of_changed();
+
+create function zmartd.a_trade_stays_whose_it_is() returns trigger language plpgsql as $$
+begin
+    raise exception 'the wallet, the market and the outcome of a trade do not change';
+end $$;
+create trigger stays_whose_it_is before update of user_wallet, market_id, outcome on public.trades for each row
+    when ((old.user_wallet, old.market_id, old.outcome) is distinct from (new.user_wallet, new.market_id, new.outcome))
+    execute function zmartd.a_trade_stays_whose_it_is();
+
+create function zmartd.results_of_positions() returns trigger language plpgsql set search_path = public, pg_temp as $$
+begin
+    perform zmartd.settle_positions(array_agg(changed.market_id::text), array_agg(changed.user_wallet::text))
+       from changed join markets as market on market.id = changed.market_id
+      where changed.has_claimed or market.state = 'FINALIZED'
+         or exists (select from position_results as kept
+                     where kept.market_id = changed.market_id and kept.user_wallet = changed.user_wallet)
+     having count(*) > 0;
+    return null;
+end $$;
+create trigger keep_results_of_written after insert on public.user_positions
+    referencing new table as changed for each statement execute function zmartd.results_of_positions();
+create trigger keep_results_of_changed after update on public.user_positions
+    referencing new table as changed for each statement execute function zmartd.results_of_positions();
+create trigger keep_results_of_gone after delete on public.user_positions
+    referencing old table as changed for each statement execute function zmartd.results_of_positions();
+
+create function zmartd.results_of_market() returns trigger language plpgsql set search_path = public, pg_temp as $$
+begin
+    perform zmartd.settle_positions(array_agg(market_id::text), array_agg(user_wallet::text))
+       from user_positions where market_id = new.id
+     having count(*) > 0;
+    return null;
+end $$;
+create trigger keep_results after update of state, final_outcome, finalized_at on public.markets for each row
+    when ((old.state = 'FINALIZED', old.final_outcome, old.finalized_at)
+          is distinct from (new.state = 'FINALIZED', new.final_outcome, new.finalized_at))
+    execute function zmartd.results_of_market();
+
+create function zmartd.slid_results(
+    out period text, out since timestamptz, out user_wallet text, out profit numeric, out volume numeric,
+    out trades integer, out results integer, as_of timestamptz
+) returns setof record
+    language sql stable set search_path = public, pg_temp as $$
+    with edges as materialized (
+        select asked.period, coalesce(kept.since, 'infinity') as before, asked.since as after
+          from (values ('24h', as_of - interval '24 hours'), ('7d', as_of - interval '7 days'),
+                       ('30d', as_of - interval '30 days'), ('all', '-infinity')) as asked (period, since)
+          left join standing_periods as kept using (period)
+    )
+    select period, after, change.user_wallet, change.profit, change.volume, change.trades, change.results
+      from edges join standing_changes as change on change.at >= edges.before
+     union all
+    select period, after, trade.user_wallet, sign * result.profit, sign * result.volume, sign, sign
+      from edges cross join lateral (select case when after < before then 1 else -1 end as sign) as way
+      join trade_results as result on result.at >= least(before, after) and result.at < greatest(before, after)
+      join trades as trade on trade.id = result.trade_id
+     union all
+    select period, after, result.user_wallet, sign * result.profit, 0, 0, sign
+      from edges cross join lateral (select case when after < before then 1 else -1 end as sign) as way
+      join position_results as result on result.at >= least(before, after) and result.at < greatest(before, after)
+$$;
+comment on function zmartd.slid_results(timestamptz) is
+    'What is to be added to the standings for them to be those of the periods that end then.';
+
+create function zmartd.fold_standings(as_of timestamptz) returns void
+    language plpgsql set search_path = public, pg_temp as $$
+begin
+    insert into standing_periods select period, 'infinity' from unnest(array['24h', '7d', '30d', 'all']) as period
+    on conflict do nothing;
+    -- One at a time.
+    perform from standing_periods for update;
+    with added as (
+        select period, user_wallet, sum(profit) as profit, sum(volume) as volume, sum(trades) as trades,
+               sum(results) as results
+          from zmartd.slid_results(as_of) group by period, user_wallet
+    ), taken as (
+        delete from standing_changes
+    )
+    insert into standings as kept
+    select * from added where (profit, volume, trades, results) <> (0, 0, 0, 0) order by period, user_wallet
+    on conflict (period, user_wallet) do update
+       set profit = kept.profit + excluded.profit, volume = kept.volume + excluded.volume,
+           trades = kept.trades + excluded.trades, results = kept.results + excluded.results;
+    delete from standings where results = 0;
+    update standing_periods set since = '-infinity' where period = 'all';
+    update standing_periods as kept set since = as_of - length
+      from (values ('24h', interval '24 hours'), ('7d', '7 days'), ('30d', '30 days')) as lengths (period, length)
+     where kept.period = lengths.period;
+end $$;
+comment on function zmartd.fold_standings(timestamptz) is 'Makes the standings those of the periods that end then.';
+
+-- How far the positions from before are gone through (0063 does it, and takes this away).
+create table zmartd.results_filled (market_id text not null, user_wallet text not null);
+grant select, insert, update, delete on zmartd.results_filled to service_role;
+
+create function zmartd.fill_results(most integer) returns boolean
+    language plpgsql set search_path = public, pg_temp as $$
+declare
+    -- The market, and the wallets whose positions are next.
+    next record;
+begin
+    select held.market_id, array_agg(held.user_wallet::text order by held.user_wallet) as wallets into next
+      from (select market_id, user_wallet, sum(trades_count) over (order by market_id, user_wallet) - trades_count as before
+              from (select market_id, user_wallet, trades_count from user_positions
+                     where (market_id, user_wallet) > (coalesce((select market_id from zmartd.results_filled), ''),
+                                                       coalesce((select user_wallet from zmartd.results_filled), ''))
+                     order by market_id, user_wallet limit 500) as ahead) as held
+     where held.before < most
+     group by held.market_id order by held.market_id limit 1;
+    if not found then
+        return false;
+    end if;
+    -- As who applies events to it does: no trade comes meanwhile.
+    perform from markets where id = next.market_id for update;
+    perform zmartd.settle_trades(array_agg((user_wallet, market_id, outcome, -1, null)::zmartd.traded))
+       from (select distinct user_wallet, market_id, outcome from trades
+              where market_id = next.market_id and user_wallet = any (next.wallets)) as chains
+     having count(*) > 0;
+    perform zmartd.settle_positions(array_fill(next.market_id::text, array[cardinality(next.wallets)]), next.wallets);
+    perform zmartd.fold_standings(now());
+    delete from zmartd.results_filled;
+    insert into zmartd.results_filled values (next.market_id, next.wallets[cardinality(next.wallets)]);
+    return true;
+end $$;
