@@ -30,7 +30,7 @@ grant select on public.candles to anon, authenticated;
 create policy public_read on public.candles for select to anon, authenticated using (true);
 
 create function zmartd.count_candles(market_ids text[], times timestamptz[]) returns void
-    language plpgsql set search_path = public, pg_temp as $$
+    language plpgsql set search_path = public, pg_temp set plan_cache_mode = force_generic_plan as $$
 declare
     step record;
 begin
@@ -39,25 +39,24 @@ begin
           from unnest(market_ids, times) as given (market_id, at)
     ), placed as materialized (
         select touched.market_id, touched.starts_at, price_after, case trade_type when 'buy' then cost else amount end as volume,
-               array[slot, coalesce(index_in_block, -1), id] as place
+               case when id is not null then array[slot, coalesce(index_in_block, -1), id] end as place
           from touched
-          join trades on trades.market_id = touched.market_id and block_time >= touched.starts_at
-                     and block_time < touched.starts_at + interval '5 minutes'
+          left join trades on trades.market_id = touched.market_id and block_time >= touched.starts_at
+                          and block_time < touched.starts_at + interval '5 minutes'
     ), counted as materialized (
         select market_id, starts_at,
                (array_agg(price_after order by place))[1] as open, max(price_after) as high, min(price_after) as low,
                (array_agg(price_after order by place desc))[1] as close,
-               sum(volume) as volume, count(*) as trades, min(place) as first_place, max(place) as last_place
+               sum(volume) as volume, count(place) as trades, min(place) as first_place, max(place) as last_place
           from placed group by market_id, starts_at
     ), gone as (
-        delete from candles as kept using touched
-         where kept.market_id = touched.market_id and kept.seconds = 300 and kept.starts_at = touched.starts_at
-           and not exists (select from counted where counted.market_id = kept.market_id
-                                                 and counted.starts_at = kept.starts_at)
+        delete from candles as kept using counted
+         where kept.market_id = counted.market_id and kept.seconds = 300 and kept.starts_at = counted.starts_at
+           and counted.trades = 0
     )
     insert into candles as kept
     select market_id, 300, starts_at, open, high, low, close, volume, trades, first_place, last_place
-      from counted order by market_id, starts_at
+      from counted where trades > 0 order by market_id, starts_at
     on conflict (market_id, seconds, starts_at) do update
        set (open, high, low, close, volume, trades, first_place, last_place)
          = (excluded.open, excluded.high, excluded.low, excluded.close, excluded.volume, excluded.trades,
@@ -73,23 +72,21 @@ begin
                    (array_agg(part.open order by part.first_place))[1] as open,
                    max(part.high) as high, min(part.low) as low,
                    (array_agg(part.close order by part.last_place desc))[1] as close,
-                   sum(part.volume) as volume, sum(part.trades) as trades,
+                   sum(part.volume) as volume, coalesce(sum(part.trades), 0) as trades,
                    min(part.first_place) as first_place, max(part.last_place) as last_place
               from touched
-              join candles as part on part.market_id = touched.market_id and part.seconds = step.part
+              left join candles as part on part.market_id = touched.market_id and part.seconds = step.part
                          and part.starts_at >= touched.starts_at
                          and part.starts_at < touched.starts_at + make_interval(secs => step.seconds)
              group by touched.market_id, touched.starts_at
         ), gone as (
-            delete from candles as kept using touched
-             where kept.market_id = touched.market_id and kept.seconds = step.seconds
-               and kept.starts_at = touched.starts_at
-               and not exists (select from counted where counted.market_id = kept.market_id
-                                                     and counted.starts_at = kept.starts_at)
+            delete from candles as kept using counted
+             where kept.market_id = counted.market_id and kept.seconds = step.seconds
+               and kept.starts_at = counted.starts_at and counted.trades = 0
         )
         insert into candles as kept
         select market_id, step.seconds, starts_at, open, high, low, close, volume, trades, first_place, last_place
-          from counted order by market_id, starts_at
+          from counted where trades > 0 order by market_id, starts_at
         on conflict (market_id, seconds, starts_at) do update
            set (open, high, low, close, volume, trades, first_place, last_place)
              = (excluded.open, excluded.high, excluded.low, excluded.close, excluded.volume, excluded.trades,
@@ -100,7 +97,7 @@ end $$;
 comment on function zmartd.count_candles(text[], timestamptz[]) is
     'Counts the candles of these markets anew that these times are in.';
 
-create function zmartd.trades_written() returns trigger language plpgsql set search_path = public, pg_temp as $$
+create function zmartd.trades_written() returns trigger language plpgsql set search_path = public, pg_temp set plan_cache_mode = force_generic_plan as $$
 begin
     with placed as materialized (
         select market_id, block_time, price_after, case trade_type when 'buy' then cost else amount end as volume,
@@ -123,7 +120,7 @@ begin
     return null;
 end $$;
 
-create function zmartd.trades_deleted() returns trigger language plpgsql set search_path = public, pg_temp as $$
+create function zmartd.trades_deleted() returns trigger language plpgsql set search_path = public, pg_temp set plan_cache_mode = force_generic_plan as $$
 begin
     perform zmartd.count_candles(array_agg(market_id), array_agg(at))
        from (select distinct market_id, date_bin('5 minutes', block_time, 'epoch') as at from gone) as periods
@@ -131,7 +128,7 @@ begin
     return null;
 end $$;
 
-create function zmartd.trades_changed() returns trigger language plpgsql set search_path = public, pg_temp as $$
+create function zmartd.trades_changed() returns trigger language plpgsql set search_path = public, pg_temp set plan_cache_mode = force_generic_plan as $$
 begin
     -- A commitment that changes changes no candle.
     perform zmartd.count_candles(array_agg(market_id), array_agg(at))
@@ -166,7 +163,7 @@ create table zmartd.candles_filled (
 grant select, insert, update, delete on zmartd.candles_filled to service_role;
 
 create function zmartd.fill_candles(most integer) returns boolean
-    language plpgsql set search_path = public, pg_temp as $$
+    language plpgsql set search_path = public, pg_temp set plan_cache_mode = force_generic_plan as $$
 declare
     -- The market, and up to which time its trades are counted.
     here record;

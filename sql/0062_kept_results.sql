@@ -99,44 +99,50 @@ grant select on public.lots to authenticated;
 create policy own_read on public.lots for select to authenticated using (user_wallet = (select zmartd.caller_wallet()));
 
 create function zmartd.settle_positions(market_ids text[], wallets text[]) returns void
-    language plpgsql set search_path = public, pg_temp as $$
+    language plpgsql set search_path = public, pg_temp set plan_cache_mode = force_generic_plan as $$
 begin
-    with asked as materialized (
-        select distinct market_id, user_wallet from unnest(market_ids, wallets) as asked (market_id, user_wallet)
-    ), known as materialized (
-        select kept.* from asked join position_results as kept using (market_id, user_wallet)
-    ), ended as materialized (
-        select held.market_id, held.user_wallet, coalesce(held.claimed_at, market.finalized_at, '-infinity') as at,
-               held.claimed_amount
-               - zmartd.held_cost(array[yes.shares, yes.cost], held.shares_yes)
-               - zmartd.held_cost(array[no.shares, no.cost], held.shares_no) as profit
-          from asked
-          join user_positions as held using (market_id, user_wallet)
-          join markets as market on market.id = held.market_id
-          left join lots as yes on yes.user_wallet = held.user_wallet and yes.market_id = held.market_id and yes.outcome
-          left join lots as no on no.user_wallet = held.user_wallet and no.market_id = held.market_id and not no.outcome
-         where held.has_claimed
-            or market.state = 'FINALIZED'
-               and case market.final_outcome
-                       when true then held.shares_yes <= 0
-                       when false then held.shares_no <= 0
-                       else held.total_invested <= held.total_returned
-                   end
+    -- What each came to, null where it is not over, and what is kept of it.
+    with compared as materialized (
+        select asked.market_id, asked.user_wallet, kept.at as kept_at, kept.profit as kept_profit, result.*
+          from (select distinct market_id, user_wallet
+                  from unnest(market_ids, wallets) as given (market_id, user_wallet)) as asked
+          left join position_results as kept using (market_id, user_wallet)
+          left join lateral (
+              select coalesce(held.claimed_at, market.finalized_at, '-infinity') as at,
+                     held.claimed_amount
+                     - zmartd.held_cost(array[coalesce(yes.shares, 0), yes.cost], held.shares_yes)
+                     - zmartd.held_cost(array[coalesce(no.shares, 0), no.cost], held.shares_no) as profit
+                from user_positions as held
+                join markets as market on market.id = held.market_id
+                left join lots as yes on yes.user_wallet = held.user_wallet and yes.market_id = held.market_id
+                                     and yes.outcome
+                left join lots as no on no.user_wallet = held.user_wallet and no.market_id = held.market_id
+                                    and not no.outcome
+               where held.market_id = asked.market_id and held.user_wallet = asked.user_wallet
+                 and (held.has_claimed
+                      or market.state = 'FINALIZED'
+                         and case market.final_outcome
+                                 when true then held.shares_yes <= 0
+                                 when false then held.shares_no <= 0
+                                 else held.total_invested <= held.total_returned
+                             end)
+          ) as result on true
     ), gone as (
-        delete from position_results as kept using known
-         where kept.market_id = known.market_id and kept.user_wallet = known.user_wallet
-           and not exists (select from ended where ended.market_id = known.market_id
-                                               and ended.user_wallet = known.user_wallet)
+        delete from position_results as kept using compared
+         where kept.market_id = compared.market_id and kept.user_wallet = compared.user_wallet and compared.at is null
     ), written as (
-        insert into position_results as kept select * from ended order by market_id, user_wallet
+        insert into position_results as kept
+        select market_id, user_wallet, at, profit from compared
+         where at is not null and (at, profit) is distinct from (kept_at, kept_profit)
+         order by market_id, user_wallet
         on conflict (market_id, user_wallet) do update set at = excluded.at, profit = excluded.profit
-         where (kept.at, kept.profit) is distinct from (excluded.at, excluded.profit)
     )
     insert into standing_changes (user_wallet, at, profit, volume, trades, results)
-    select user_wallet, at, sum(profit), 0, 0, sum(results)
-      from (select market_id, user_wallet, at, profit, 1 as results from ended
-             union all select market_id, user_wallet, at, -profit, -1 from known) as changed
-     group by market_id, user_wallet, at having sum(profit) <> 0 or sum(results) <> 0;
+    select user_wallet, at, profit, 0, 0, 1
+      from compared where at is not null and (at, profit) is distinct from (kept_at, kept_profit)
+     union all
+    select user_wallet, kept_at, -kept_profit, 0, 0, -1
+      from compared where kept_at is not null and (at, profit) is distinct from (kept_at, kept_profit);
 end $$;
 comment on function zmartd.settle_positions(text[], text[]) is
     'Works out anew what these positions came to, if they are over.';
@@ -146,105 +152,105 @@ comment on type zmartd.traded is 'Where a wallet''s trades in a market changed, 
 
 -- Few trades change at a time, whatever the tables have come to: all of them are looked up.
 create function zmartd.settle_trades(changed zmartd.traded[]) returns void
-    language plpgsql set search_path = public, pg_temp
+    language plpgsql set search_path = public, pg_temp set plan_cache_mode = force_generic_plan
     set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
 begin
     with chains as materialized (
-        select user_wallet, market_id, outcome, min(slot) as slot, array_remove(array_agg(gone), null) as gone
+        select user_wallet, market_id, outcome, min(slot) as from_slot, array_remove(array_agg(gone), null) as gone
           from unnest(changed) group by user_wallet, market_id, outcome
     ), begun as materialized (
         -- Where there is no lot, there is no earlier trade.
-        select chains.*, kept.newest_trade, kept.profit, kept.volume, kept.trades, coalesce(before.slot, -1) as last_slot, before.block_time as last_trade_at,
-               coalesce(before.shares, 0) as shares, coalesce(before.cost, 0) as cost
+        select chains.*, coalesce(before.slot, -1) as slot, before.at, coalesce(before.shares, 0) as shares,
+               coalesce(before.cost, 0) as cost, coalesce(kept.profit, 0) as kept_profit,
+               coalesce(kept.volume, 0) as kept_volume, coalesce(kept.trades, 0) as kept_trades,
+               case when kept.newest_trade = any(gone)
+                    then (select max(id) from trades
+                           where trades.user_wallet = chains.user_wallet and trades.market_id = chains.market_id
+                             and trades.outcome = chains.outcome)
+                    else kept.newest_trade end as newest_trade
           from chains
           left join lots as kept using (user_wallet, market_id, outcome)
           left join lateral (
-              select kept.last_slot as slot, kept.last_trade_at as block_time, kept.shares, kept.cost
-               where kept.last_slot < chains.slot
+              select kept.last_slot as slot, kept.last_trade_at as at, kept.shares, kept.cost
+               where kept.last_slot < from_slot
                union all
-              (select trades.slot, trades.block_time, result.lot_shares, result.lot_cost
-                 from trades join trade_results as result on result.trade_id = trades.id
-                where kept.last_slot >= chains.slot
+              (select trades.slot, block_time, lot_shares, lot_cost
+                 from trades join trade_results on trade_id = trades.id
+                where kept.last_slot >= from_slot
                   and trades.user_wallet = chains.user_wallet and trades.market_id = chains.market_id
-                  and trades.outcome = chains.outcome and trades.slot < chains.slot
+                  and trades.outcome = chains.outcome and trades.slot < from_slot
                 order by trades.slot desc, coalesce(index_in_block, -1) desc, id desc limit 1)
           ) as before on true
     ), steps as (
-        select user_wallet, market_id, outcome, null::bigint as id, last_slot as slot, -1 as in_block,
-               last_trade_at as at, true as buys, shares, cost, 0::numeric as volume
+        -- What was held before counts as a purchase.
+        select user_wallet, market_id, outcome, null::bigint as id, slot, -1 as in_block, at, true as buys, shares, cost,
+               0::numeric as volume, kept_profit, kept_volume, kept_trades, newest_trade
           from begun
          union all
-        select chain.user_wallet, chain.market_id, chain.outcome, trades.id, trades.slot, coalesce(index_in_block, -1),
+        select chain.user_wallet, chain.market_id, chain.outcome, id, trades.slot, coalesce(index_in_block, -1),
                block_time, trade_type = 'buy', trades.shares, trades.cost,
-               case trade_type when 'buy' then trades.cost else amount end
+               case trade_type when 'buy' then trades.cost else amount end, 0, 0, 0, null
           from begun as chain
           join trades on trades.user_wallet = chain.user_wallet and trades.market_id = chain.market_id
-                     and trades.outcome = chain.outcome and trades.slot >= chain.slot
+                     and trades.outcome = chain.outcome and trades.slot >= from_slot
     ), gone_through as (
         select *, zmartd.lot(buys, shares, cost) over in_order as lot,
                row_number() over (partition by user_wallet, market_id, outcome
-                                  order by slot desc, in_block desc, id desc nulls last) as from_last
+                                  order by slot desc, in_block desc, id desc nulls last) = 1 as is_last
           from steps
         window in_order as (partition by user_wallet, market_id, outcome order by slot, in_block, id nulls first)
-    ), stepped as materialized (
-        select user_wallet, market_id, outcome, id, slot, at, lot, volume, from_last,
-               case when buys then 0 else cost + lot[2] - (lag(lot) over in_order)[2] end as profit
+    ), stepped as (
+        select *, case when buys then 0 else cost + lot[2] - (lag(lot) over in_order)[2] end as profit
           from gone_through
         window in_order as (partition by user_wallet, market_id, outcome order by slot, in_block, id nulls first)
-    ), known as materialized (
-        select user_wallet, market_id, outcome, kept.*
-          from stepped join trade_results as kept on kept.trade_id = stepped.id
+    ), compared as materialized (
+        -- Each trade with what is kept of it; those that are gone have no time.
+        select user_wallet, market_id, outcome, id, slot, stepped.at, lot, stepped.profit, stepped.volume, is_last,
+               kept_profit, kept_volume, kept_trades, newest_trade,
+               was.at as at_before, was.profit as profit_before, was.volume as volume_before
+          from stepped left join trade_results as was on trade_id = id
          union all
-        select user_wallet, market_id, outcome, kept.*
-          from chains, unnest(gone) as was (id) join trade_results as kept on kept.trade_id = was.id
-         where not exists (select from stepped where stepped.id = was.id)
+        select user_wallet, market_id, outcome, trade_id, null, null, null, null, null, false, 0, 0, 0, null,
+               was.at, was.profit, was.volume
+          from chains cross join unnest(gone) as gone_id
+          join trade_results as was on trade_id = gone_id
+         where not exists (select from trades where trades.id = gone_id)
     ), taken as (
-        delete from trade_results as kept using chains, unnest(gone) as was (id)
-         where kept.trade_id = was.id and not exists (select from stepped where stepped.id = was.id)
+        delete from trade_results as kept using compared where compared.at is null and kept.trade_id = compared.id
     ), written as (
         insert into trade_results as kept
-        select id, at, profit, volume, lot[1], lot[2] from stepped where id is not null order by id
+        select id, at, profit, volume, lot[1], lot[2] from compared where id is not null and at is not null order by id
         on conflict (trade_id) do update
            set (at, profit, volume, lot_shares, lot_cost)
              = (excluded.at, excluded.profit, excluded.volume, excluded.lot_shares, excluded.lot_cost)
          where kept is distinct from excluded
-    ), differences as materialized (
-        select user_wallet, market_id, outcome, at, sum(profit) as profit, sum(volume) as volume, sum(trades) as trades
-          from (select user_wallet, market_id, outcome, at, profit, volume, 1 as trades
-                  from stepped where id is not null
-                 union all
-                select user_wallet, market_id, outcome, at, -profit, -volume, -1 from known) as changes
-         group by user_wallet, market_id, outcome, at
-        having sum(profit) <> 0 or sum(volume) <> 0 or sum(trades) <> 0
     ), told as (
         insert into standing_changes (user_wallet, at, profit, volume, trades, results)
-        select user_wallet, at, profit, volume, trades, trades from differences
+        select user_wallet, at, profit, volume, 1, 1
+          from compared
+         where id is not null and at is not null
+           and (at, profit, volume) is distinct from (at_before, profit_before, volume_before)
+         union all
+        select user_wallet, at_before, -profit_before, -volume_before, -1, -1
+          from compared
+         where at_before is not null
+           and (at, profit, volume) is distinct from (at_before, profit_before, volume_before)
     ), summed as materialized (
-        select user_wallet, market_id, outcome, coalesce(begun.profit, 0) + coalesce(sum(new.profit), 0) as profit,
-               coalesce(begun.volume, 0) + coalesce(sum(new.volume), 0) as volume,
-               coalesce(begun.trades, 0) + coalesce(sum(new.trades), 0) as trades,
-               case when newest_trade = any(gone)
-                    then (select max(id) from trades
-                           where trades.user_wallet = begun.user_wallet and trades.market_id = begun.market_id
-                             and trades.outcome = begun.outcome)
-                    else newest_trade end as newest_trade
-          from begun left join differences as new using (user_wallet, market_id, outcome)
-         group by user_wallet, market_id, outcome, begun.profit, begun.volume, begun.trades, newest_trade, gone
+        select user_wallet, market_id, outcome, array_agg(lot) filter (where is_last) as lot,
+               max(slot) filter (where is_last) as slot, max(at) filter (where is_last) as at,
+               greatest(max(newest_trade), max(id) filter (where at is not null)) as newest_trade,
+               sum(kept_profit) + coalesce(sum(profit), 0) - coalesce(sum(profit_before), 0) as profit,
+               sum(kept_volume) + coalesce(sum(volume), 0) - coalesce(sum(volume_before), 0) as volume,
+               sum(kept_trades) + count(id) filter (where at is not null) - count(at_before) as trades
+          from compared group by user_wallet, market_id, outcome
     ), ended as (
         delete from lots as kept using summed
          where kept.user_wallet = summed.user_wallet and kept.market_id = summed.market_id
            and kept.outcome = summed.outcome and summed.trades = 0
-    ), newest as (
-        select user_wallet, market_id, outcome, max(id) as id from stepped group by user_wallet, market_id, outcome
     )
     insert into lots as kept
-    select user_wallet, market_id, outcome, last.lot[1], last.lot[2], last.slot, last.at,
-           greatest(newest_trade, newest.id), summed.profit, summed.volume, summed.trades
-      from summed
-      join stepped as last using (user_wallet, market_id, outcome)
-      join newest using (user_wallet, market_id, outcome)
-     where last.from_last = 1 and summed.trades > 0
-     order by user_wallet, market_id, outcome
+    select user_wallet, market_id, outcome, lot[1][1], lot[1][2], slot, at, newest_trade, profit, volume, trades
+      from summed where trades > 0 order by user_wallet, market_id, outcome
     on conflict (user_wallet, market_id, outcome) do update
        set (shares, cost, last_slot, last_trade_at, newest_trade, profit, volume, trades)
          = (excluded.shares, excluded.cost, excluded.last_slot, excluded.last_trade_at, excluded.newest_trade,
@@ -258,21 +264,21 @@ end $$;
 comment on function zmartd.settle_trades(zmartd.traded[]) is
     'Goes through the trades of these wallets in these markets from those slots on, and keeps what they came to.';
 
-create function zmartd.results_of_written() returns trigger language plpgsql set search_path = public, pg_temp as $$
+create function zmartd.results_of_written() returns trigger language plpgsql set search_path = public, pg_temp set plan_cache_mode = force_generic_plan as $$
 begin
     perform zmartd.settle_trades(array_agg((user_wallet, market_id, outcome, slot, null)::zmartd.traded))
        from written having count(*) > 0;
     return null;
 end $$;
 
-create function zmartd.results_of_gone() returns trigger language plpgsql set search_path = public, pg_temp as $$
+create function zmartd.results_of_gone() returns trigger language plpgsql set search_path = public, pg_temp set plan_cache_mode = force_generic_plan as $$
 begin
     perform zmartd.settle_trades(array_agg((user_wallet, market_id, outcome, slot, id)::zmartd.traded))
        from gone having count(*) > 0;
     return null;
 end $$;
 
-create function zmartd.results_of_changed() returns trigger language plpgsql set search_path = public, pg_temp as $$
+create function zmartd.results_of_changed() returns trigger language plpgsql set search_path = public, pg_temp set plan_cache_mode = force_generic_plan as $$
 begin
     perform zmartd.settle_trades(array_agg((user_wallet, market_id, outcome, slot, gone)::zmartd.traded))
        from (select before.user_wallet, before.market_id, before.outcome, before.slot, before.id as gone
@@ -309,7 +315,7 @@ create trigger stays_whose_it_is before update of user_wallet, market_id, outcom
     when ((old.user_wallet, old.market_id, old.outcome) is distinct from (new.user_wallet, new.market_id, new.outcome))
     execute function zmartd.a_trade_stays_whose_it_is();
 
-create function zmartd.results_of_positions() returns trigger language plpgsql set search_path = public, pg_temp as $$
+create function zmartd.results_of_positions() returns trigger language plpgsql set search_path = public, pg_temp set plan_cache_mode = force_generic_plan as $$
 begin
     perform zmartd.settle_positions(array_agg(changed.market_id::text), array_agg(changed.user_wallet::text))
        from changed join markets as market on market.id = changed.market_id
@@ -326,7 +332,7 @@ create trigger keep_results_of_changed after update on public.user_positions
 create trigger keep_results_of_gone after delete on public.user_positions
     referencing old table as changed for each statement execute function zmartd.results_of_positions();
 
-create function zmartd.results_of_market() returns trigger language plpgsql set search_path = public, pg_temp as $$
+create function zmartd.results_of_market() returns trigger language plpgsql set search_path = public, pg_temp set plan_cache_mode = force_generic_plan as $$
 begin
     perform zmartd.settle_positions(array_agg(market_id::text), array_agg(user_wallet::text))
        from user_positions where market_id = new.id
@@ -365,7 +371,7 @@ comment on function zmartd.slid_results(timestamptz) is
     'What is to be added to the standings for them to be those of the periods that end then.';
 
 create function zmartd.fold_standings(as_of timestamptz) returns void
-    language plpgsql set search_path = public, pg_temp as $$
+    language plpgsql set search_path = public, pg_temp set plan_cache_mode = force_generic_plan as $$
 begin
     insert into standing_periods select period, 'infinity' from unnest(array['24h', '7d', '30d', 'all']) as period
     on conflict do nothing;
@@ -396,7 +402,7 @@ create table zmartd.results_filled (market_id text not null, user_wallet text no
 grant select, insert, update, delete on zmartd.results_filled to service_role;
 
 create function zmartd.fill_results(most integer) returns boolean
-    language plpgsql set search_path = public, pg_temp as $$
+    language plpgsql set search_path = public, pg_temp set plan_cache_mode = force_generic_plan as $$
 declare
     -- The market, and the wallets whose positions are next.
     next record;

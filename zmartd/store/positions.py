@@ -17,8 +17,8 @@ _POSITIONS = """
 select held.market_id, held.user_wallet, held.shares_yes, held.shares_no, held.total_invested,
        held.total_returned, held.trades_count, held.has_claimed, held.claimed_amount, held.claimed_at,
        held.first_trade_at, held.last_trade_at, held.slot, held.updated_at,
-       zmartd.held_cost(array[yes.shares, yes.cost], held.shares_yes) as cost_yes,
-       zmartd.held_cost(array[no.shares, no.cost], held.shares_no) as cost_no,
+       zmartd.held_cost(array[coalesce(yes.shares, 0), yes.cost], held.shares_yes) as cost_yes,
+       zmartd.held_cost(array[coalesce(no.shares, 0), no.cost], held.shares_no) as cost_no,
        coalesce(greatest(yes.newest_trade, no.newest_trade), 0) as newest_trade,
        case when greatest(yes.newest_trade, no.newest_trade) <= $2
             then greatest(yes.last_trade_at, no.last_trade_at)
