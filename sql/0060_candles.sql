@@ -13,6 +13,8 @@ create table public.candles (
     close zmartd.price not null,
     -- Lamports: purchases with fees and sales before fees.
     volume numeric(30, 0) not null check (volume >= 0),
+    -- Of these, purchases.
+    bought numeric(30, 0) not null check (bought >= 0),
     trades integer not null check (trades > 0),
     -- Where the first and the last trade are in the chain: {slot, index in the block or -1, id}.
     first_place bigint[] not null,
@@ -20,6 +22,7 @@ create table public.candles (
     primary key (market_id, seconds, starts_at)
 );
 comment on table public.candles is 'Prices and volume of markets by period, of the periods in which there were trades.';
+create index candles_by_time on public.candles (seconds, starts_at);
 
 alter table public.candles enable row level security;
 alter table public.candles force row level security;
@@ -39,6 +42,7 @@ begin
           from unnest(market_ids, times) as given (market_id, at)
     ), placed as materialized (
         select touched.market_id, touched.starts_at, price_after, case trade_type when 'buy' then cost else amount end as volume,
+               case trade_type when 'buy' then cost else 0 end as bought,
                case when id is not null then array[slot, coalesce(index_in_block, -1), id] end as place
           from touched
           left join trades on trades.market_id = touched.market_id and block_time >= touched.starts_at
@@ -47,7 +51,7 @@ begin
         select market_id, starts_at,
                (array_agg(price_after order by place))[1] as open, max(price_after) as high, min(price_after) as low,
                (array_agg(price_after order by place desc))[1] as close,
-               sum(volume) as volume, count(place) as trades, min(place) as first_place, max(place) as last_place
+               sum(volume) as volume, sum(bought) as bought, count(place) as trades, min(place) as first_place, max(place) as last_place
           from placed group by market_id, starts_at
     ), gone as (
         delete from candles as kept using counted
@@ -55,12 +59,12 @@ begin
            and counted.trades = 0
     )
     insert into candles as kept
-    select market_id, 300, starts_at, open, high, low, close, volume, trades, first_place, last_place
+    select market_id, 300, starts_at, open, high, low, close, volume, bought, trades, first_place, last_place
       from counted where trades > 0 order by market_id, starts_at
     on conflict (market_id, seconds, starts_at) do update
-       set (open, high, low, close, volume, trades, first_place, last_place)
-         = (excluded.open, excluded.high, excluded.low, excluded.close, excluded.volume, excluded.trades,
-            excluded.first_place, excluded.last_place)
+       set (open, high, low, close, volume, bought, trades, first_place, last_place)
+         = (excluded.open, excluded.high, excluded.low, excluded.close, excluded.volume, excluded.bought,
+            excluded.trades, excluded.first_place, excluded.last_place)
      where kept is distinct from excluded;
     for step in select * from (values (3600, 300), (86400, 3600)) as steps (seconds, part) loop
         with touched as materialized (
@@ -72,7 +76,7 @@ begin
                    (array_agg(part.open order by part.first_place))[1] as open,
                    max(part.high) as high, min(part.low) as low,
                    (array_agg(part.close order by part.last_place desc))[1] as close,
-                   sum(part.volume) as volume, coalesce(sum(part.trades), 0) as trades,
+                   sum(part.volume) as volume, sum(part.bought) as bought, coalesce(sum(part.trades), 0) as trades,
                    min(part.first_place) as first_place, max(part.last_place) as last_place
               from touched
               left join candles as part on part.market_id = touched.market_id and part.seconds = step.part
@@ -85,11 +89,12 @@ begin
                and kept.starts_at = counted.starts_at and counted.trades = 0
         )
         insert into candles as kept
-        select market_id, step.seconds, starts_at, open, high, low, close, volume, trades, first_place, last_place
+        select market_id, step.seconds, starts_at, open, high, low, close, volume, bought, trades, first_place, last_place
           from counted where trades > 0 order by market_id, starts_at
         on conflict (market_id, seconds, starts_at) do update
-           set (open, high, low, close, volume, trades, first_place, last_place)
-             = (excluded.open, excluded.high, excluded.low, excluded.close, excluded.volume, excluded.trades,
+           set (open, high, low, close, volume, bought, trades, first_place, last_place)
+             = (excluded.open, excluded.high, excluded.low, excluded.close, excluded.volume, excluded.bought,
+            excluded.trades,
                 excluded.first_place, excluded.last_place)
          where kept is distinct from excluded;
     end loop;
@@ -101,20 +106,22 @@ create function zmartd.trades_written() returns trigger language plpgsql set sea
 begin
     with placed as materialized (
         select market_id, block_time, price_after, case trade_type when 'buy' then cost else amount end as volume,
+               case trade_type when 'buy' then cost else 0 end as bought,
                array[slot, coalesce(index_in_block, -1), id] as place
           from written
     )
     insert into candles as kept
     select market_id, seconds, date_bin(make_interval(secs => seconds), block_time, 'epoch') as starts_at,
            (array_agg(price_after order by place))[1], max(price_after), min(price_after),
-           (array_agg(price_after order by place desc))[1], sum(volume), count(*), min(place), max(place)
+           (array_agg(price_after order by place desc))[1], sum(volume), sum(bought), count(*), min(place), max(place)
       from placed, (values (300), (3600), (86400)) as period (seconds)
      group by market_id, seconds, starts_at order by market_id, seconds, starts_at
     on conflict (market_id, seconds, starts_at) do update
        set open = case when excluded.first_place < kept.first_place then excluded.open else kept.open end,
            high = greatest(kept.high, excluded.high), low = least(kept.low, excluded.low),
            close = case when excluded.last_place > kept.last_place then excluded.close else kept.close end,
-           volume = kept.volume + excluded.volume, trades = kept.trades + excluded.trades,
+           volume = kept.volume + excluded.volume, bought = kept.bought + excluded.bought,
+           trades = kept.trades + excluded.trades,
            first_place = least(kept.first_place, excluded.first_place),
            last_place = greatest(kept.last_place, excluded.last_place);
     return null;

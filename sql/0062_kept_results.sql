@@ -35,6 +35,14 @@ create table public.lots (
 );
 comment on table public.lots is 'The shares of one outcome that a wallet''s trades in a market left, and what they cost.';
 
+create index lots_by_market_time on public.lots (market_id, last_trade_at);
+
+create table public.market_traders (
+    market_id zmartd.market_id primary key references public.markets (id),
+    traders integer not null check (traders >= 0)
+);
+comment on table public.market_traders is 'How many wallets have trades in a market.';
+
 create table public.position_results (
     market_id zmartd.market_id not null references public.markets (id),
     user_wallet zmartd.address not null,
@@ -50,7 +58,9 @@ create index position_results_by_time on public.position_results (at);
 create table public.standing_periods (
     period text primary key check (period in ('24h', '7d', '30d', 'all')),
     -- The results that are in the standings are those from then on, but for those in standing_changes.
-    since timestamptz not null
+    since timestamptz not null,
+    -- Wallets with trades in the standings.
+    traders bigint not null default 0
 );
 
 create table public.standings (
@@ -84,7 +94,7 @@ do $$
 declare
     kept text;
 begin
-    foreach kept in array array['trade_results', 'lots', 'position_results', 'standing_periods', 'standings',
+    foreach kept in array array['trade_results', 'lots', 'market_traders', 'position_results', 'standing_periods', 'standings',
                                 'standing_changes'] loop
         execute format('alter table public.%I enable row level security', kept);
         execute format('alter table public.%I force row level security', kept);
@@ -264,6 +274,35 @@ end $$;
 comment on function zmartd.settle_trades(zmartd.traded[]) is
     'Goes through the trades of these wallets in these markets from those slots on, and keeps what they came to.';
 
+create function zmartd.count_new_traders() returns trigger
+    language plpgsql set search_path = public, pg_temp set plan_cache_mode = force_generic_plan as $$
+begin
+    insert into market_traders as kept
+    select market_id, count(*)
+      from (select market_id, user_wallet, count(*) as lots from added group by market_id, user_wallet) as new
+     where lots = (select count(*) from lots where lots.user_wallet = new.user_wallet
+                                               and lots.market_id = new.market_id)
+     group by market_id order by market_id
+    on conflict (market_id) do update set traders = kept.traders + excluded.traders;
+    return null;
+end $$;
+create trigger count_new_traders after insert on public.lots
+    referencing new table as added for each statement execute function zmartd.count_new_traders();
+
+create function zmartd.count_gone_traders() returns trigger
+    language plpgsql set search_path = public, pg_temp set plan_cache_mode = force_generic_plan as $$
+begin
+    update market_traders as kept set traders = kept.traders - left_by.wallets
+      from (select market_id, count(distinct user_wallet) as wallets from gone
+             where not exists (select from lots where lots.user_wallet = gone.user_wallet
+                                                  and lots.market_id = gone.market_id)
+             group by market_id) as left_by
+     where kept.market_id = left_by.market_id;
+    return null;
+end $$;
+create trigger count_gone_traders after delete on public.lots
+    referencing old table as gone for each statement execute function zmartd.count_gone_traders();
+
 create function zmartd.results_of_written() returns trigger language plpgsql set search_path = public, pg_temp set plan_cache_mode = force_generic_plan as $$
 begin
     perform zmartd.settle_trades(array_agg((user_wallet, market_id, outcome, slot, null)::zmartd.traded))
@@ -346,7 +385,7 @@ create trigger keep_results after update of state, final_outcome, finalized_at o
 
 create function zmartd.slid_results(
     out period text, out since timestamptz, out user_wallet text, out profit numeric, out volume numeric,
-    out trades integer, out results integer, as_of timestamptz
+    out trades integer, out results integer, as_of timestamptz, wanted text[] default '{24h,7d,30d,all}'
 ) returns setof record
     language sql stable set search_path = public, pg_temp as $$
     with edges as materialized (
@@ -354,6 +393,7 @@ create function zmartd.slid_results(
           from (values ('24h', as_of - interval '24 hours'), ('7d', as_of - interval '7 days'),
                        ('30d', as_of - interval '30 days'), ('all', '-infinity')) as asked (period, since)
           left join standing_periods as kept using (period)
+         where asked.period = any(wanted)
     )
     select period, after, change.user_wallet, change.profit, change.volume, change.trades, change.results
       from edges join standing_changes as change on change.at >= edges.before
@@ -367,7 +407,7 @@ create function zmartd.slid_results(
       from edges cross join lateral (select case when after < before then 1 else -1 end as sign) as way
       join position_results as result on result.at >= least(before, after) and result.at < greatest(before, after)
 $$;
-comment on function zmartd.slid_results(timestamptz) is
+comment on function zmartd.slid_results(timestamptz, text[]) is
     'What is to be added to the standings for them to be those of the periods that end then.';
 
 create function zmartd.fold_standings(as_of timestamptz) returns void
@@ -390,10 +430,12 @@ begin
        set profit = kept.profit + excluded.profit, volume = kept.volume + excluded.volume,
            trades = kept.trades + excluded.trades, results = kept.results + excluded.results;
     delete from standings where results = 0;
-    update standing_periods set since = '-infinity' where period = 'all';
-    update standing_periods as kept set since = as_of - length
-      from (values ('24h', interval '24 hours'), ('7d', '7 days'), ('30d', '30 days')) as lengths (period, length)
-     where kept.period = lengths.period;
+    update standing_periods as kept
+       set since = asked.since,
+           traders = (select count(*) from standings where standings.period = kept.period and trades > 0)
+      from (values ('24h', as_of - interval '24 hours'), ('7d', as_of - interval '7 days'),
+                   ('30d', as_of - interval '30 days'), ('all', '-infinity')) as asked (period, since)
+     where kept.period = asked.period;
 end $$;
 comment on function zmartd.fold_standings(timestamptz) is 'Makes the standings those of the periods that end then.';
 

@@ -31,17 +31,14 @@ select market.id, question, volume, traders, score, (current_price_yes * 1000000
  order by score desc, hottest.total_volume desc, market.id desc
 """
 _MARKET_DAY = """
-select (select count(*) from user_positions where market_id = $1 and trades_count > 0) as traders,
-       total_volume, trades_count, lately.volume, lately.traders as traders_24h,
+with day as materialized (select zmartd.newest_time() - interval '24 hours' as began)
+select coalesce((select traders from market_traders where market_id = $1), 0) as traders,
+       total_volume, trades_count, zmartd.volume_since($1, began) as volume,
+       (select count(distinct user_wallet) from lots where market_id = $1 and last_trade_at > began)
+       as traders_24h,
        (current_price_yes * 1000000000)::bigint as price_yes,
-       (zmartd.price_at(id, zmartd.newest_time() - interval '24 hours') * 1000000000)::bigint
-       as price_yes_before
-  from markets
- cross join (
-    select coalesce(sum(case trade_type when 'buy' then cost else amount end), 0) as volume,
-           count(distinct user_wallet) as traders
-      from trades where market_id = $1 and block_time > zmartd.newest_time() - interval '24 hours'
- ) as lately
+       (zmartd.price_at(id, began) * 1000000000)::bigint as price_yes_before
+  from markets, day
  where id = $1
 """
 _CATEGORIES = """
@@ -50,18 +47,16 @@ with day as materialized (
 ), counted as (
     select category, count(*) as markets, count(*) filter (where state = 'ACTIVE') as active
       from markets where not orphaned group by category
-), lately as materialized (
-    select market_id, sum(volume) filter (where block_time > began) as volume,
-           sum(volume) filter (where block_time <= began) as volume_before
-      from (select market_id, block_time, case trade_type when 'buy' then cost else amount end as volume
-              from trades where block_time > zmartd.newest_time() - interval '48 hours') as recent, day
-     group by market_id
 ), traded as (
-    select category, sum(volume) as volume, sum(volume_before) as volume_before
-      from lately join markets on markets.id = lately.market_id where not orphaned group by category
+    select category, sum(lately.volume) as volume, sum(before.volume) as volume_before
+      from day
+     cross join lateral zmartd.all_traded_since(began - interval '24 hours') as before
+      left join lateral zmartd.all_traded_since(began) as lately using (market_id)
+      join markets on markets.id = market_id
+     where not orphaned group by category
 )
 select category as name, markets, active, coalesce(volume, 0) as volume,
-       coalesce(volume_before, 0) as volume_before
+       coalesce(volume_before, 0) - coalesce(volume, 0) as volume_before
   from counted left join traded using (category)
  order by markets desc, category
 """

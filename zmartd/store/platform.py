@@ -11,12 +11,19 @@ from zmartd.store.postgres.reader import Reads
 
 # One statement, so that all sums are of one snapshot. Where there is no market, its only row has no state.
 _TOTALS = """
-with last_24h as materialized (
-    select zmartd.newest_time() as as_of,
-           (select count(distinct user_wallet) from user_positions where trades_count > 0) as traders_ever,
-           coalesce(sum(case trade_type when 'buy' then cost else amount end), 0) as volume_24h,
-           count(*) as trades_24h, count(distinct user_wallet) as traders_24h
-      from trades where block_time > zmartd.newest_time() - interval '24 hours'
+with day as materialized (
+    select zmartd.newest_time() as as_of
+), last_24h as materialized (
+    select as_of, coalesce(sum(traded.volume), 0) as volume_24h,
+           coalesce(sum(traded.trades), 0)::bigint as trades_24h,
+           zmartd.traders_of('24h', as_of + interval '1 microsecond') as traders_24h,
+           zmartd.traders_of('all', as_of)
+           + (select count(distinct user_wallet) from user_positions as held
+                join markets as market on market.id = held.market_id
+               where market.corrected_slot is not null and held.trades_count > 0
+                 and not exists (select from lots where lots.user_wallet = held.user_wallet)) as traders_ever
+      from day left join lateral zmartd.all_traded_since(as_of - interval '24 hours') as traded on true
+     group by as_of
 ), by_state as (
     select state, count(*) as markets, sum(total_volume) as volume, sum(trades_count) as trades,
            sum(current_liquidity) as liquidity, sum(accumulated_protocol_fees) as protocol_fees,

@@ -58,10 +58,10 @@ _PRICES_NEWEST_FIRST = " order by slot desc, coalesce(index_in_block, -1) desc, 
 _PRICES_OF_MARKET = _IN_MARKET.format(market=1) + " + 1"
 """The prices after all trades, and the one with which the market began."""
 _STATISTICS = """
-select count(*) as trades, count(distinct user_wallet) as traders,
-       coalesce(sum(cost) filter (where trade_type = 'buy'), 0) as buy_volume,
-       coalesce(sum(amount) filter (where trade_type = 'sell'), 0) as sell_volume
-  from trades where market_id = $1
+select coalesce(sum(trades), 0)::bigint as trades,
+       coalesce((select traders from market_traders where market_id = $1), 0) as traders,
+       coalesce(sum(bought), 0) as buy_volume, coalesce(sum(volume - bought), 0) as sell_volume
+  from candles where market_id = $1 and seconds = 86400
 """
 
 

@@ -20,7 +20,8 @@ select market_id, seconds, date_bin(make_interval(secs => seconds), block_time, 
        (array_agg(price_after order by {_PLACE}))[1] as open,
        max(price_after) as high, min(price_after) as low,
        (array_agg(price_after order by {_PLACE} desc))[1] as close,
-       sum({_VOLUME})::numeric(30, 0) as volume, count(*)::int as trades,
+       sum({_VOLUME})::numeric(30, 0) as volume,
+       coalesce(sum(cost) filter (where trade_type = 'buy'), 0)::numeric(30, 0) as bought, count(*)::int as trades,
        min({_PLACE}) as first_place, max({_PLACE}) as last_place
   from trades, (values (300), (3600), (86400)) as period (seconds)
  where market_id = $1
@@ -96,6 +97,10 @@ _COMPARED: Final = {
         COUNTED_TRADE_RESULTS,
     ),
     "lots": ("select * from lots where market_id = $1", COUNTED_LOTS),
+    "market_traders": (
+        "select * from market_traders where market_id = $1 and traders > 0",
+        "select $1::text, count(distinct user_wallet)::int from trades where market_id = $1 having count(*) > 0",
+    ),
     "position_results": ("select * from position_results where market_id = $1", COUNTED_POSITION_RESULTS),
 }
 _STANDINGS = (KEPT_STANDINGS, COUNTED_STANDINGS)
