@@ -31,6 +31,7 @@ create table public.lots (
     profit numeric not null,
     volume numeric not null,
     trades bigint not null check (trades > 0),
+    user_masked text not null generated always as (zmartd.masked(user_wallet)) stored,
     primary key (user_wallet, market_id, outcome)
 );
 comment on table public.lots is 'The shares of one outcome that a wallet''s trades in a market left, and what they cost.';
@@ -90,23 +91,50 @@ create table public.standing_changes (
 );
 comment on table public.standing_changes is 'Results that came or went and are not in the standings yet.';
 
-do $$
-declare
-    kept text;
-begin
-    foreach kept in array array['trade_results', 'lots', 'market_traders', 'position_results', 'standing_periods', 'standings',
-                                'standing_changes'] loop
-        execute format('alter table public.%I enable row level security', kept);
-        execute format('alter table public.%I force row level security', kept);
-        execute format('revoke all on public.%I from public, anon, authenticated', kept);
-        execute format('grant select, insert, update, delete on public.%I to service_role', kept);
-        execute format('create policy service on public.%I to service_role using (true) with check (true)', kept);
-    end loop;
-end
-$$;
+alter table public.trade_results enable row level security;
+alter table public.trade_results force row level security;
+revoke all on public.trade_results from public, anon, authenticated;
+grant select, insert, update, delete on public.trade_results to service_role;
+create policy service on public.trade_results to service_role using (true) with check (true);
+alter table public.lots enable row level security;
+alter table public.lots force row level security;
+revoke all on public.lots from public, anon, authenticated;
+grant select, insert, update, delete on public.lots to service_role;
+create policy service on public.lots to service_role using (true) with check (true);
+alter table public.market_traders enable row level security;
+alter table public.market_traders force row level security;
+revoke all on public.market_traders from public, anon, authenticated;
+grant select, insert, update, delete on public.market_traders to service_role;
+create policy service on public.market_traders to service_role using (true) with check (true);
+alter table public.position_results enable row level security;
+alter table public.position_results force row level security;
+revoke all on public.position_results from public, anon, authenticated;
+grant select, insert, update, delete on public.position_results to service_role;
+create policy service on public.position_results to service_role using (true) with check (true);
+alter table public.standing_periods enable row level security;
+alter table public.standing_periods force row level security;
+revoke all on public.standing_periods from public, anon, authenticated;
+grant select, insert, update, delete on public.standing_periods to service_role;
+create policy service on public.standing_periods to service_role using (true) with check (true);
+alter table public.standings enable row level security;
+alter table public.standings force row level security;
+revoke all on public.standings from public, anon, authenticated;
+grant select, insert, update, delete on public.standings to service_role;
+create policy service on public.standings to service_role using (true) with check (true);
+alter table public.standing_changes enable row level security;
+alter table public.standing_changes force row level security;
+revoke all on public.standing_changes from public, anon, authenticated;
+grant select, insert, update, delete on public.standing_changes to service_role;
+create policy service on public.standing_changes to service_role using (true) with check (true);
 grant usage on all sequences in schema public to service_role;
+
+-- As public as the trades that they are counted from.
+grant select (user_masked, market_id, outcome, shares, cost, last_slot, last_trade_at, newest_trade, profit, volume, trades)
+    on public.lots to anon;
 grant select on public.lots to authenticated;
-create policy own_read on public.lots for select to authenticated using (user_wallet = (select zmartd.caller_wallet()));
+grant select on public.market_traders to anon, authenticated;
+create policy public_read on public.lots for select to anon, authenticated using (true);
+create policy public_read on public.market_traders for select to anon, authenticated using (true);
 
 create function zmartd.settle_positions(market_ids text[], wallets text[]) returns void
     language plpgsql set search_path = public, pg_temp set plan_cache_mode = force_generic_plan as $$
@@ -279,9 +307,9 @@ create function zmartd.count_new_traders() returns trigger
 begin
     insert into market_traders as kept
     select market_id, count(*)
-      from (select market_id, user_wallet, count(*) as lots from added group by market_id, user_wallet) as new
-     where lots = (select count(*) from lots where lots.user_wallet = new.user_wallet
-                                               and lots.market_id = new.market_id)
+      from (select market_id, user_wallet, count(*) as lots from added group by market_id, user_wallet) as begun
+     where lots = (select count(*) from lots where lots.user_wallet = begun.user_wallet
+                                               and lots.market_id = begun.market_id)
      group by market_id order by market_id
     on conflict (market_id) do update set traders = kept.traders + excluded.traders;
     return null;

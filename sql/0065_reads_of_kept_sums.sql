@@ -48,7 +48,7 @@ create or replace function zmartd.last_day() returns table (market_id text, volu
     as $$
         with day as materialized (select zmartd.newest_time() - interval '24 hours' as began)
         select traded.market_id, volume,
-               (select count(distinct zmartd.masked(user_wallet)) from public.lots
+               (select count(distinct user_masked) from public.lots
                  where lots.market_id = traded.market_id and last_trade_at > began)
           from day cross join lateral zmartd.all_traded_since(began) as traded
     $$;

@@ -41,11 +41,12 @@ _SHORT_HASH: Final = 16
 @config_option
 @json_option
 def audit(repair: bool, everything: bool, replay: bool, config_path: Path | None, as_json: bool) -> None:
-    """Compare the index with the chain's accounts: every market, position, vote count and fee.
+    """Compare the index with the chain's accounts: every market, position, vote count and fee. And compare
+    the sums that it keeps, as candles and standings, with the trades and positions that they are of.
 
     The exit status is 0 when everything is the same, else 1. A repair fetches the transactions that are
-    missing, or all of a market where rows were altered, and builds the market again from them. It takes
-    values from accounts only where a transaction cannot be read.
+    missing, or all of a market where rows were altered, builds the market again from them, and counts sums
+    anew that differ. It takes values from accounts only where a transaction cannot be read.
     """
     if repair and replay:
         raise click.UsageError("--repair and --replay are two different things: give one of them")
@@ -161,8 +162,13 @@ def _audit_text(report: AuditReport) -> str:
     differences = table(map(_row, report.differences), header=("MARKET", "WALLET", "FIELD", "INDEX", "CHAIN"))
     lines = [differences] if differences else []
     lines += [f"moving, look again: {market}" for market in report.moving]
+    kept = table(
+        ((one.table, printable(one.kept or "-"), printable(one.counted or "-")) for one in report.kept),
+        header=("TABLE", "KEPT", "COUNTED FROM ITS TRADES AND POSITIONS"),
+    )
+    lines += [kept] if kept else []
     lines += [f"events are missing: {one.signature}: {printable(one.reason)}" for one in report.incomplete]
-    count = len(report.differences)
+    count = len(report.differences) + len(report.kept)
     verdict = f"{count} difference{'' if count == 1 else 's'}"
     lines.append(
         f"{verdict} in {report.markets} markets and {report.positions} positions, slot {report.slot}"

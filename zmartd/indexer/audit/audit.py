@@ -34,6 +34,7 @@ from zmartd.indexer.audit.indexed_facts import (
     read_indexed_configuration,
     read_indexed_markets,
 )
+from zmartd.indexer.audit.kept_sums import KeptDifference, kept_differences
 from zmartd.indexer.events.incomplete import IncompleteTransaction, incomplete_transactions
 from zmartd.indexer.plausibility import IMPOSSIBLE_SLOTS
 from zmartd.indexer.walks.backfill import missing_transactions
@@ -62,10 +63,12 @@ class AuditReport(Struct, frozen=True):
     moving: tuple[str, ...] = ()
     incomplete: tuple[IncompleteTransaction, ...] = ()
     """Transactions with truncated logs of which events are missing: what they did may be a difference."""
+    kept: tuple[KeptDifference, ...] = ()
+    """Sums that the index keeps, and that are not those of its own trades and positions."""
 
     @property
     def ok(self) -> bool:
-        return not self.differences
+        return not self.differences and not self.kept
 
 
 class MarketComparison(Struct, frozen=True):
@@ -224,6 +227,7 @@ class _Auditor:
             tuple(differences),
             tuple(moving),
             tuple(incomplete),
+            await kept_differences(self._database),
         )
 
     async def _read_all(self) -> tuple[ProgramFacts, ProgramFacts]:

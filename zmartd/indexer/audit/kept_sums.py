@@ -1,4 +1,4 @@
-"""The audit of kept sums: candles, lots, results and standings against the trades and positions they are of."""
+"""The audit of kept sums: candles, lots, results and standings, against the trades and positions of them."""
 
 from __future__ import annotations
 
@@ -7,113 +7,78 @@ from typing import Final
 from asyncpg import Connection
 from msgspec import Struct
 
-_MARKETS = "select id from markets order by id"
-_PLACE = "array[slot, coalesce(index_in_block, -1), id]"
-_VOLUME = "case trade_type when 'buy' then cost else amount end"
-_IN_ORDER = (
-    "(partition by user_wallet, outcome order by slot, index_in_block nulls first, id "
-    "rows between unbounded preceding and current row)"
+from zmartd.indexer.audit.counted_sums import (
+    COUNTED_CANDLES,
+    COUNTED_LOTS,
+    COUNTED_POSITION_RESULTS,
+    COUNTED_STANDINGS,
+    COUNTED_TRADE_RESULTS,
+    COUNTED_TRADERS,
+    KEPT_CANDLES,
+    KEPT_LOTS,
+    KEPT_POSITION_RESULTS,
+    KEPT_STANDINGS,
+    KEPT_TRADE_RESULTS,
+    KEPT_TRADERS,
 )
+from zmartd.store.postgres.database import Database
 
-COUNTED_CANDLES: Final = f"""
-select market_id, seconds, date_bin(make_interval(secs => seconds), block_time, 'epoch') as starts_at,
-       (array_agg(price_after order by {_PLACE}))[1] as open,
-       max(price_after) as high, min(price_after) as low,
-       (array_agg(price_after order by {_PLACE} desc))[1] as close,
-       sum({_VOLUME})::numeric(30, 0) as volume,
-       coalesce(sum(cost) filter (where trade_type = 'buy'), 0)::numeric(30, 0) as bought, count(*)::int as trades,
-       min({_PLACE}) as first_place, max({_PLACE}) as last_place
-  from trades, (values (300), (3600), (86400)) as period (seconds)
- where market_id = $1
- group by market_id, seconds, starts_at
-"""  # noqa: S608 - constants
-_GONE_THROUGH = f"""
-with gone_through as materialized (
-    select *, {_VOLUME} as volume, zmartd.lot(trade_type = 'buy', shares, cost) over {_IN_ORDER} as lot
-      from trades where market_id = $1
-), stepped as (
-    select *, case trade_type when 'buy' then 0
-                   else cost + lot[2] - coalesce((lag(lot) over in_order)[2], 0) end as profit,
-           lead(id) over in_order is null as is_last
-      from gone_through
-    window in_order as (partition by user_wallet, outcome order by slot, index_in_block nulls first, id)
-)
-"""  # noqa: S608 - constants
-COUNTED_TRADE_RESULTS: Final = f"""{_GONE_THROUGH}
-select id as trade_id, block_time as at, profit, volume::numeric as volume, lot[1] as lot_shares, lot[2] as lot_cost
-  from stepped
-"""  # noqa: S608 - constants
-COUNTED_LOTS: Final = f"""{_GONE_THROUGH}
-select user_wallet, $1::text as market_id, outcome,
-       (max(lot) filter (where is_last))[1] as shares, (max(lot) filter (where is_last))[2] as cost,
-       max(slot) filter (where is_last) as last_slot, max(block_time) filter (where is_last) as last_trade_at,
-       max(id) as newest_trade, sum(profit) as profit, sum(volume)::numeric as volume, count(*) as trades
-  from stepped group by user_wallet, outcome
-"""  # noqa: S608 - constants
-COUNTED_POSITION_RESULTS: Final = """
-select held.market_id, held.user_wallet, coalesce(held.claimed_at, market.finalized_at, '-infinity') as at,
-       held.claimed_amount - coalesce(sum(zmartd.held_cost(
-           array[coalesce(lot.shares, 0), lot.cost], case when lot.outcome then held.shares_yes else held.shares_no end)), 0)
-       as profit
-  from user_positions as held
-  join markets as market on market.id = held.market_id
-  left join lots as lot using (market_id, user_wallet)
- where held.market_id = $1
-   and (held.has_claimed
-        or market.state = 'FINALIZED'
-           and case market.final_outcome
-                   when true then held.shares_yes <= 0
-                   when false then held.shares_no <= 0
-                   else held.total_invested <= held.total_returned
-               end)
- group by held.market_id, held.user_wallet, held.claimed_at, market.finalized_at, held.claimed_amount
-"""
-COUNTED_STANDINGS: Final = """
-select period, user_wallet, sum(profit) as profit, sum(volume) as volume, sum(trades)::bigint as trades,
-       count(*) as results
-  from standing_periods as listed
-  join (select user_wallet, result.at, result.profit, result.volume, 1 as trades
-          from trade_results as result join trades on trades.id = result.trade_id
-         union all
-        select user_wallet, at, profit, 0, 0 from position_results) as results on results.at >= listed.since
- group by period, user_wallet
-"""
-KEPT_STANDINGS: Final = """
-select period, user_wallet, sum(profit) as profit, sum(volume) as volume, sum(trades)::bigint as trades,
-       sum(results)::bigint as results
-  from (select * from standings
-         union all
-        select period, user_wallet, profit, volume, change.trades, change.results
-          from standing_changes as change join standing_periods as listed on change.at >= listed.since) as kept
- group by period, user_wallet having sum(results) <> 0
-"""
+_MARKETS = "select id from markets order by id"
 
 MOST_DIFFERENCES: Final = 20
-"""Of each table of a market."""
+"""That are told of each table of a market; of others, that there are some."""
+_SECONDS: Final = 300.0
+"""How long the comparison of one table of a market may take, and its counting anew."""
+_ALLOW_TIME: Final = f"set local statement_timeout = {int(_SECONDS * 1_000)}"
 _COMPARED: Final = {
-    "candles": ("select * from candles where market_id = $1", COUNTED_CANDLES),
-    "trade_results": (
-        "select kept.* from trade_results as kept join trades on trades.id = trade_id where market_id = $1",
-        COUNTED_TRADE_RESULTS,
-    ),
-    "lots": ("select * from lots where market_id = $1", COUNTED_LOTS),
-    "market_traders": (
-        "select * from market_traders where market_id = $1 and traders > 0",
-        "select $1::text, count(distinct user_wallet)::int from trades where market_id = $1 having count(*) > 0",
-    ),
-    "position_results": ("select * from position_results where market_id = $1", COUNTED_POSITION_RESULTS),
+    "candles": (KEPT_CANDLES, COUNTED_CANDLES),
+    "trade_results": (KEPT_TRADE_RESULTS, COUNTED_TRADE_RESULTS),
+    "lots": (KEPT_LOTS, COUNTED_LOTS),
+    "market_traders": (KEPT_TRADERS, COUNTED_TRADERS),
+    "position_results": (KEPT_POSITION_RESULTS, COUNTED_POSITION_RESULTS),
 }
-_STANDINGS = (KEPT_STANDINGS, COUNTED_STANDINGS)
 _COMPARE = """
 with kept as ({kept}), counted as ({counted})
-(select to_jsonb(kept) as kept, null::jsonb as counted from (table kept except table counted) as kept limit {most})
+(select to_jsonb(kept)::text as kept, null as counted
+   from (table kept except table counted) as kept limit {most})
  union all
-(select null, to_jsonb(counted) from (table counted except table kept) as counted limit {most})
+(select null, to_jsonb(counted)::text
+   from (table counted except table kept) as counted limit {most})
 """
-_OF_NO_TRADE = """
-select to_jsonb(kept) as kept, null::jsonb as counted from trade_results as kept
- where not exists (select from trades where id = trade_id) limit 20
-"""
+_OF_NO_TRADE = f"""
+select to_jsonb(kept)::text as kept, null as counted from trade_results as kept
+ where not exists (select from trades where id = trade_id) limit {MOST_DIFFERENCES}
+"""  # noqa: S608 - a constant
+_LOCK = "select from markets where id = $1 for update"
+_FORGET = (
+    "delete from candles where market_id = $1",
+    "delete from trade_results using trades where market_id = $1 and id = trade_id",
+    "delete from lots where market_id = $1",
+    "delete from market_traders where market_id = $1",
+    "delete from position_results where market_id = $1",
+)
+_COUNT = (
+    """
+    select zmartd.count_candles(array_agg($1::text), array_agg(at))
+      from (select distinct date_bin('5 minutes', block_time, 'epoch') as at
+              from trades where market_id = $1) as periods
+    """,
+    """
+    select zmartd.settle_trades(array_agg((user_wallet, $1::text, outcome, -1, null)::zmartd.traded))
+      from (select distinct user_wallet, outcome from trades where market_id = $1) as chains
+    """,
+    """
+    select zmartd.settle_positions(array_agg($1::text), array_agg(user_wallet::text))
+      from user_positions where market_id = $1
+    """,
+)
+_FORGET_STANDINGS = (
+    "select from standing_periods for update",
+    "delete from trade_results where not exists (select from trades where id = trade_id)",
+    "delete from standing_changes",
+    "delete from standings",
+    "delete from standing_periods",
+)
 
 
 class KeptDifference(Struct, frozen=True):
@@ -126,21 +91,63 @@ class KeptDifference(Struct, frozen=True):
     """The row as JSON; None where what is kept is not what is counted."""
 
 
-async def kept_differences(connection: Connection) -> tuple[KeptDifference, ...]:
+async def kept_differences(database: Database) -> tuple[KeptDifference, ...]:
     """What is kept of all markets and is not what their trades and positions come to.
 
-    Takes a service transaction. Each market is compared at one moment.
+    Each table of a market is compared at one moment. Raises DatabaseUnavailable, DatabaseTimeout.
     """
+    async with database.service() as connection:
+        markets = [row["id"] for row in await connection.fetch(_MARKETS)]
     found = []
-    for row in await connection.fetch(_MARKETS):
-        for table, (kept, counted) in _COMPARED.items():
-            found += await _differences(connection, table, _COMPARE.format(kept=kept, counted=counted, most=20), row["id"])
-    found += await _differences(connection, "trade_results", _OF_NO_TRADE)
-    kept, counted = _STANDINGS
-    found += await _differences(connection, "standings", _COMPARE.format(kept=kept, counted=counted, most=20))
+    for market_id in markets:
+        async with database.service() as connection:
+            found += await differences_of(connection, market_id)
+    async with database.service() as connection:
+        found += await standing_differences(connection)
     return tuple(found)
 
 
+async def differences_of(connection: Connection, market_id: str) -> list[KeptDifference]:
+    """What is kept of one market and differs. Takes a service transaction."""
+    await connection.execute(_ALLOW_TIME)
+    return [
+        one
+        for table, (kept, counted) in _COMPARED.items()
+        for one in await _differences(connection, table, _compare(kept, counted), market_id)
+    ]
+
+
+async def standing_differences(connection: Connection) -> list[KeptDifference]:
+    """What differs of no market alone: standings, and results of no trade. Takes a service transaction."""
+    await connection.execute(_ALLOW_TIME)
+    return [
+        *await _differences(connection, "trade_results", _OF_NO_TRADE),
+        *await _differences(connection, "standings", _compare(KEPT_STANDINGS, COUNTED_STANDINGS)),
+    ]
+
+
+async def count_anew(database: Database) -> None:
+    """Count everything that is kept anew, one market at a time. Readers see the sums before or after it.
+
+    Raises DatabaseUnavailable, DatabaseTimeout.
+    """
+    async with database.service() as connection:
+        markets = [row["id"] for row in await connection.fetch(_MARKETS)]
+    for market_id in markets:
+        async with database.service() as connection:
+            await connection.execute(_ALLOW_TIME)
+            for statement in (_LOCK, *_FORGET, *_COUNT):
+                await connection.execute(statement, market_id, timeout=_SECONDS)
+    async with database.service() as connection:
+        await connection.execute(_ALLOW_TIME)
+        for statement in _FORGET_STANDINGS:
+            await connection.execute(statement, timeout=_SECONDS)
+
+
+def _compare(kept: str, counted: str) -> str:
+    return _COMPARE.format(kept=kept, counted=counted, most=MOST_DIFFERENCES)
+
+
 async def _differences(connection: Connection, table: str, query: str, *values: str) -> list[KeptDifference]:
-    rows = await connection.fetch(query, *values)
+    rows = await connection.fetch(query, *values, timeout=_SECONDS)
     return [KeptDifference(table, row["kept"], row["counted"]) for row in rows]

@@ -11,6 +11,7 @@ from zmartd.chain.pdas import Pdas
 from zmartd.chain.rpc import Rpc
 from zmartd.indexer.audit.account_facts import read_accounts
 from zmartd.indexer.audit.audit import PATIENCE_SECONDS, AuditReport, audit
+from zmartd.indexer.audit.kept_sums import count_anew
 from zmartd.indexer.events.incomplete import (
     IncompleteTransaction,
     accept_incomplete,
@@ -106,6 +107,9 @@ class Repairer:
             report = await self._audit()
         markets = await self._corrector.correct_markets(report)
         if markets:
+            report = await self._audit()
+        if report.kept:
+            await count_anew(self._database)
             report = await self._audit()
         incomplete = await self._accept(report)
         report = msgspec.structs.replace(report, incomplete=incomplete)

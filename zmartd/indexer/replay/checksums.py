@@ -2,8 +2,9 @@
 
 A replay of the chain must give the same checksums. They leave out what does not derive from the chain: texts
 that creators registered, votes, users and discussions from the API, decisions of tasks and admins. They also
-leave out what depends on where a transaction was read: its place in the block, its commitment then, and the
-cost basis of wallets that traded more than once in a slot. Votes on the chain are among the events.
+leave out what depends on where a transaction was read: its place in the block, its commitment then, the
+cost basis of wallets that traded more than once in a slot, and the first and last price of a period. Votes on
+the chain are among the events.
 """
 
 from __future__ import annotations
@@ -52,6 +53,21 @@ CHECKED_TABLES: Final = {
         "select to_jsonb(kept) - $1::text[] as fact from user_positions as kept"
         ' order by market_id, user_wallet collate "C"',
         ("updated_at",),
+    ),
+    "candles": (
+        "select to_jsonb(kept) - $1::text[] as fact from candles as kept"
+        " order by market_id, seconds, starts_at",
+        ("open", "close", "first_place", "last_place"),
+    ),
+    "lots": (
+        "select to_jsonb(kept) - $1::text[] as fact from lots as kept"
+        ' order by market_id, user_wallet collate "C", outcome',
+        ("shares", "cost", "profit", "newest_trade"),
+    ),
+    "market_traders": (
+        "select to_jsonb(kept) - $1::text[] as fact from market_traders as kept"
+        " where traders > 0 order by market_id",
+        (),
     ),
     "dispute_electorate": (
         "select to_jsonb(kept) - $1::text[] as fact from dispute_electorate as kept"

@@ -10,8 +10,8 @@ from typing import Final
 from asyncpg import Connection
 from msgspec import Struct
 
-from zmartd.store.postgres.migration_sql import Effect, directive, effects
-from zmartd.store.postgres.migrations import CONTRACT, SQL_DIRECTORY, Migration, connected, pending
+from zmartd.store.postgres.migration_sql import Effect, Lock, Work, directive, effects
+from zmartd.store.postgres.migrations import CONTRACT, SQL_DIRECTORY, STEPS, Migration, connected, pending
 
 _MICROSECONDS: Final = 1e6
 _ROWS = """
@@ -56,7 +56,9 @@ async def plan(dsn: str, directory: Path = SQL_DIRECTORY) -> tuple[PlannedMigrat
 
 def planned(migration: Migration, rows: Mapping[str, int]) -> PlannedMigration:
     """The plan of one migration, with the rows of each table."""
-    found = sorted(effects(migration.sql), key=lambda effect: effect.table)
+    in_steps = directive(migration.sql, STEPS)
+    steps = [Effect(in_steps, Lock.ROW_EXCLUSIVE, Work.STEPS)] if in_steps else []
+    found = sorted([*effects(migration.sql), *steps], key=lambda effect: effect.table)
     return PlannedMigration(
         migration.name,
         tuple(

@@ -44,6 +44,8 @@ class Work(Enum):
     INDEX = 2.0
     REWRITE = 5.0
     WRITE = 20.0
+    STEPS = 100.0
+    """In many transactions, one after the other."""
 
 
 class Effect(Struct, frozen=True):

@@ -49,9 +49,9 @@ STEPS: Final = "steps"
 CONTRACT: Final = "contract"
 ADDITIVE: Final = "additive"
 """What a file declares with a line like `-- zmartd: concurrently`: that its indexes are built while others
-write; that its first statement is run as the service, each time in a transaction of its own, until it gives
-false; and, with the reason, that daemons of the release before do not work with it, or that they do although
-its statements do not show it."""
+write; with the table whose rows it goes through, that its first statement is run as the service, each time in
+a transaction of its own, until it gives false; and, with the reason, that daemons of the release before do
+not work with it, or that they do although its statements do not show it."""
 _PAUSE_SECONDS: Final = (0.1, 5.0)
 """The first pause between two attempts, and the longest; each is twice as long as the one before."""
 _TURN_SECONDS: Final = 0.25

@@ -31,6 +31,7 @@ class Table:
 def tables(of: str) -> dict[str, Table]:
     """For each table, the row of wallet `of`. Every such row lies in a market of that wallet's own."""
     name = OWNERS[of]
+    place = list(OWNERS).index(of)
     proposed, disputed, resolving = (
         market_id(f"{state} {name}") for state in ("proposed", "disputed", "resolving")
     )
@@ -89,6 +90,72 @@ def tables(of: str) -> dict[str, Table]:
             {"market_id": proposed, "user_wallet": of, "shares_yes": 1},
             f"{by_wallet} and {by_market}",
             "slot = 2",
+        ),
+        "candles": Table(
+            {
+                "market_id": resolving,
+                "seconds": 300,
+                "starts_at": NOON,
+                **dict.fromkeys(("open", "high", "low", "close"), 0.5),
+                "volume": 1,
+                "bought": 1,
+                "trades": 1,
+                "first_place": [1, 1, 1],
+                "last_place": [1, 1, 1],
+            },
+            f"market_id = '{resolving}'",
+            "trades = 2",
+        ),
+        "trade_results": Table(
+            {
+                "trade_id": 10**12 + place,
+                "at": NOON,
+                **dict.fromkeys(("profit", "volume", "lot_shares", "lot_cost"), 1),
+            },
+            f"trade_id = {10**12 + place}",
+            "profit = 2",
+        ),
+        "lots": Table(
+            {
+                "market_id": resolving,
+                "user_wallet": of,
+                "outcome": True,
+                "last_trade_at": NOON,
+                **dict.fromkeys(
+                    ("shares", "cost", "last_slot", "newest_trade", "profit", "volume", "trades"), 1
+                ),
+            },
+            f"user_masked = zmartd.masked('{of}') and market_id = '{resolving}'",
+            "trades = 2",
+        ),
+        "market_traders": Table(
+            {"market_id": disputed, "traders": 1}, f"market_id = '{disputed}'", "traders = 2"
+        ),
+        "position_results": Table(
+            {"market_id": resolving, "user_wallet": of, "at": NOON, "profit": 1}, by_wallet, "profit = 2"
+        ),
+        "standing_periods": Table(
+            {"period": ("7d", "30d")[place], "since": NOON},
+            f"period = '{('7d', '30d')[place]}'",
+            "traders = 2",
+        ),
+        "standings": Table(
+            {
+                "period": "all",
+                "user_wallet": of,
+                **dict.fromkeys(("profit", "volume", "trades", "results"), 1),
+            },
+            by_wallet,
+            "profit = 2",
+        ),
+        "standing_changes": Table(
+            {
+                "user_wallet": of,
+                "at": NOON,
+                **dict.fromkeys(("profit", "volume", "trades", "results"), 3),
+            },
+            f"{by_wallet} and trades = 3",
+            "profit = 2",
         ),
         "proposal_votes": Table(
             {"market_id": proposed, "user_wallet": of, "vote": True}, by_wallet, "vote = false"

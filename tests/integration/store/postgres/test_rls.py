@@ -31,6 +31,14 @@ markets                     S---  S---  S---   SIUD
 market_metadata             S---  SI--  S---   SIUD
 trades                      S---  S---  S---   SIUD
 user_positions              ----  S---  ----   SIUD
+candles                     S---  S---  S---   SIUD
+trade_results               ----  ----  ----   SIUD
+lots                        S---  S---  S---   SIUD
+market_traders              S---  S---  S---   SIUD
+position_results            ----  ----  ----   SIUD
+standing_periods            ----  ----  ----   SIUD
+standings                   ----  ----  ----   SIUD
+standing_changes            ----  ----  ----   SIUD
 proposal_votes              ----  SI--  ----   SIUD
 dispute_votes               ----  SI--  ----   SIUD
 vote_tallies                S---  S---  S---   SIUD
