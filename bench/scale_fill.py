@@ -1,7 +1,8 @@
 """Fills databases with synthetic histories of many trades, by COPY.
 
 The rows are those that the indexer writes when it applies the history, as final; `tests/integration/bench`
-compares them. Messages about the trades are not among them: a daemon keeps the newest only.
+compares them. Messages about the trades are not among them: a daemon keeps the newest only. Standings are brought
+up to date after each chunk, as the leaderboard does it.
 """
 
 from __future__ import annotations
@@ -119,6 +120,7 @@ async def fill(dsn: str, history: SyntheticHistory, trades: int) -> None:
         done = 0
         while chunk := list(islice(rows, _CHUNK)):
             await _copy(connection, chunk)
+            await connection.execute("select zmartd.fold_standings($1)", chunk[-1][0].occurred_at)
             before, done = done, done + len(chunk)
             if done * 10 // trades > before * 10 // trades:
                 click.echo(f"  {done} of {trades} trades copied …", err=True)

@@ -3,7 +3,7 @@
 -- Shorter and other periods are read from what is kept.
 
 create table public.candles (
-    market_id zmartd.market_id not null references public.markets (id),
+    market_id zmartd.market_id not null,
     seconds integer not null check (seconds in (300, 3600, 86400)),
     starts_at timestamptz not null,
     -- After the first and the last trade in the order of the chain, and the highest and lowest after one.
@@ -22,7 +22,8 @@ create table public.candles (
     primary key (market_id, seconds, starts_at)
 );
 comment on table public.candles is 'Prices and volume of markets by period, of the periods in which there were trades.';
-create index candles_by_time on public.candles (seconds, starts_at);
+create index candles_of_hours on public.candles (starts_at) where seconds = 3600;
+create index candles_of_minutes on public.candles (starts_at) where seconds = 300;
 
 alter table public.candles enable row level security;
 alter table public.candles force row level security;
@@ -32,8 +33,10 @@ create policy service on public.candles to service_role using (true) with check 
 grant select on public.candles to anon, authenticated;
 create policy public_read on public.candles for select to anon, authenticated using (true);
 
+-- Few periods change at a time, whatever the tables have come to: all of them are looked up.
 create function zmartd.count_candles(market_ids text[], times timestamptz[]) returns void
-    language plpgsql set search_path = public, pg_temp set plan_cache_mode = force_generic_plan as $$
+    language plpgsql set search_path = public, pg_temp set plan_cache_mode = force_generic_plan
+    set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
 declare
     step record;
 begin
@@ -162,6 +165,27 @@ create trigger keep_candles_of_gone after delete on public.trades
 create trigger keep_candles_of_changed after update on public.trades
     referencing old table as before new table as after for each statement execute function zmartd.trades_changed();
 
+create function zmartd.count_all_candles(market text, since timestamptz, until timestamptz) returns void
+    language plpgsql set search_path = public, pg_temp as $$
+begin
+    delete from candles where market_id = market and starts_at >= since and starts_at < until;
+    with placed as materialized (
+        select block_time, price_after, case trade_type when 'buy' then cost else amount end as volume,
+               case trade_type when 'buy' then cost else 0 end as bought,
+               array[slot, coalesce(index_in_block, -1), id] as place
+          from trades where market_id = market and block_time >= since and block_time < until
+    )
+    insert into candles (market_id, seconds, starts_at, open, high, low, close, volume, bought, trades, first_place,
+                         last_place)
+    select market, seconds, date_bin(make_interval(secs => seconds), block_time, 'epoch') as starts_at,
+           (array_agg(price_after order by place))[1], max(price_after), min(price_after),
+           (array_agg(price_after order by place desc))[1], sum(volume), sum(bought), count(*), min(place), max(place)
+      from placed, (values (300), (3600), (86400)) as period (seconds)
+     group by seconds, starts_at;
+end $$;
+comment on function zmartd.count_all_candles(text, timestamptz, timestamptz) is
+    'Counts all candles of a market between two beginnings of days.';
+
 -- How far the trades from before are counted (0061 fills it, and takes it away).
 create table zmartd.candles_filled (
     market_id text primary key,
@@ -179,20 +203,18 @@ begin
     select market_id, candles_filled.until as at into here from zmartd.candles_filled order by market_id desc limit 1;
     if here is null or not exists (select from trades where market_id = here.market_id and block_time >= here.at) then
         select market_id::text, '-infinity'::timestamptz as at into here
-          from trades where here is null or market_id > here.market_id order by market_id limit 1;
+          from trades where market_id > coalesce(here.market_id, '') order by market_id limit 1;
         if not found then
             return false;
         end if;
     end if;
     -- As who applies events to it does: no trade comes meanwhile.
     perform from markets where id = here.market_id for update;
-    select coalesce((select block_time from trades where market_id = here.market_id and block_time >= here.at
+    -- Up to the end of a day.
+    select coalesce((select date_bin('1 day', block_time, 'epoch') + interval '1 day'
+                       from trades where market_id = here.market_id and block_time >= here.at
                       order by block_time offset most limit 1), 'infinity') into until;
-    until := greatest(until, here.at + interval '1 microsecond');
-    perform zmartd.count_candles(array_agg(market_id), array_agg(at))
-       from (select distinct market_id, date_bin('5 minutes', block_time, 'epoch') as at from trades
-              where market_id = here.market_id and block_time >= here.at and block_time < until) as periods
-     having count(*) > 0;
+    perform zmartd.count_all_candles(here.market_id, here.at, until);
     insert into zmartd.candles_filled as filled values (here.market_id, until)
     on conflict (market_id) do update set until = excluded.until;
     return true;

@@ -1,7 +1,7 @@
 -- What each trade did to its wallet's shares of that outcome (see 0012), the lots that trades left, what positions came to
 -- in the end, and the standings of all wallets by period: kept with the trades, positions and markets that they are of,
 -- in the same transaction. Whatever comes late, is changed or taken away, only the trades of that wallet in that market
--- from there on are gone through again.
+-- from there on are gone through again. Their markets are those of the trades, which refer to them.
 
 create table public.trade_results (
     trade_id bigint primary key,
@@ -18,7 +18,7 @@ create index trade_results_by_time on public.trade_results (at);
 
 create table public.lots (
     user_wallet zmartd.address not null,
-    market_id zmartd.market_id not null references public.markets (id),
+    market_id zmartd.market_id not null,
     outcome boolean not null,
     -- After the last trade in the order of the chain. The cost is in lamports, with fees.
     shares numeric not null,
@@ -39,13 +39,13 @@ comment on table public.lots is 'The shares of one outcome that a wallet''s trad
 create index lots_by_market_time on public.lots (market_id, last_trade_at);
 
 create table public.market_traders (
-    market_id zmartd.market_id primary key references public.markets (id),
+    market_id zmartd.market_id primary key,
     traders integer not null check (traders >= 0)
 );
 comment on table public.market_traders is 'How many wallets have trades in a market.';
 
 create table public.position_results (
-    market_id zmartd.market_id not null references public.markets (id),
+    market_id zmartd.market_id not null,
     user_wallet zmartd.address not null,
     -- When it was claimed, or when its market became final.
     at timestamptz not null,
@@ -137,7 +137,8 @@ create policy public_read on public.lots for select to anon, authenticated using
 create policy public_read on public.market_traders for select to anon, authenticated using (true);
 
 create function zmartd.settle_positions(market_ids text[], wallets text[]) returns void
-    language plpgsql set search_path = public, pg_temp set plan_cache_mode = force_generic_plan as $$
+    language plpgsql set search_path = public, pg_temp set plan_cache_mode = force_generic_plan
+    set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
 begin
     -- What each came to, null where it is not over, and what is kept of it.
     with compared as materialized (
@@ -191,7 +192,8 @@ comment on type zmartd.traded is 'Where a wallet''s trades in a market changed, 
 -- Few trades change at a time, whatever the tables have come to: all of them are looked up.
 create function zmartd.settle_trades(changed zmartd.traded[]) returns void
     language plpgsql set search_path = public, pg_temp set plan_cache_mode = force_generic_plan
-    set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
+    set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off
+    set enable_bitmapscan = off as $$
 begin
     with chains as materialized (
         select user_wallet, market_id, outcome, min(slot) as from_slot, array_remove(array_agg(gone), null) as gone
@@ -245,11 +247,12 @@ begin
         -- Each trade with what is kept of it; those that are gone have no time.
         select user_wallet, market_id, outcome, id, slot, stepped.at, lot, stepped.profit, stepped.volume, is_last,
                kept_profit, kept_volume, kept_trades, newest_trade,
-               was.at as at_before, was.profit as profit_before, was.volume as volume_before
+               was.at as at_before, was.profit as profit_before, was.volume as volume_before,
+               was.lot_shares as shares_before, was.lot_cost as cost_before
           from stepped left join trade_results as was on trade_id = id
          union all
         select user_wallet, market_id, outcome, trade_id, null, null, null, null, null, false, 0, 0, 0, null,
-               was.at, was.profit, was.volume
+               was.at, was.profit, was.volume, was.lot_shares, was.lot_cost
           from chains cross join unnest(gone) as gone_id
           join trade_results as was on trade_id = gone_id
          where not exists (select from trades where trades.id = gone_id)
@@ -257,11 +260,15 @@ begin
         delete from trade_results as kept using compared where compared.at is null and kept.trade_id = compared.id
     ), written as (
         insert into trade_results as kept
-        select id, at, profit, volume, lot[1], lot[2] from compared where id is not null and at is not null order by id
+        select id, at, profit, volume, lot[1], lot[2]
+          from compared
+         where id is not null and at is not null
+           and (at, profit, volume, lot[1], lot[2])
+               is distinct from (at_before, profit_before, volume_before, shares_before, cost_before)
+         order by id
         on conflict (trade_id) do update
            set (at, profit, volume, lot_shares, lot_cost)
              = (excluded.at, excluded.profit, excluded.volume, excluded.lot_shares, excluded.lot_cost)
-         where kept is distinct from excluded
     ), told as (
         insert into standing_changes (user_wallet, at, profit, volume, trades, results)
         select user_wallet, at, profit, volume, 1, 1
@@ -303,7 +310,8 @@ comment on function zmartd.settle_trades(zmartd.traded[]) is
     'Goes through the trades of these wallets in these markets from those slots on, and keeps what they came to.';
 
 create function zmartd.count_new_traders() returns trigger
-    language plpgsql set search_path = public, pg_temp set plan_cache_mode = force_generic_plan as $$
+    language plpgsql set search_path = public, pg_temp set plan_cache_mode = force_generic_plan
+    set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
 begin
     insert into market_traders as kept
     select market_id, count(*)
@@ -318,7 +326,8 @@ create trigger count_new_traders after insert on public.lots
     referencing new table as added for each statement execute function zmartd.count_new_traders();
 
 create function zmartd.count_gone_traders() returns trigger
-    language plpgsql set search_path = public, pg_temp set plan_cache_mode = force_generic_plan as $$
+    language plpgsql set search_path = public, pg_temp set plan_cache_mode = force_generic_plan
+    set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
 begin
     update market_traders as kept set traders = kept.traders - left_by.wallets
       from (select market_id, count(distinct user_wallet) as wallets from gone
@@ -382,7 +391,8 @@ create trigger stays_whose_it_is before update of user_wallet, market_id, outcom
     when ((old.user_wallet, old.market_id, old.outcome) is distinct from (new.user_wallet, new.market_id, new.outcome))
     execute function zmartd.a_trade_stays_whose_it_is();
 
-create function zmartd.results_of_positions() returns trigger language plpgsql set search_path = public, pg_temp set plan_cache_mode = force_generic_plan as $$
+create function zmartd.results_of_positions() returns trigger language plpgsql set search_path = public, pg_temp set plan_cache_mode = force_generic_plan
+    set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
 begin
     perform zmartd.settle_positions(array_agg(changed.market_id::text), array_agg(changed.user_wallet::text))
        from changed join markets as market on market.id = changed.market_id
@@ -445,57 +455,105 @@ begin
     on conflict do nothing;
     -- One at a time.
     perform from standing_periods for update;
-    with added as (
+    with added as materialized (
         select period, user_wallet, sum(profit) as profit, sum(volume) as volume, sum(trades) as trades,
                sum(results) as results
           from zmartd.slid_results(as_of) group by period, user_wallet
     ), taken as (
         delete from standing_changes
+    ), written as (
+        insert into standings as kept
+        select * from added where (profit, volume, trades, results) <> (0, 0, 0, 0) order by period, user_wallet
+        on conflict (period, user_wallet) do update
+           set profit = kept.profit + excluded.profit, volume = kept.volume + excluded.volume,
+               trades = kept.trades + excluded.trades, results = kept.results + excluded.results
+        returning period, user_wallet, trades
+    ), counted as (
+        select period, sum(sign(written.trades) - sign(written.trades - added.trades)) as traders
+          from written join added using (period, user_wallet) group by period
     )
-    insert into standings as kept
-    select * from added where (profit, volume, trades, results) <> (0, 0, 0, 0) order by period, user_wallet
-    on conflict (period, user_wallet) do update
-       set profit = kept.profit + excluded.profit, volume = kept.volume + excluded.volume,
-           trades = kept.trades + excluded.trades, results = kept.results + excluded.results;
-    delete from standings where results = 0;
     update standing_periods as kept
-       set since = asked.since,
-           traders = (select count(*) from standings where standings.period = kept.period and trades > 0)
+       set since = asked.since, traders = kept.traders + coalesce(counted.traders, 0)
       from (values ('24h', as_of - interval '24 hours'), ('7d', as_of - interval '7 days'),
                    ('30d', as_of - interval '30 days'), ('all', '-infinity')) as asked (period, since)
+      left join counted using (period)
      where kept.period = asked.period;
+    delete from standings where results = 0;
 end $$;
 comment on function zmartd.fold_standings(timestamptz) is 'Makes the standings those of the periods that end then.';
+
+create function zmartd.count_results(market text, wallets text[]) returns void
+    language plpgsql set search_path = public, pg_temp
+    set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
+begin
+    with gone as (
+        delete from trade_results as kept using trades
+         where trades.market_id = market and trades.user_wallet = any(wallets) and kept.trade_id = trades.id
+        returning trades.user_wallet, kept.at, kept.profit, kept.volume
+    )
+    insert into standing_changes (user_wallet, at, profit, volume, trades, results)
+    select user_wallet, at, -profit, -volume, -1, -1 from gone;
+    delete from lots where market_id = market and user_wallet = any(wallets);
+    with gone_through as materialized (
+        select id, user_wallet, outcome, slot, index_in_block, block_time, trade_type, cost,
+               case trade_type when 'buy' then cost else amount end as volume,
+               zmartd.lot(trade_type = 'buy', shares, cost) over (
+                   partition by user_wallet, outcome order by slot, index_in_block nulls first, id
+                   rows between unbounded preceding and current row) as lot
+          from trades where market_id = market and user_wallet = any(wallets)
+    ), stepped as materialized (
+        select *, case trade_type when 'buy' then 0
+                       else cost + lot[2] - coalesce((lag(lot) over in_order)[2], 0) end as profit,
+               lead(id) over in_order is null as is_last
+          from gone_through
+        window in_order as (partition by user_wallet, outcome order by slot, index_in_block nulls first, id)
+    ), written as (
+        insert into trade_results (trade_id, at, profit, volume, lot_shares, lot_cost)
+        select id, block_time, profit, volume, lot[1], lot[2] from stepped order by id
+    ), told as (
+        insert into standing_changes (user_wallet, at, profit, volume, trades, results)
+        select user_wallet, block_time, profit, volume, 1, 1 from stepped
+    )
+    insert into lots (user_wallet, market_id, outcome, shares, cost, last_slot, last_trade_at, newest_trade, profit,
+                      volume, trades)
+    select user_wallet, market, outcome, (max(lot) filter (where is_last))[1], (max(lot) filter (where is_last))[2],
+           max(slot) filter (where is_last), max(block_time) filter (where is_last), max(id), sum(profit), sum(volume),
+           count(*)
+      from stepped group by user_wallet, outcome;
+    perform zmartd.settle_positions(array_fill(market, array[cardinality(wallets)]), wallets);
+end $$;
+comment on function zmartd.count_results(text, text[]) is
+    'Counts what the trades and positions of these wallets in a market came to, whatever is kept of them.';
 
 -- How far the positions from before are gone through (0063 does it, and takes this away).
 create table zmartd.results_filled (market_id text not null, user_wallet text not null);
 grant select, insert, update, delete on zmartd.results_filled to service_role;
 
 create function zmartd.fill_results(most integer) returns boolean
-    language plpgsql set search_path = public, pg_temp set plan_cache_mode = force_generic_plan as $$
+    language plpgsql set search_path = public, pg_temp as $$
 declare
     -- The market, and the wallets whose positions are next.
     next record;
 begin
-    select held.market_id, array_agg(held.user_wallet::text order by held.user_wallet) as wallets into next
-      from (select market_id, user_wallet, sum(trades_count) over (order by market_id, user_wallet) - trades_count as before
+    select held.market_id::text, array_agg(held.user_wallet::text order by held.user_wallet) as wallets into next
+      from (select market_id, user_wallet,
+                   sum(trades_count) over (order by market_id, user_wallet) - trades_count as before
               from (select market_id, user_wallet, trades_count from user_positions
                      where (market_id, user_wallet) > (coalesce((select market_id from zmartd.results_filled), ''),
                                                        coalesce((select user_wallet from zmartd.results_filled), ''))
-                     order by market_id, user_wallet limit 500) as ahead) as held
+                     order by market_id, user_wallet limit 5000) as ahead) as held
      where held.before < most
      group by held.market_id order by held.market_id limit 1;
     if not found then
+        perform zmartd.fold_standings(now());
         return false;
     end if;
     -- As who applies events to it does: no trade comes meanwhile.
     perform from markets where id = next.market_id for update;
-    perform zmartd.settle_trades(array_agg((user_wallet, market_id, outcome, -1, null)::zmartd.traded))
-       from (select distinct user_wallet, market_id, outcome from trades
-              where market_id = next.market_id and user_wallet = any (next.wallets)) as chains
-     having count(*) > 0;
-    perform zmartd.settle_positions(array_fill(next.market_id::text, array[cardinality(next.wallets)]), next.wallets);
-    perform zmartd.fold_standings(now());
+    perform zmartd.count_results(next.market_id, next.wallets);
+    if (select max(id) - min(id) > most from standing_changes) then
+        perform zmartd.fold_standings(now());
+    end if;
     delete from zmartd.results_filled;
     insert into zmartd.results_filled values (next.market_id, next.wallets[cardinality(next.wallets)]);
     return true;

@@ -1,6 +1,6 @@
--- What the trades from before came to. Each step goes through positions of one market with about 2,000 trades.
+-- What the trades from before came to. Each step goes through positions of one market with about 20,000 trades.
 -- zmartd: steps: trades
 -- zmartd: additive: what is dropped is of these two files alone
-select zmartd.fill_results(2000);
+select zmartd.fill_results(20000);
 drop function zmartd.fill_results(integer);
 drop table zmartd.results_filled;

@@ -11,6 +11,7 @@ from tests.integration.indexer.test_truncation_recovery import trade_a_lot
 from tests.integration.tasks.world import AUTHORITY, HOLDERS, PROGRAM_ID, World
 from zmartd.chain.rpc import Rpc
 from zmartd.clock import SystemClock
+from zmartd.indexer.audit.kept_sums import kept_differences
 from zmartd.indexer.repair.repair import Repairer, RepairReport
 
 UNKNOWN_SIGNATURE = "2" * 88
@@ -98,6 +99,20 @@ NOT_SEEN_BY_ACCOUNTS = {
     "another history of fees": ("update protocol_config_history set protocol_fee_bps = 1",),
 }
 
+KEPT_SUMS = {
+    "candles": "update candles set volume = volume + 1, close = 1",
+    "no candles": "delete from candles where seconds = 3600",
+    "lots": "update lots set cost = 1, newest_trade = 0",
+    "no lots": "delete from lots",
+    "trade_results": "update trade_results set profit = 5",
+    "a result of no trade": "insert into trade_results select 77, at, 1, 1, 1, 1 from trade_results limit 1",
+    "market_traders": "update market_traders set traders = 70",
+    "position_results": "update position_results set profit = -1",
+    "standings": "update standings set trades = 9",
+    "changes of standings": "insert into standing_changes (user_wallet, at, profit, volume, trades, results) "
+    "select user_wallet, now(), 1, 1, 1, 1 from lots limit 1",
+}
+
 
 async def a_market_that_is_over(world: World) -> str:
     market_id = await world.resolving(*[10**8] * 3)
@@ -139,6 +154,22 @@ async def test_whatever_was_altered_by_hand_a_repair_makes_the_index_equal_to_th
         assert_right(await repairer(world).repair_everything(), what)
         assert await facts(world.database) == expected, what
     await assert_true_to_the_chain(world, database_url)
+
+
+async def test_sums_that_were_altered_by_hand_are_found_and_counted_anew(world: World) -> None:
+    await a_market_that_is_over(world)
+    await world.act(HOLDERS[0], purchase(world, await active(world), HOLDERS[0]))
+    await alter(world, "select zmartd.fold_standings(now())")
+    audited = repairer(world)._audit
+    assert (await audited()).kept == ()
+    for what, statement in KEPT_SUMS.items():
+        await alter(world, statement)
+        found = await audited()
+        assert found.kept, what
+        assert (found.differences, found.ok) == ((), False), what
+        assert_right(await repairer(world).repair(), what)
+        assert await kept_differences(world.database) == (), what
+        await alter(world, "select zmartd.fold_standings(now())")
 
 
 async def test_a_repair_of_what_never_arrived_fetches_only_that(world: World, database_url: str) -> None:

@@ -52,24 +52,18 @@ select to_jsonb(kept)::text as kept, null as counted from trade_results as kept
 _LOCK = "select from markets where id = $1 for update"
 _FORGET = (
     "delete from candles where market_id = $1",
-    "delete from trade_results using trades where market_id = $1 and id = trade_id",
     "delete from lots where market_id = $1",
     "delete from market_traders where market_id = $1",
     "delete from position_results where market_id = $1",
 )
 _COUNT = (
+    "select zmartd.count_all_candles($1, '-infinity', 'infinity')",
     """
-    select zmartd.count_candles(array_agg($1::text), array_agg(at))
-      from (select distinct date_bin('5 minutes', block_time, 'epoch') as at
-              from trades where market_id = $1) as periods
-    """,
-    """
-    select zmartd.settle_trades(array_agg((user_wallet, $1::text, outcome, -1, null)::zmartd.traded))
-      from (select distinct user_wallet, outcome from trades where market_id = $1) as chains
-    """,
-    """
-    select zmartd.settle_positions(array_agg($1::text), array_agg(user_wallet::text))
-      from user_positions where market_id = $1
+    select zmartd.count_results($1, array_agg(user_wallet::text))
+      from (select user_wallet from trades where market_id = $1
+             union
+            select user_wallet from user_positions where market_id = $1) as wallets
+    having count(*) > 0
     """,
 )
 _FORGET_STANDINGS = (

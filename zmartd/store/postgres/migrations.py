@@ -226,7 +226,10 @@ async def _apply(connection: Connection, migration: Migration, tell: Tell, wait_
 
 
 async def _take_steps(connection: Connection, name: str, step: str, tell: Tell, wait_seconds: float) -> None:
-    """Do the step as the service until it gives false. Each is committed, so an interrupted one goes on."""
+    """Do the step as the service until it gives false. Each is committed, so an interrupted one goes on.
+
+    Tables that are filled are analyzed, so that statements are planned for what is in them.
+    """
 
     async def work() -> bool:
         await connection.execute(f"SET LOCAL ROLE {SERVICE}")
@@ -237,6 +240,8 @@ async def _take_steps(connection: Connection, name: str, step: str, tell: Tell, 
         taken += 1
         if taken % _STEPS_TOLD == 0:
             tell(f"{name}: {taken} steps")
+    if taken:
+        await connection.execute("ANALYZE")
 
 
 async def _patiently(
