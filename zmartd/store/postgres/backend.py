@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from asyncpg import Connection, Record
 from asyncpg.prepared_stmt import PreparedStatement
 
+from zmartd.store.postgres import plans
 from zmartd.store.postgres.connection import connect
 from zmartd.store.postgres.rls import BEGIN_AS_SERVICE, Caller, begin_as, settings_of
 
@@ -49,8 +50,8 @@ class Backend(Protocol):
         """The statements that open a transaction, for one message."""
         ...
 
-    def act(self, caller: Caller | None) -> bytes:
-        """The messages that set role and claims until the next Sync."""
+    def act(self, caller: Caller | None, *, keeps_plan: bool = False) -> bytes:
+        """The messages that set role, claims and how a statement is planned until the next Sync."""
         ...
 
     async def prepare(
@@ -127,8 +128,9 @@ class SharedBackend:
         send(connection, self.act(caller))
         return await connection.prepare(query)
 
-    def _act(self, caller: Caller | None) -> bytes:
-        settings = [*settings_of(caller), *self._settings]
+    def _act(self, caller: Caller | None, *, keeps_plan: bool = False) -> bytes:
+        """The messages. No statement outlives its transaction here, so that none keeps a plan."""
+        settings = [*settings_of(caller, keeps_plan=False), *self._settings]
         parse = f"\0{_set_locally(*(name for name, _ in settings))}\0".encode() + pack("!h", 0)
         return _message(b"P", parse) + _run("", [value for _, value in settings])
 
@@ -144,16 +146,16 @@ def _set_locally(*names: str) -> str:
 
 _ACT_AS_CALLER, _ACT_AS_SERVICE = "zmartd_act_as_caller", "zmartd_act_as_service"
 _PREPARE_ACTS = f"""
-prepare {_ACT_AS_CALLER} (text, text) as {_set_locally("role", "request.jwt.claims")};
-prepare {_ACT_AS_SERVICE} (text, text) as {_set_locally("role", "plan_cache_mode")}
+prepare {_ACT_AS_CALLER} (text, text, text) as {_set_locally("role", "request.jwt.claims", plans.SETTING)};
+prepare {_ACT_AS_SERVICE} (text, text) as {_set_locally("role", plans.SETTING)}
 """
 
 
 @lru_cache(_CALLERS)
-def _act_as(caller: Caller | None) -> bytes:
+def _act_as(caller: Caller | None, *, keeps_plan: bool = False) -> bytes:
     """The messages that run what _PREPARE_ACTS has prepared."""
     name = _ACT_AS_SERVICE if caller is None else _ACT_AS_CALLER
-    return _run(name, [value for _, value in settings_of(caller)])
+    return _run(name, [value for _, value in settings_of(caller, keeps_plan=keeps_plan)])
 
 
 def send(connection: Connection, messages: bytes) -> None:

@@ -6,6 +6,7 @@ import msgspec
 from msgspec import Struct
 
 from zmartd.market.ids import is_address
+from zmartd.store.postgres import plans
 
 SERVICE = "service_role"
 AUTHENTICATED = "authenticated"
@@ -39,11 +40,7 @@ class Caller(Struct, frozen=True):
 
 ANYBODY = Caller()
 
-_SERVICE_PLANS = "force_custom_plan"
-"""Each statement is planned for its arguments and for the present size of the tables. A plan that was cached
-when a table was empty took seconds where a new one takes a tenth of a second."""
-
-BEGIN_AS_SERVICE = f"BEGIN; SET LOCAL ROLE {SERVICE}; SET LOCAL plan_cache_mode = {_SERVICE_PLANS}"
+BEGIN_AS_SERVICE = f"BEGIN; SET LOCAL ROLE {SERVICE}; SET LOCAL {plans.SETTING} = {plans.EACH_TIME}"
 """The statements that open a transaction as the daemon itself, for one message."""
 
 
@@ -60,8 +57,9 @@ ACT_AS_SERVICE = f"SET LOCAL ROLE {SERVICE}"
 """The rest of a caller's transaction is the daemon's own work."""
 
 
-def settings_of(caller: Caller | None) -> tuple[tuple[str, str], ...]:
+def settings_of(caller: Caller | None, *, keeps_plan: bool) -> tuple[tuple[str, str], ...]:
     """The settings, role first, by which a statement is run as `caller`, or as the daemon itself for None."""
     if caller is None:
-        return (("role", SERVICE), ("plan_cache_mode", _SERVICE_PLANS))
-    return (("role", caller.role), ("request.jwt.claims", caller.claims))
+        return (("role", SERVICE), (plans.SETTING, plans.ONCE if keeps_plan else plans.EACH_TIME))
+    mode = plans.ONCE if keeps_plan else plans.AS_POSTGRES_CHOOSES
+    return (("role", caller.role), ("request.jwt.claims", caller.claims), (plans.SETTING, mode))

@@ -16,6 +16,7 @@ from zmartd.config_values import PostgresUrl
 from zmartd.store.postgres.backend import OwnBackend, SharedBackend
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.errors import DatabaseUnavailable
+from zmartd.store.postgres.plans import kept
 from zmartd.store.postgres.reader import Reader
 from zmartd.store.postgres.rls import ANYBODY, Caller
 
@@ -84,6 +85,23 @@ async def test_rls_reading_as_the_daemon_itself_keeps_no_plan_for_later(database
         assert await connection.fetchval(mode) == "force_custom_plan"
     async with database.reader(ANYBODY) as connection:
         assert await connection.fetchval(mode) == "auto"
+
+
+async def test_rls_reading_plans_a_kept_statement_once_on_a_backend_of_its_own(database: Database) -> None:
+    is_shared = isinstance(database._backend, SharedBackend)
+    mode = "select current_setting('plan_cache_mode')"
+    for caller, otherwise in ((None, "force_custom_plan"), (ANYBODY, "auto"), (ALICE, "auto")):
+        async with database.service_reader() if caller is None else database.reader(caller) as connection:
+            assert await connection.fetchval(kept(mode)) == (otherwise if is_shared else "force_generic_plan")
+            assert await connection.fetchval(mode) == otherwise
+    if is_shared:
+        return
+    statement = kept("select id from markets where id = $1")
+    async with database.service_reader() as connection:
+        for name in ("a", "b", "c"):
+            await connection.fetch(statement, name)
+        plans = "select generic_plans, custom_plans from pg_prepared_statements where statement = $1"
+        assert tuple(await first_row(connection, plans, statement)) == (3, 0)
 
 
 async def test_rls_reading_shows_each_wallet_its_own_rows(database: Database, holders: None) -> None:
