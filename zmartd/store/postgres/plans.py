@@ -5,9 +5,13 @@ table was empty took seconds for a batch, where a new one takes a tenth of one. 
 rows by an index, whatever its arguments are, planning takes longer than the rest. Such a one is `kept`: it
 is planned once on each connection, and again when its tables were analyzed.
 
-What a statement with an array, or with a condition that an argument can switch off, costs depends on its
-arguments; it is never kept. One that is must not become slow when a table grows that was small when it was
-planned: what bounds its rows is the first column of an index.
+What a statement with a condition that an argument can switch off costs depends on its arguments; it is never
+kept, and neither is one about a table that is empty as a rule and long at times. Statements about all rows of
+a batch are planned for it, unless there are at most FEW: a transaction says when it begins whether all of its
+statements keep their plans.
+
+A plan that is kept was perhaps made when a table was empty, and the table grows. So it is made anew after
+MAX_SECONDS, and never reads a table from end to end where an index leads to the rows.
 
 Behind a transaction pooler every statement is planned each time: none outlives its transaction there.
 """
@@ -17,13 +21,23 @@ from __future__ import annotations
 from typing import Final
 
 _KEPT: Final = "/* kept plan */ "
-SETTING: Final = "plan_cache_mode"
-ONCE: Final = "force_generic_plan"
-EACH_TIME: Final = "force_custom_plan"
-AS_POSTGRES_CHOOSES: Final = "auto"
-"""Values of the setting. The last is for all that callers do: Postgres plans a statement of theirs five times
-for its arguments, and then keeps a plan that promises to be no worse.
-"""
+FEW: Final = 20
+"""Transactions of a batch for which plans are kept."""
+MAX_SECONDS: Final = 60.0
+"""How long a connection keeps plans."""
+FORGET: Final = "DISCARD PLANS"
+"""The statement that makes it plan anew what it runs next."""
+_ONCE: Final = (("plan_cache_mode", "force_generic_plan"), ("enable_seqscan", "off"))
+_EACH_TIME: Final = (("plan_cache_mode", "force_custom_plan"),)
+_AS_POSTGRES_CHOOSES: Final = (("plan_cache_mode", "auto"),)
+"""It plans a statement five times for its arguments, and then keeps a plan that promises to be no worse."""
+
+
+def settings(*, keeps: bool, is_callers: bool) -> tuple[tuple[str, str], ...]:
+    """The settings of Postgres with which a statement is planned, a caller's or the daemon's own."""
+    if keeps:
+        return _ONCE
+    return _AS_POSTGRES_CHOOSES if is_callers else _EACH_TIME
 
 
 def kept(statement: str) -> str:

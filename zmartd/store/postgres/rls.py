@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 from msgspec import Struct
 
@@ -40,8 +42,16 @@ class Caller(Struct, frozen=True):
 
 ANYBODY = Caller()
 
-BEGIN_AS_SERVICE = f"BEGIN; SET LOCAL ROLE {SERVICE}; SET LOCAL {plans.SETTING} = {plans.EACH_TIME}"
+
+def _begin_as_service(*, keeps_plans: bool) -> str:
+    settings = plans.settings(keeps=keeps_plans, is_callers=False)
+    return f"BEGIN; SET LOCAL ROLE {SERVICE}" + "".join(f"; SET LOCAL {name} = {to}" for name, to in settings)
+
+
+BEGIN_AS_SERVICE: Final = _begin_as_service(keeps_plans=False)
 """The statements that open a transaction as the daemon itself, for one message."""
+BEGIN_AS_SERVICE_KEEPING_PLANS: Final = _begin_as_service(keeps_plans=True)
+"""The same for one whose statements keep their plans."""
 
 
 def begin_as(caller: Caller) -> str:
@@ -59,7 +69,7 @@ ACT_AS_SERVICE = f"SET LOCAL ROLE {SERVICE}"
 
 def settings_of(caller: Caller | None, *, keeps_plan: bool) -> tuple[tuple[str, str], ...]:
     """The settings, role first, by which a statement is run as `caller`, or as the daemon itself for None."""
+    planned = plans.settings(keeps=keeps_plan, is_callers=caller is not None)
     if caller is None:
-        return (("role", SERVICE), (plans.SETTING, plans.ONCE if keeps_plan else plans.EACH_TIME))
-    mode = plans.ONCE if keeps_plan else plans.AS_POSTGRES_CHOOSES
-    return (("role", caller.role), ("request.jwt.claims", caller.claims), (plans.SETTING, mode))
+        return (("role", SERVICE), *planned)
+    return (("role", caller.role), ("request.jwt.claims", caller.claims), *planned)
