@@ -172,15 +172,18 @@ class LoadedBody(Struct, frozen=True):
 
 LoadBody = Callable[[], Awaitable[LoadedBody]]
 """Whoever waits for what it returns gets its errors."""
+LoadAnswer = Callable[[web.Request], Awaitable[LoadedBody]]
+"""The same, for a request."""
 
 
 class CachePolicy(Protocol):
     """Decides which responses of an operation are cached, and under which key."""
 
-    def peek(self, request: web.Request) -> TaggedResponse | None:
+    def peek(self, request: web.Request, load: LoadAnswer) -> TaggedResponse | None:
         """The cached response to `request`; None where there is none, or a new one is asked for.
 
-        It never raises, because requests are counted after it.
+        With `load` one that ends soon may be made anew, for which this does not wait. It never raises:
+        requests are counted after it.
         """
         ...
 
