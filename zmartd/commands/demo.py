@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +23,8 @@ _SIGNATURE_END = 6
 @json_option
 def demo(as_json: bool) -> None:
     """Run four markets from proposal to payout on a fresh system, and compare the result with the chain."""
+    import tempfile
+
     from zmartd import log
     from zmartd.clock import SystemClock
     from zmartd.commands import dev_settings, dev_stack

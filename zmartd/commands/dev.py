@@ -18,6 +18,7 @@ from zmartd.commands.instance import AlreadyRunning, Claim, Instance
 from zmartd.commands.options import DATA_DIRECTORY, data_option, rpc_port_option
 from zmartd.commands.output import print_result, shown
 from zmartd.commands.running import run_until_stopped
+from zmartd.commands.start_up import begin_quickly
 
 if TYPE_CHECKING:
     import asyncio
@@ -67,6 +68,8 @@ def _run(
     claim: Claim, port: int | None, rpc_port: int, *, reset: bool, with_demo: bool, as_json: bool
 ) -> None:
     """Run the system in the claimed directory until it is stopped."""
+    begin_quickly()
+
     from zmartd import log
     from zmartd.commands import dev_settings, dev_stack
     from zmartd.embedded.simulation import simulate_trading

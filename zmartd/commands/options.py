@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from zmartd import config, config_file
 from zmartd.commands import instance
 from zmartd.commands.output import shown
-from zmartd.config_values import ConfigError
+
+if TYPE_CHECKING:
+    from zmartd import config
 
 DATA_DIRECTORY = Path(".zmartd")
 
@@ -32,6 +34,8 @@ def _find_and_say(context: click.Context, _: click.Parameter, named: Path | None
 
 def _find_if_there(context: click.Context, option: click.Parameter, named: Path | None) -> Path | None:
     """As `_find_and_say`, but a file that is not there is the command's to report."""
+    from zmartd.config_values import ConfigError
+
     try:
         return _find_and_say(context, option, named)
     except ConfigError:
@@ -40,6 +44,8 @@ def _find_if_there(context: click.Context, option: click.Parameter, named: Path 
 
 def _configuration(named: Path | None) -> tuple[Path | None, str]:
     """The file to read and how to call it. A `zmartd dev` that runs here comes before files that lie here."""
+    from zmartd import config_file
+
     is_chosen = named is not None or bool(os.environ.get(config_file.CONFIG_VARIABLE))
     if not is_chosen:
         running = instance.find(DATA_DIRECTORY)
@@ -95,7 +101,7 @@ def data_option(default: Path) -> Callable[[Callable[..., None]], Callable[..., 
 
 def operator_settings(config_path: Path | None) -> config.Settings:
     """The settings of a command that prints a result; it logs only errors, as text."""
-    from zmartd import log
+    from zmartd import config_file, log
 
     settings = config_file.load(config_path)
     log.configure("error", "console")

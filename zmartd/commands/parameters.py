@@ -9,8 +9,6 @@ from typing import Final
 
 import click
 
-from zmartd.market.ids import is_address
-
 LAMPORTS_PER_SOL: Final = 10**9
 MAX_SOL: Final = 1_000_000
 MAX_SECONDS: Final = 10 * 366 * 86_400
@@ -59,6 +57,8 @@ def reason_of(because: str, most: int) -> str:
 
 def wallet_address(_: click.Context, __: click.Parameter, text: str) -> str:
     """An address, or that of a keypair file. Raises BadParameter, UnusableKeypair."""
+    from zmartd.market.ids import is_address
+
     if is_address(text):
         return text
     file = Path(text)

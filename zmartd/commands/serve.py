@@ -9,16 +9,18 @@ from pathlib import Path
 
 import click
 
-from zmartd import config_file
 from zmartd.commands.options import quiet_config_option
 from zmartd.commands.running import run_until_stopped
+from zmartd.commands.start_up import begin_quickly
 
 
 @click.command()
 @quiet_config_option
 def serve(config_path: Path | None) -> None:
     """Run the daemon: REST, WebSocket, webhook and periodic tasks on one port."""
-    from zmartd import daemon, log
+    begin_quickly()
+
+    from zmartd import config_file, daemon, log
     from zmartd.log_output import background_output
     from zmartd.systemd import ServiceManager, Sockets
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 import click
 import msgspec
 
-from zmartd import config_file
 from zmartd.commands.dry_runs import dry_runs_for_people, dry_runs_for_programs, run_dry
 from zmartd.commands.options import config_option, json_option
 from zmartd.commands.output import print_result, printable, shortened, table
@@ -53,7 +52,7 @@ def tick(tasks: tuple[str, ...], is_dry: bool, config_path: Path | None, as_json
     The exit status is 0 when nothing needs a person's attention, 1 when a run or one of its actions failed,
     and 3 when nothing failed but a market waits for the decision of an admin or an operator.
     """
-    from zmartd import log
+    from zmartd import config_file, log
 
     settings = config_file.load(config_path)
     log.configure(settings.log.level, "console")

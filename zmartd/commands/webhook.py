@@ -13,7 +13,6 @@ from zmartd.commands.groups import Group
 from zmartd.commands.options import config_option, json_option, operator_settings
 from zmartd.commands.output import print_result, table
 from zmartd.commands.running import run
-from zmartd.config_values import ConfigError
 
 if TYPE_CHECKING:
     from zmartd.chain.helius import HeliusWebhooks, Webhook
@@ -118,6 +117,7 @@ def _shown(one: Webhook) -> dict[str, Any]:
 def _with_helius(settings: Settings, work: Callable[[HeliusWebhooks], Awaitable[Result]]) -> Result:
     from zmartd.chain.helius import HeliusWebhooks
     from zmartd.clock import SystemClock
+    from zmartd.config_values import ConfigError
 
     if not settings.helius.api_key:
         raise ConfigError(["helius.api_key: set it to the API key of Helius' dashboard"])

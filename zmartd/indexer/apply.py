@@ -65,6 +65,7 @@ from zmartd.realtime.messages import AnyMessage, Message
 from zmartd.realtime.publisher import Publisher
 from zmartd.store import pulses
 from zmartd.store.postgres.database import Database
+from zmartd.store.postgres.plans import FEW
 from zmartd.store.pulses import ChainProgress, Pulse
 
 MAX_SIGNATURES_LOGGED: Final = 20
@@ -315,23 +316,26 @@ class Indexer:
 
         signatures = list(succeeded)[:MAX_SIGNATURES_LOGGED]
         with _APPLYING.time(), bound_contextvars(transactions=len(succeeded), signatures=signatures):
-            new, messages = await self._commit(work)
+            new, messages = await self._commit(work, keeps_plans=len(transactions) <= FEW)
         for row in new:
             _EVENTS.labels(row.event_type).inc()
         about_markets = tuple(one for one in messages if isinstance(one, Message))
         return Applied(len(transactions), len(new), about_markets)
 
     async def _commit(
-        self, work: Callable[[Connection], Awaitable[tuple[T, Sequence[AnyMessage]]]]
+        self,
+        work: Callable[[Connection], Awaitable[tuple[T, Sequence[AnyMessage]]]],
+        *,
+        keeps_plans: bool = False,
     ) -> tuple[T, list[AnyMessage]]:
         """Run `work` in one database transaction, with which its messages commit, and publish these.
 
         It is run again after a conflict with another daemon. Returns what `work` does, with what was
-        published.
+        published. `keeps_plans`: whether there are few rows in all its statements.
         """
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                async with self._database.service() as connection:
+                async with self._database.service(keeps_plans=keeps_plans) as connection:
                     result, messages = await work(connection)
                     appended = await self._publisher.append(connection, messages)
                     await reached(Point.APPLY_APPENDED)

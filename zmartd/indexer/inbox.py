@@ -158,7 +158,7 @@ class Inbox:
                 await self._commit.calm.wait()
 
     async def _add(self, deliveries: list[NewDelivery]) -> None:
-        async with self._database.service() as connection:
+        async with self._database.service(keeps_plans=True) as connection:
             await inbox.add(connection, deliveries)
             await reached(Point.INBOX_WRITTEN)
         await reached(Point.INBOX_COMMITTED)

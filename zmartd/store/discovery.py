@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Final
 
 from asyncpg import Record
 from msgspec import Struct
@@ -30,17 +31,19 @@ select market.id, question, volume, traders, score, (current_price_yes * 1000000
   from hottest join markets as market on market.id = hottest.id
  order by score desc, hottest.total_volume desc, market.id desc
 """
-_MARKET_DAY = """
-with day as materialized (select zmartd.newest_time() - interval '24 hours' as began)
-select coalesce((select traders from market_traders where market_id = $1), 0) as traders,
-       total_volume, trades_count, zmartd.volume_since($1, began) as volume,
-       (select count(distinct user_wallet) from lots where market_id = $1 and last_trade_at > began)
+DAY: Final = """
+select coalesce((select traders from market_traders where market_id = market.id), 0) as traders,
+       zmartd.volume_since(market.id, day.began) as volume,
+       (select count(distinct user_wallet) from lots where market_id = market.id and last_trade_at > day.began)
        as traders_24h,
        (current_price_yes * 1000000000)::bigint as price_yes,
-       (zmartd.price_at(id, began) * 1000000000)::bigint as price_yes_before
-  from markets, day
- where id = $1
+       (zmartd.price_at(id, day.began) * 1000000000)::bigint as price_yes_before
+  from markets
+ cross join (select zmartd.newest_time() - interval '24 hours' as began offset 0) as day
+ where id = market.id
 """
+"""SQL: the fields of the `MarketDay` of `market`, in one row. A plan that knew when the day began would go
+through all that was traded in it, if that is little now."""
 _CATEGORIES = """
 with day as materialized (
     select zmartd.newest_time() - interval '24 hours' as began
@@ -93,11 +96,10 @@ class Trending(Struct, frozen=True):
 
 
 class MarketDay(Struct, frozen=True):
-    """A market's last 24 hours and its sums since the beginning, of one snapshot. Prices: nine decimals."""
+    """A market's last 24 hours. Prices have nine decimals."""
 
     traders: int
-    total_volume: int
-    trades_count: int
+    """All who have ever traded in it."""
     volume: int
     traders_24h: int
     price_yes: int
@@ -144,12 +146,6 @@ async def newest_time(connection: Reads) -> datetime:
 async def trending(connection: Reads, limit: int) -> tuple[Trending, ...]:
     """The active markets with the highest scores; those with equal scores by volume."""
     return tuple(_trending(row) for row in await connection.fetch(_TRENDING, limit))
-
-
-async def day_of(connection: Reads, market_id: str) -> MarketDay | None:
-    """The last 24 hours of a market; None if it is not indexed. Takes a service reader: it counts wallets."""
-    row = await connection.fetchrow(_MARKET_DAY, market_id)
-    return None if row is None else MarketDay(**dict(row))
 
 
 async def categories(connection: Reads) -> tuple[CategoryTotals, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import datetime
+from typing import Final
 
 import asyncpg
 from asyncpg import Connection
@@ -34,17 +35,19 @@ _WITH_EARLY_REASON = """
 select market_id, cid from evidence
  where user_wallet = $1 and kind = 'resolution' and cid = any($2::text[]) and early_reason is not null
 """
-_SHOWN = """
+SHOWN: Final = """
 select distinct on (given.kind) given.kind, given.user_wallet as wallet, given.cid, given.document,
        case when market.resolution_proposed_at < market.end_date then given.early_reason end as early_reason,
        given.created_at
   from evidence as given join markets as market on market.id = given.market_id
- where given.market_id = $1
+ where given.market_id = {market_id}
    and (given.kind = 'resolution' and given.cid = market.ipfs_evidence_hash
         and given.user_wallet = market.resolver_wallet
         or given.kind = 'dispute' and given.user_wallet = market.dispute_initiator)
  order by given.kind, given.created_at desc, given.cid
 """
+"""SQL, to be completed: the fields of `Evidence` that is shown about a market, one of each kind."""
+_SHOWN_OF = SHOWN.format(market_id="$1")
 _DOCUMENT = """
 select document from evidence where cid = $1 and document is not null
 union all
@@ -124,7 +127,7 @@ async def with_early_reason(
 
 async def shown(connection: Reads, market_id: str) -> dict[EvidenceKind, Evidence]:
     """The evidence of the resolution that is on the chain, and of who disputed it, as any caller may read."""
-    return {row["kind"]: Evidence(**dict(row)) for row in await connection.fetch(_SHOWN, market_id)}
+    return {row["kind"]: Evidence(**dict(row)) for row in await connection.fetch(_SHOWN_OF, market_id)}
 
 
 async def document(connection: Reads, cid: str) -> bytes:

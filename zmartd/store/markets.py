@@ -16,6 +16,7 @@ from zmartd.market.fees import FeeRates, configured_rates
 from zmartd.market.lifecycle import MarketState
 from zmartd.market.lmsr import Curve
 from zmartd.market.situation import ProgramRules
+from zmartd.store.postgres.plans import kept
 from zmartd.store.postgres.reader import Reads
 from zmartd.store.streams import StreamPosition
 
@@ -46,7 +47,7 @@ select id, on_chain_address, question, description, category, tags, end_date,
            as seq
 """
 """Selects the columns that `from_row` needs; FROM markets follows."""
-_FIND = SELECTED + "from markets where id = $1 or on_chain_address = $1"
+_FIND = kept(SELECTED + "from markets where id = $1 or on_chain_address = $1")
 _FIND_ALL = SELECTED + "from markets where id = any($1) or on_chain_address = any($1)"
 _POSITION = """
 select zmartd.stream_epoch() as epoch,
@@ -54,16 +55,20 @@ select zmartd.stream_epoch() as epoch,
            as seq
   from markets as market
 """
-_POSITION_OF = _POSITION + "where market.id = $1 or market.on_chain_address = $1"
-_POSITION_BY_SLUG = _POSITION + "where market.id = (select market_id from market_metadata where slug = $1)"  # noqa: S608
+_POSITION_OF = kept(_POSITION + "where market.id = $1 or market.on_chain_address = $1")
+_POSITION_BY_SLUG = kept(
+    f"{_POSITION} where market.id = (select market_id from market_metadata where slug = $1)"  # noqa: S608
+)
 _AT_ADDRESSES = SELECTED + "from markets where on_chain_address = any($1::text[])"
-_PRICING = """
+_PRICING = kept("""
 select market.id, market.state, market.b_parameter, market.shares_yes, market.shares_no, market.slot,
        market.commitment, protocol.is_paused, protocol.protocol_fee_bps, protocol.resolver_reward_bps,
-       protocol.liquidity_provider_fee_bps, market.end_date
+       protocol.liquidity_provider_fee_bps, market.end_date, zmartd.stream_epoch() as epoch,
+       coalesce((select stream.seq from streams as stream where stream.name = 'market:' || market.id), 0)
+           as seq
   from markets as market, protocol
  where market.id = $1 or market.on_chain_address = $1
-"""
+""")
 _SET_SETTLEMENT = """
 update markets set awaiting_decision = $3, settles_at = $4, version = version + 1
  where id = $1 and state = $2 and (awaiting_decision, settles_at) is distinct from ($3, $4::timestamptz)
@@ -189,6 +194,8 @@ class MarketPricing(Struct, frozen=True, kw_only=True):
     rates: FeeRates
     slot: int
     commitment: str
+    stream_position: StreamPosition
+    """How far its stream had come in the same read."""
 
 
 async def find(connection: Reads, reference: str) -> MarketRow | None:
@@ -252,6 +259,7 @@ async def find_pricing(connection: Reads, reference: str) -> MarketPricing | Non
         ),
         slot=row["slot"],
         commitment=row["commitment"],
+        stream_position=StreamPosition(row["epoch"], row["seq"]),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from typing import Final
 
 from asyncpg import Connection, Record
 from msgspec import Struct
@@ -73,7 +74,7 @@ with chosen as materialized (
 delete from market_metadata
  where (market_id, creator_wallet) in (select market_id, creator_wallet from chosen)
 """
-_BY_SLUG = """
+BY_SLUG: Final = """
 select registered.market_id
   from market_metadata as registered
   left join markets as market on market.id = registered.market_id and not market.orphaned
@@ -81,15 +82,18 @@ select registered.market_id
    and (market.id is null
         or market.creator_wallet = registered.creator_wallet and market.ipfs_question_hash = registered.cid)
 """
-_SHOWN_DOCUMENT = """
+"""SQL: the id of the market with the slug $1."""
+SHOWN_DOCUMENT: Final = """
 select registered.document
   from market_metadata as registered
   left join markets as market on market.id = registered.market_id and not market.orphaned
- where registered.market_id = $1
+ where registered.market_id = {market_id}
    and (market.id is null
         or market.creator_wallet = registered.creator_wallet and market.ipfs_question_hash = registered.cid)
  order by registered.created_at limit 1
 """
+"""SQL, to be completed: the document that says how a market is resolved."""
+_SHOWN_DOCUMENT_OF = SHOWN_DOCUMENT.format(market_id="$1")
 _WITHOUT_SLUG = """
 select market_id, creator_wallet, question from market_metadata where slug_base is null
  order by created_at limit 1000
@@ -307,13 +311,17 @@ async def adopt(connection: Connection, market_ids: Sequence[str]) -> frozenset[
 
 async def find_by_slug(connection: Reads, slug: str) -> str | None:
     """The id of the market with this slug. A market that another wallet created has not the slug."""
-    market_id: str | None = await connection.fetchval(_BY_SLUG, slug)
+    market_id: str | None = await connection.fetchval(BY_SLUG, slug)
     return market_id
 
 
 async def resolution_texts(connection: Reads, market_id: str) -> ResolutionTexts:
     """How a market is resolved, as its creator registered it."""
-    document: bytes | None = await connection.fetchval(_SHOWN_DOCUMENT, market_id)
+    return texts_of(await connection.fetchval(_SHOWN_DOCUMENT_OF, market_id))
+
+
+def texts_of(document: bytes | None) -> ResolutionTexts:
+    """The texts in the document that SHOWN_DOCUMENT finds, or none."""
     return ResolutionTexts() if document is None else ResolutionTexts.of(document)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Final
 
 from asyncpg import Record
 from msgspec import Struct
@@ -47,15 +48,16 @@ select market_id, coalesce(sum(greatest(total_invested - total_returned, 0)), 0)
   from user_positions where market_id = any($1::text[])
  group by market_id
 """
-_CLAIMABLE = """
-select id from markets as market
- where id = any($1::text[]) and state = 'FINALIZED'
-   and exists (select from user_positions as held
-                where held.market_id = market.id and not held.has_claimed
-                  and case when market.final_outcome is null then held.total_invested > held.total_returned
-                           when market.final_outcome then held.shares_yes > 0
-                           else held.shares_no > 0 end)
+HAS_CLAIMS: Final = """
+market.state = 'FINALIZED'
+and exists (select from user_positions as held
+             where held.market_id = market.id and not held.has_claimed
+               and case when market.final_outcome is null then held.total_invested > held.total_returned
+                        when market.final_outcome then held.shares_yes > 0
+                        else held.shares_no > 0 end)
 """
+"""SQL: whether some holder can claim in `market` and has not."""
+_CLAIMABLE = f"select id from markets as market where id = any($1::text[]) and {HAS_CLAIMS}"  # noqa: S608 - constants
 _MARKET_PREFIX = "market_"
 _RATES = ("protocol_fee_bps", "resolver_reward_bps", "liquidity_provider_fee_bps")
 

@@ -11,6 +11,7 @@ from typing import Final
 
 from asyncpg import Connection
 
+from zmartd.store.postgres.plans import kept
 from zmartd.store.postgres.reader import Reads
 
 EVERYTHING: Final = 2**63 - 1
@@ -28,7 +29,7 @@ on conflict (name) do update
  where held.before < excluded.before
 returning true
 """
-_FIND = "select name, before from revocations where name = any($1::text[])"
+_FIND = kept("select name, before from revocations where name = any($1::text[])")  # by the key, however many
 
 
 async def revoke(connection: Connection, name: str, before: int, now: datetime, expires_at: datetime) -> bool:

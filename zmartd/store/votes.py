@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Literal
+from typing import Any, Final, Literal
 
 import asyncpg
-from asyncpg import Connection
+from asyncpg import Connection, Record
 from msgspec import Struct
 
 from zmartd.errors import AboutMarket, DetailedError
@@ -60,34 +60,39 @@ select asked.market_id, zmartd.stream_epoch() as epoch, coalesce(stream.seq, 0) 
   left join proposal on proposal.market_id = asked.market_id
   left join dispute on dispute.market_id = asked.market_id
 """
-_CAST_SO_FAR = {
-    VoteKind.PROPOSAL: """
-        select vote.market_id, vote.vote,
-               not exists (select from user_positions as held
-                            where held.user_wallet = vote.user_wallet and held.trades_count > 0)
-                   as by_balance
-          from proposal_votes as vote where vote.market_id = any($1::text[])
-    """,
-    VoteKind.DISPUTE: """
-        select market_id, vote, false as by_balance
-          from dispute_votes join dispute_electorate using (market_id, user_wallet)
-         where market_id = any($1::text[])
-    """,
-}
 _SO_FAR = """
-with votes as ({cast_so_far})
-select market.id as market_id, count(*) filter (where vote) as yes, count(*) filter (where not vote) as no,
+select count(*) filter (where vote) as yes, count(*) filter (where not vote) as no,
        count(*) filter (where vote and by_balance) as yes_by_balance,
        count(*) filter (where not vote and by_balance) as no_by_balance,
-       exists (select from vote_tallies as tally where tally.market_id = market.id and tally.kind = $2)
+       exists (select from vote_tallies as tally where tally.market_id = market.id and tally.kind = {kind})
            as are_closed,
-       not {not_known} as are_known,
-       $2 <> 'dispute' or {not_known}
+       not ({kind} = 'dispute' and {not_known}) as are_known,
+       {kind} <> 'dispute' or {not_known}
            or exists (select from dispute_electorate as voter where voter.market_id = market.id) as has_voters
-  from markets as market left join votes on votes.market_id = market.id
- where market.id = any($1::text[])
- group by market.id
+  from (
+    select vote.vote, not exists (select from user_positions as held
+                                   where held.user_wallet = vote.user_wallet and held.trades_count > 0)
+                      as by_balance
+      from proposal_votes as vote where {kind} = 'proposal' and vote.market_id = market.id
+    union all
+    select vote.vote, false as by_balance
+      from dispute_votes as vote join dispute_electorate using (market_id, user_wallet)
+     where {kind} = 'dispute' and vote.market_id = market.id
+  ) as votes
 """
+_SO_FAR_OF = f"""
+select market.id as market_id, so_far.*
+  from markets as market
+ cross join lateral ({_SO_FAR.format(kind="$2::text", not_known=electorates.NOT_KNOWN)}) as so_far
+ where market.id = any($1::text[])
+"""  # noqa: S608 - constants
+_OPEN_KIND = (
+    "case market.state "
+    + " ".join(f"when '{kind.open_state.name}' then '{kind}'" for kind in VoteKind)
+    + " end"
+)
+OPEN_SO_FAR: Final = _SO_FAR.format(kind=f"({_OPEN_KIND})", not_known=electorates.NOT_KNOWN)
+"""SQL: the columns that `votes_so_far` needs of the votes that are open on `market`, in one row."""
 _HAS_TRADED = "select exists (select from user_positions where user_wallet = $1 and trades_count > 0)"
 _IN_ELECTORATE = "select exists (select from dispute_electorate where market_id = $1 and user_wallet = $2)"
 _WRONG_STATE, _BEING_COUNTED = "ZM001", "ZM002"
@@ -220,19 +225,19 @@ async def live(connection: Reads, market_ids: Sequence[str]) -> dict[str, tuple[
 
 async def so_far(connection: Reads, kind: VoteKind, market_ids: Sequence[str]) -> dict[str, VotesSoFar]:
     """The votes of a kind so far that count or may count, by market. Takes a service reader."""
-    not_known = electorates.NOT_KNOWN if kind is VoteKind.DISPUTE else "false"
-    statement = _SO_FAR.format(cast_so_far=_CAST_SO_FAR[kind], not_known=not_known)
-    rows = await connection.fetch(statement, list(market_ids), kind)
-    return {
-        row["market_id"]: VotesSoFar(
-            counts=VoteCounts(row["yes"], row["no"]),
-            by_balance=VoteCounts(row["yes_by_balance"], row["no_by_balance"]),
-            are_closed=row["are_closed"],
-            are_known=row["are_known"],
-            has_voters=row["has_voters"],
-        )
-        for row in rows
-    }
+    rows = await connection.fetch(_SO_FAR_OF, list(market_ids), kind)
+    return {row["market_id"]: votes_so_far(row) for row in rows}
+
+
+def votes_so_far(row: Mapping[str, Any] | Record) -> VotesSoFar:
+    """The votes in a row with the columns of OPEN_SO_FAR, which may have more."""
+    return VotesSoFar(
+        counts=VoteCounts(row["yes"], row["no"]),
+        by_balance=VoteCounts(row["yes_by_balance"], row["no_by_balance"]),
+        are_closed=row["are_closed"],
+        are_known=row["are_known"],
+        has_voters=row["has_voters"],
+    )
 
 
 async def has_traded(connection: Reads, wallet: str) -> bool:

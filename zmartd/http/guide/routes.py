@@ -11,7 +11,6 @@ from aiohttp import web
 
 from zmartd.http.errors.requests import RouteNotFound
 from zmartd.http.guide.chapters import CONTENTS, PATH, chapters, path_of
-from zmartd.http.guide.page import page
 from zmartd.http.kit.etags import TaggedResponse
 from zmartd.http.kit.fields import Field
 from zmartd.http.kit.lazy_response import LazyResponse
@@ -64,6 +63,8 @@ def _pages() -> Mapping[str, LazyResponse]:
 
 
 def _response(name: str) -> TaggedResponse:
+    from zmartd.http.guide.page import page  # noqa: PLC0415 - with a parser of Markdown; many daemons show none
+
     response = TaggedResponse.of(page(name).encode(), f"{_HTML}; charset=utf-8")
     response.headers["Content-Security-Policy"] = content_security_policy(None)
     return response

@@ -93,12 +93,15 @@ def request_handler(operation: Operation[Any]) -> Handler:
 
 def peek_of(operation: Operation[Any]) -> Peek | None:
     """What looks up cached responses of `operation`; None if it has none."""
-    cache = operation.cache
-    if cache is None or operation.query is not None:
-        return None if cache is None else cache.peek
+    cache, load = operation.cache, _Dispatcher(operation).load_public
+    if cache is None:
+        return None
+    takes_query = operation.query is not None
 
     def peek(request: web.Request) -> TaggedResponse | None:
-        return None if request.rel_url.raw_query_string else cache.peek(request)
+        if not takes_query and request.rel_url.raw_query_string:
+            return None
+        return cache.peek(request, load)
 
     return peek
 

@@ -21,6 +21,7 @@ from zmartd.http.kit.etags import TaggedResponse
 from zmartd.http.kit.identity import Identity, Session
 from zmartd.http.kit.path_variables import PathVariable, variables_of
 from zmartd.store.postgres.rls import Caller
+from zmartd.store.streams import StreamPosition
 
 Input = TypeVar("Input")
 
@@ -71,6 +72,14 @@ class JsonResponse(Struct, frozen=True):
     body: Any
     status: int
     headers: Mapping[str, str] = {}
+
+
+class AtPosition(Struct, frozen=True):
+    """What a handler returns that reads all it shows of a market in one statement."""
+
+    body: Struct
+    position: StreamPosition | None
+    """How far the market's stream had come then; None for a market that is not on the chain."""
 
 
 Result = Struct | Sequence[Struct] | JsonResponse | web.StreamResponse
@@ -163,15 +172,18 @@ class LoadedBody(Struct, frozen=True):
 
 LoadBody = Callable[[], Awaitable[LoadedBody]]
 """Whoever waits for what it returns gets its errors."""
+LoadAnswer = Callable[[web.Request], Awaitable[LoadedBody]]
+"""The same, for a request."""
 
 
 class CachePolicy(Protocol):
     """Decides which responses of an operation are cached, and under which key."""
 
-    def peek(self, request: web.Request) -> TaggedResponse | None:
+    def peek(self, request: web.Request, load: LoadAnswer) -> TaggedResponse | None:
         """The cached response to `request`; None where there is none, or a new one is asked for.
 
-        It never raises, because requests are counted after it.
+        With `load` one that ends soon may be made anew, for which this does not wait. It never raises:
+        requests are counted after it.
         """
         ...
 
@@ -224,6 +236,8 @@ class Operation(Struct, Generic[Input], frozen=True, kw_only=True):
     and no other when that is void."""
     shows_market: bool = False
     """Whether its responses show one market, and say in a header how far the market's stream had come."""
+    reads_once: bool = False
+    """Whether the handler says that itself, with `AtPosition`."""
     cache: CachePolicy | None = None
     """For a public operation whose body is the same for every caller."""
     export: Export[Input] | None = None
@@ -247,6 +261,7 @@ class Operation(Struct, Generic[Input], frozen=True, kw_only=True):
                 self.access is Access.PUBLIC and self.writes and self.quota is not Quota.SIGN_INS,
                 "what anybody may write counts towards Quota.SIGN_INS",
             ),
+            (self.reads_once and not self.shows_market, "a position is that of a market"),
             (
                 self.is_repeatable and not self.carries_transaction,
                 "what is repeatable is a transaction to sign",

@@ -1,7 +1,7 @@
 """The position of a market's stream at which an answer shows the market.
 
-An answer is made of several reads. It shows the market at one position if the stream has come no further
-while they went on; otherwise the answer is made anew.
+An answer that is made of one read has it from there. One that is made of several shows the market at one
+position if the stream has come no further while they went on; otherwise the answer is made anew.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import msgspec
 from aiohttp import web
 
 from zmartd.http.kit import keys
-from zmartd.http.kit.operation import STREAM_POSITION, Call, JsonResponse, Operation, Result
+from zmartd.http.kit.operation import STREAM_POSITION, AtPosition, Call, JsonResponse, Operation, Result
 from zmartd.store import markets
 from zmartd.store.streams import StreamPosition
 
@@ -30,6 +30,10 @@ async def at_its_position(operation: Operation[Any], call: Call[Any]) -> Result:
     """
     if not operation.shows_market:
         return await operation.handler(call)
+    if operation.reads_once:
+        shown = await operation.handler(call)
+        assert isinstance(shown, AtPosition), f"{operation.path} does not say what it was read at"
+        return _with_position(operation, shown.body, shown.position)
     read = _reading(operation, call)
     position = await read()
     for _ in range(ATTEMPTS):
@@ -38,9 +42,13 @@ async def at_its_position(operation: Operation[Any], call: Call[Any]) -> Result:
         position = await read()
         if position == before:
             break
-    if before is None or isinstance(result, web.StreamResponse):
+    return _with_position(operation, result, before)
+
+
+def _with_position(operation: Operation[Any], result: Result, position: StreamPosition | None) -> Result:
+    if position is None or isinstance(result, web.StreamResponse):
         return result
-    headers = {STREAM_POSITION: str(before)}
+    headers = {STREAM_POSITION: str(position)}
     if isinstance(result, JsonResponse):
         return msgspec.structs.replace(result, headers={**result.headers, **headers})
     return JsonResponse(result, operation.default_status, headers)

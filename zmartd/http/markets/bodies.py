@@ -12,10 +12,12 @@ from zmartd.http.markets.situations import (
     indexed_situations,
     pending_situation,
     rules_for,
+    situation_of,
 )
 from zmartd.market.next_bodies import NextStep, next_step
 from zmartd.market.next_steps import next_steps
 from zmartd.market.situation import ProgramRules, Situation
+from zmartd.store.market_details import MarketDetails
 from zmartd.store.markets import MarketRow
 from zmartd.store.metadata import Registration
 
@@ -27,6 +29,13 @@ async def market_bodies(app: web.Application, markets: Sequence[MarketRow]) -> t
         market_body(market, _steps(app, found[market.id], market.rules), found[market.id].now)
         for market in markets
     )
+
+
+async def body_with_details(app: web.Application, details: MarketDetails) -> MarketBody:
+    """The JSON of a market on the chain, of which all is known."""
+    market, now = details.market, await app[keys.CHAIN_TIME]()
+    situation = situation_of(market, details.votes, details.has_claims, now)
+    return market_body(market, _steps(app, situation, market.rules), now)
 
 
 async def body_of(app: web.Application, market: MarketRow | Registration) -> MarketBody:

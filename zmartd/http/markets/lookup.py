@@ -6,14 +6,15 @@ import re
 from datetime import datetime
 from typing import Any, ClassVar, Self
 
+from aiohttp import web
 from msgspec import Struct
 
 from zmartd.http.errors.requests import MarketPending, PendingDetails
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import Amount, Commitment, Field, MarketKey, Price, amount
-from zmartd.http.kit.operation import Access, Call, Operation
+from zmartd.http.kit.operation import Access, AtPosition, Call, Operation
 from zmartd.http.kit.path_variables import PathVariable
-from zmartd.http.markets.bodies import body_of
+from zmartd.http.markets.bodies import body_of, body_with_details
 from zmartd.http.markets.schemas import (
     MarketDetail24h,
     market_body,
@@ -21,7 +22,9 @@ from zmartd.http.markets.schemas import (
     pending_market_body,
 )
 from zmartd.http.response_cache.policies import CacheByMarket
-from zmartd.store import discovery, evidence, markets, metadata
+from zmartd.market.proposal import ResolutionTexts
+from zmartd.store import market_details, markets, metadata
+from zmartd.store.market_details import MarketDetails
 from zmartd.store.markets import MarketNotFound, MarketReference, MarketRow
 from zmartd.store.metadata import Registration
 from zmartd.store.postgres.reader import Reads
@@ -84,35 +87,52 @@ async def chain_market(connection: Reads, reference: str) -> MarketRow:
     raise MarketNotFound(MarketReference(given=reference))
 
 
-async def get_market(call: Call[None]) -> MarketDetail24h:
+async def get_market(call: Call[None]) -> AtPosition:
     """`Stream-Position` is what a subscription over the WebSocket can resume from: it tells what came after
     this answer.
     """
-    async with call.app[keys.DATABASE].reader(call.caller) as connection:
-        found = await find_market(connection, call.path["id"])
-    return await _detail(call, found)
+    reference = call.path["id"]
+    async with call.app[keys.DATABASE].service_reader() as connection:
+        found = await market_details.find(connection, reference) or await _pending(connection, reference)
+    if found is None:
+        raise MarketNotFound(MarketReference(given=reference))
+    return await _detail(call.app, found)
 
 
-async def get_market_by_slug(call: Call[None]) -> MarketDetail24h:
+async def get_market_by_slug(call: Call[None]) -> AtPosition:
     """The same answer as by the market's id. A slug never changes, and is never another market's."""
     slug = call.path["slug"]
-    async with call.app[keys.DATABASE].reader(call.caller) as connection:
-        market_id = await metadata.find_by_slug(connection, slug)
-        if market_id is None:
-            raise MarketNotFound(
-                MarketReference(slug=slug), "No market has this slug; GET /api/markets?q=WORDS searches."
-            )
-        found = await find_market(connection, market_id)
-    return await _detail(call, found)
-
-
-async def _detail(call: Call[None], found: MarketRow | Registration) -> MarketDetail24h:
-    body = await body_of(call.app, found)
+    found: MarketDetails | _Pending | None
     async with call.app[keys.DATABASE].service_reader() as connection:
-        day = await discovery.day_of(connection, body.id)
-        handed_in = await evidence.shown(connection, body.id)
-        texts = await metadata.resolution_texts(connection, body.id)
-    return market_detail_24h(body, day, texts, handed_in)
+        found = await market_details.find_by_slug(connection, slug)
+        if found is None and (market_id := await metadata.find_by_slug(connection, slug)) is not None:
+            found = await _pending(connection, market_id)
+    if found is None:
+        raise MarketNotFound(
+            MarketReference(slug=slug), "No market has this slug; GET /api/markets?q=WORDS searches."
+        )
+    return await _detail(call.app, found)
+
+
+class _Pending(Struct, frozen=True):
+    registration: Registration
+    texts: ResolutionTexts
+
+
+async def _pending(connection: Reads, reference: str) -> _Pending | None:
+    found = await metadata.find(connection, reference)
+    if found is None:
+        return None
+    return _Pending(found, await metadata.resolution_texts(connection, found.metadata.market_id))
+
+
+async def _detail(app: web.Application, found: MarketDetails | _Pending) -> AtPosition:
+    if isinstance(found, MarketDetails):
+        body = await body_with_details(app, found)
+        detail = market_detail_24h(body, found.day, found.texts, found.evidence)
+        return AtPosition(detail, found.market.stream_position)
+    detail = market_detail_24h(await body_of(app, found.registration), None, found.texts, {})
+    return AtPosition(detail, None)
 
 
 class Prices(Struct, frozen=True, kw_only=True):
@@ -164,6 +184,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         path="/api/markets/{id}",
         handler=get_market,
         shows_market=True,
+        reads_once=True,
         summary="One market",
         tag="markets",
         access=Access.PUBLIC,
@@ -176,6 +197,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         path="/api/markets/by-slug/{slug}",
         handler=get_market_by_slug,
         shows_market=True,
+        reads_once=True,
         summary="One market, by its name in URLs",
         tag="markets",
         access=Access.PUBLIC,

@@ -7,7 +7,6 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 import msgspec
 from msgspec import Meta, Struct
-from msgspec.structs import replace
 
 from zmartd.http.kit import earlier_answers
 from zmartd.http.kit.earlier_names import DEPRECATED
@@ -342,12 +341,9 @@ def market_detail_24h(
     evidence: Mapping[EvidenceKind, Evidence],
 ) -> MarketDetail24h:
     """`body` with the market's last 24 hours, how it is resolved and the evidence.
-    Its sums are those of `day`, so that they are of one snapshot.
 
     `day` is None for a pending market.
     """
-    if day is not None:
-        body = replace(body, total_volume=amount(day.total_volume), trades_count=day.trades_count)
     return MarketDetail24h(
         **msgspec.structs.asdict(market_detail(body, texts)),
         change_24h=0.0 if day is None else day.price_change,

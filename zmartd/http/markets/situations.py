@@ -55,7 +55,7 @@ async def indexed_situations(app: web.Application, markets: Sequence[MarketRow])
                 claimable = await positions.claimable(connection, finalized)
     now = await app[keys.CHAIN_TIME]()
     return {
-        market.id: _indexed(market, voted_on.get(market.id, NO_VOTES), market.id in claimable, now)
+        market.id: situation_of(market, voted_on.get(market.id, NO_VOTES), market.id in claimable, now)
         for market in markets
     }
 
@@ -65,7 +65,8 @@ async def indexed_situation(app: web.Application, market: MarketRow) -> Situatio
     return (await indexed_situations(app, [market]))[market.id]
 
 
-def _indexed(market: MarketRow, votes: VotesSoFar, has_claims: bool, now: int) -> Situation:
+def situation_of(market: MarketRow, votes: VotesSoFar, has_claims: bool, now: int) -> Situation:
+    """The situation of a market as the index has it, at the time `now`."""
     return Situation(
         state=market.state,
         creator=market.creator_wallet,

@@ -19,7 +19,7 @@ from zmartd.chain.idl import Idl
 from zmartd.http.kit.development_chain import DevelopmentChain
 from zmartd.http.kit.etags import TaggedResponse
 from zmartd.http.kit.lazy_response import LazyResponse
-from zmartd.http.kit.operation import Access, CachePolicy, Call, LoadBody, NonJson, Operation
+from zmartd.http.kit.operation import Access, CachePolicy, Call, LoadAnswer, LoadBody, NonJson, Operation
 from zmartd.http.openapi.document import openapi
 from zmartd.http.openapi.schemas import Json
 
@@ -172,7 +172,7 @@ class InMemory(CachePolicy):
     def __init__(self, find: Callable[[web.Application, str], TaggedResponse | None]) -> None:
         self._find = find
 
-    def peek(self, request: web.Request) -> TaggedResponse | None:
+    def peek(self, request: web.Request, load: LoadAnswer) -> TaggedResponse | None:
         return self._find(request.app, request.path)
 
     async def respond(self, request: web.Request, load: LoadBody) -> web.Response | None:

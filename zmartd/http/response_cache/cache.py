@@ -19,6 +19,8 @@ from zmartd.realtime.messages import Gap, Message
 
 MAX_AGE_SECONDS = 2.0
 """An older response is loaded again even if nothing has invalidated it."""
+RENEWAL_SECONDS = 0.5
+"""A response that is asked for so short before its end is loaded anew meanwhile, so that nobody waits."""
 MAX_BYTES = 32 * 2**20
 EVERY_MARKET = "*"
 NO_MARKET = ""
@@ -46,10 +48,13 @@ class _Load:
     stale: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Entry:
+    """`is_renewed`: whether it was loaded anew already, or that was tried."""
+
     response: TaggedResponse
     expires_at: float
+    is_renewed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +84,20 @@ class ResponseCache:
         self._keys: defaultdict[str, set[CacheKey]] = defaultdict(set)
         """The keys of entries and loads, by market."""
 
-    def peek(self, key: CacheKey) -> TaggedResponse | None:
-        """The cached response, if it is valid."""
-        entry = self._entries.get(key)
-        if entry is None or self._clock.monotonic() >= entry.expires_at:
+    @property
+    def is_loading(self) -> bool:
+        """Whether a load is in progress."""
+        return bool(self._loads)
+
+    def peek(self, key: CacheKey, load: LoadBody | None = None) -> TaggedResponse | None:
+        """The cached response, if it is valid. Shortly before its end a load begins, where there is one."""
+        entry, now = self._entries.get(key), self._clock.monotonic()
+        if entry is None or now >= entry.expires_at:
             return None
+        if load is not None and not entry.is_renewed and now >= entry.expires_at - RENEWAL_SECONDS:
+            entry.is_renewed = True
+            if key not in self._loads:
+                self._begin_load(key, load)
         self._entries.move_to_end(key)
         _HITS.inc()
         return entry.response
@@ -160,9 +174,12 @@ class ResponseCache:
         try:
             loaded = await load()
             response = TaggedResponse.of(loaded.content, more_headers=loaded.headers)
-        finally:
-            stale = self._loads.pop(key).stale
-            self._remove(key)
+        except BaseException:
+            del self._loads[key]
+            self._forget_unused(key)
+            raise
+        stale = self._loads.pop(key).stale
+        self._remove(key)
         if not stale:
             self._store(key, _Entry(response, expires_at))
         return response
@@ -178,7 +195,11 @@ class ResponseCache:
         entry = self._entries.pop(key, None)
         if entry is not None:
             self._bytes -= _size(entry)
-        if key in self._loads:
+        self._forget_unused(key)
+
+    def _forget_unused(self, key: CacheKey) -> None:
+        """No message has to find a key that has neither an entry nor a load."""
+        if key in self._loads or key in self._entries:
             return
         keys = self._keys[key.market]
         keys.discard(key)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -11,7 +11,7 @@ from aiohttp import hdrs, web
 from msgspec import Struct
 
 from zmartd.http.kit.etags import TaggedResponse
-from zmartd.http.kit.operation import CachePolicy, LoadBody
+from zmartd.http.kit.operation import CachePolicy, LoadAnswer, LoadBody
 from zmartd.http.kit.path_variables import MARKET, PathVariable
 from zmartd.http.response_cache.cache import EVERY_MARKET, NO_MARKET, RESPONSE_CACHE, CacheKey
 from zmartd.market.ids import is_market_id
@@ -40,8 +40,8 @@ class CacheForAllMarkets(CachePolicy):
     def __init__(self, *parameters: str) -> None:
         self._parameters = frozenset(parameters)
 
-    def peek(self, request: web.Request) -> TaggedResponse | None:
-        return _peek(request, self._key(request))
+    def peek(self, request: web.Request, load: LoadAnswer) -> TaggedResponse | None:
+        return _peek(request, self._key(request), load)
 
     async def respond(self, request: web.Request, load: LoadBody) -> web.Response | None:
         key = self._key(request)
@@ -60,7 +60,7 @@ class CacheFromNode(CachePolicy):
     Whatever anonymous callers send, the node is asked once in MAX_AGE_SECONDS, also while it does not answer.
     """
 
-    def peek(self, request: web.Request) -> TaggedResponse | None:
+    def peek(self, request: web.Request, load: LoadAnswer) -> TaggedResponse | None:
         return request.app[RESPONSE_CACHE].peek(CacheKey(NO_MARKET, request.rel_url.raw_path))
 
     async def respond(self, request: web.Request, load: LoadBody) -> web.Response | None:
@@ -86,9 +86,9 @@ class CacheByMarket(CachePolicy):
         self._is_id = is_id
         self._ids = _IdsByName(_MAX_NAMES)
 
-    def peek(self, request: web.Request) -> TaggedResponse | None:
+    def peek(self, request: web.Request, load: LoadAnswer) -> TaggedResponse | None:
         market_id = self._id_of(request.match_info[self._name])
-        return None if market_id is None else _peek(request, CacheKey(market_id, "market"))
+        return None if market_id is None else _peek(request, CacheKey(market_id, "market"), load)
 
     async def respond(self, request: web.Request, load: LoadBody) -> web.Response | None:
         reference = self._variable.read(self._name, request.match_info[self._name])
@@ -119,10 +119,10 @@ class _IdsByName:
         self._ids[name] = market_id
 
 
-def _peek(request: web.Request, key: CacheKey | None) -> TaggedResponse | None:
+def _peek(request: web.Request, key: CacheKey | None, load: LoadAnswer) -> TaggedResponse | None:
     if key is None or _NO_CACHE in request.headers.get(hdrs.CACHE_CONTROL, ""):
         return None
-    return request.app[RESPONSE_CACHE].peek(key)
+    return request.app[RESPONSE_CACHE].peek(key, partial(load, request))
 
 
 async def _respond(request: web.Request, key: CacheKey, load: LoadBody) -> web.Response:

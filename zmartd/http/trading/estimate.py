@@ -11,7 +11,7 @@ from zmartd.chain.failures import ProgramRefused
 from zmartd.http.errors.requests import InvalidRequest, MarketPending, PendingDetails, Problem, WrongState
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import U64, Amount, Commitment, MarketKey, amount
-from zmartd.http.kit.operation import Access, Call, Operation
+from zmartd.http.kit.operation import Access, AtPosition, Call, Operation
 from zmartd.http.markets.lookup import chain_market
 from zmartd.http.markets.schemas import OutcomeFilter
 from zmartd.http.markets.wrong_state import explaining_state
@@ -81,7 +81,7 @@ class Estimate(QuoteBody, frozen=True, kw_only=True):
     """The commitment of the market's data that the estimate uses."""
 
 
-async def get_estimate(call: Call[EstimateQuery]) -> Estimate:
+async def get_estimate(call: Call[EstimateQuery]) -> AtPosition:
     """The cost of a purchase or the proceeds of a sale, from the market as it is indexed."""
     query = call.input
     order = _order(query)
@@ -89,7 +89,8 @@ async def get_estimate(call: Call[EstimateQuery]) -> Estimate:
     async with explaining_state(call, found.market_id, Action.TRADE):
         with refusing_as_the_program(call.app[keys.IDL]):
             protected = _protect(found, order)
-    return _estimate(found, query, protected, await call.app[keys.CHAIN_TIME]())
+    estimate = _estimate(found, query, protected, await call.app[keys.CHAIN_TIME]())
+    return AtPosition(estimate, found.stream_position)
 
 
 def _order(query: EstimateQuery) -> Order:
@@ -156,6 +157,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         path="/api/trades/estimate",
         handler=get_estimate,
         shows_market=True,
+        reads_once=True,
         name="estimate_trade",
         summary="Estimate a trade",
         tag="trades",

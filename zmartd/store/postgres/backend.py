@@ -23,7 +23,14 @@ from asyncpg import Connection, Record
 from asyncpg.prepared_stmt import PreparedStatement
 
 from zmartd.store.postgres.connection import connect
-from zmartd.store.postgres.rls import BEGIN_AS_SERVICE, Caller, begin_as, settings_of
+from zmartd.store.postgres.rls import (
+    ANYBODY,
+    BEGIN_AS_SERVICE,
+    BEGIN_AS_SERVICE_KEEPING_PLANS,
+    Caller,
+    begin_as,
+    settings_of,
+)
 
 if TYPE_CHECKING:
     Statement = PreparedStatement[Record]
@@ -45,12 +52,12 @@ class Backend(Protocol):
         """A connection that is ready for use. Raises DatabaseUnavailable, DatabaseNotReady."""
         ...
 
-    def begin(self, caller: Caller | None) -> str:
+    def begin(self, caller: Caller | None, *, keeps_plans: bool = False) -> str:
         """The statements that open a transaction, for one message."""
         ...
 
-    def act(self, caller: Caller | None) -> bytes:
-        """The messages that set role and claims until the next Sync."""
+    def act(self, caller: Caller | None, *, keeps_plan: bool = False) -> bytes:
+        """The messages that set role, claims and how a statement is planned until the next Sync."""
         ...
 
     async def prepare(
@@ -81,8 +88,10 @@ class OwnBackend:
         """To be done once on a connection, when it is certain that its backend is its own."""
         await connection.execute(self._set_up)
 
-    def begin(self, caller: Caller | None) -> str:
-        return BEGIN_AS_SERVICE if caller is None else begin_as(caller)
+    def begin(self, caller: Caller | None, *, keeps_plans: bool = False) -> str:
+        if caller is not None:
+            return begin_as(caller)
+        return BEGIN_AS_SERVICE_KEEPING_PLANS if keeps_plans else BEGIN_AS_SERVICE
 
     async def prepare(
         self, connection: Connection, query: str, caller: Caller | None, known: dict[str, Statement]
@@ -109,7 +118,8 @@ class SharedBackend:
     async def connect(self, dsn: str) -> Connection:
         return await _connect(dsn, self._options)
 
-    def begin(self, caller: Caller | None) -> str:
+    def begin(self, caller: Caller | None, *, keeps_plans: bool = False) -> str:
+        """No statement outlives its transaction here, so that none keeps a plan."""
         return (BEGIN_AS_SERVICE if caller is None else begin_as(caller)) + self._begin
 
     async def prepare(
@@ -127,8 +137,8 @@ class SharedBackend:
         send(connection, self.act(caller))
         return await connection.prepare(query)
 
-    def _act(self, caller: Caller | None) -> bytes:
-        settings = [*settings_of(caller), *self._settings]
+    def _act(self, caller: Caller | None, *, keeps_plan: bool = False) -> bytes:
+        settings = [*settings_of(caller, keeps_plan=False), *self._settings]
         parse = f"\0{_set_locally(*(name for name, _ in settings))}\0".encode() + pack("!h", 0)
         return _message(b"P", parse) + _run("", [value for _, value in settings])
 
@@ -142,18 +152,26 @@ def _set_locally(*names: str) -> str:
     return f"select having {' + '.join(counts)} < 0"
 
 
-_ACT_AS_CALLER, _ACT_AS_SERVICE = "zmartd_act_as_caller", "zmartd_act_as_service"
-_PREPARE_ACTS = f"""
-prepare {_ACT_AS_CALLER} (text, text) as {_set_locally("role", "request.jwt.claims")};
-prepare {_ACT_AS_SERVICE} (text, text) as {_set_locally("role", "plan_cache_mode")}
-"""
+def _act_name(caller: Caller | None, *, keeps_plan: bool) -> str:
+    return f"zmartd_act_as_{'service' if caller is None else 'caller'}{'_keeping_plan' if keeps_plan else ''}"
+
+
+def _prepare_act(caller: Caller | None, *, keeps_plan: bool) -> str:
+    names = [name for name, _ in settings_of(caller, keeps_plan=keeps_plan)]
+    types = ", ".join("text" for _ in names)
+    return f"prepare {_act_name(caller, keeps_plan=keeps_plan)} ({types}) as {_set_locally(*names)}"
+
+
+_PREPARE_ACTS = "; ".join(
+    _prepare_act(caller, keeps_plan=keeps_plan) for caller in (ANYBODY, None) for keeps_plan in (False, True)
+)
 
 
 @lru_cache(_CALLERS)
-def _act_as(caller: Caller | None) -> bytes:
+def _act_as(caller: Caller | None, *, keeps_plan: bool = False) -> bytes:
     """The messages that run what _PREPARE_ACTS has prepared."""
-    name = _ACT_AS_SERVICE if caller is None else _ACT_AS_CALLER
-    return _run(name, [value for _, value in settings_of(caller)])
+    values = [value for _, value in settings_of(caller, keeps_plan=keeps_plan)]
+    return _run(_act_name(caller, keeps_plan=keeps_plan), values)
 
 
 def send(connection: Connection, messages: bytes) -> None:

@@ -15,7 +15,7 @@ from zmartd import config
 from zmartd.errors import ZmartdError
 from zmartd.log import get_logger
 from zmartd.metrics import Counter
-from zmartd.store.postgres import pooler
+from zmartd.store.postgres import plans, pooler
 from zmartd.store.postgres.backend import Backend, OwnBackend, SharedBackend
 from zmartd.store.postgres.errors import (
     SERVER_ERRORS,
@@ -119,9 +119,12 @@ class Database:
         """How many connections there are, and how many wait for one. Any thread may ask."""
         return self._pool.size()
 
-    def service(self) -> AbstractAsyncContextManager[Connection]:
-        """A transaction of the daemon itself: row level security hides nothing from it."""
-        return self._transaction(None)
+    def service(self, *, keeps_plans: bool = False) -> AbstractAsyncContextManager[Connection]:
+        """A transaction of the daemon itself: row level security hides nothing from it.
+
+        `keeps_plans`: whether Postgres keeps the plans of its statements (`plans` says for which it may).
+        """
+        return self._transaction(None, keeps_plans=keeps_plans)
 
     def caller(self, caller: Caller) -> AbstractAsyncContextManager[Connection]:
         """A transaction of a caller: row level security decides what it reads and writes."""
@@ -189,9 +192,11 @@ class Database:
             yield Reader(pooled.connection, self._backend, caller, pooled.statements)
 
     @asynccontextmanager
-    async def _transaction(self, caller: Caller | None) -> AsyncIterator[Connection]:
+    async def _transaction(
+        self, caller: Caller | None, *, keeps_plans: bool = False
+    ) -> AsyncIterator[Connection]:
         async with self._acquired(caller) as pooled:
-            await self._begin(pooled.connection, self._backend.begin(caller))
+            await self._begin(pooled.connection, self._backend.begin(caller, keeps_plans=keeps_plans))
             yield pooled.connection
             await pooled.connection.execute("COMMIT")
 
@@ -201,6 +206,7 @@ class Database:
         try:
             pooled = await self._acquire(SERVICE if caller is None else caller.role)
             try:
+                await self._forget_old_plans(pooled)
                 yield pooled
             except BaseException as error:
                 if isinstance(error, asyncpg.InternalClientError):
@@ -234,6 +240,12 @@ class Database:
         except DatabaseUnavailable:
             FAILURES.labels("unavailable").inc()
             raise
+
+    async def _forget_old_plans(self, pooled: PooledConnection) -> None:
+        now = time.monotonic()
+        if self._backend is self._own and now - pooled.plans_since > plans.MAX_SECONDS:
+            pooled.plans_since = now
+            await pooled.connection.execute(plans.FORGET)
 
     def _unavailable(self, error: BaseException) -> DatabaseUnavailable:
         FAILURES.labels("unavailable").inc()

@@ -34,13 +34,16 @@ _CLOSE_FAILURES = (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.Interfa
 
 
 class PooledConnection:
-    """A connection, when it was opened, the role that used it last, and what readers have prepared on it."""
+    """A connection, when it was opened, the role that used it last, what readers have prepared on it, and how
+    old the plans may be that it keeps.
+    """
 
-    __slots__ = ("_poll", "connection", "opened_at", "role", "statements")
+    __slots__ = ("_poll", "connection", "opened_at", "plans_since", "role", "statements")
 
     def __init__(self, connection: Connection, opened_at: float, role: str) -> None:
         self.connection = connection
         self.opened_at = opened_at
+        self.plans_since = opened_at
         self.role = role
         self.statements: dict[str, Statement] = {}
         self._poll = select.poll()

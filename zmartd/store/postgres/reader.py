@@ -14,6 +14,7 @@ from asyncpg import Connection, Record
 from asyncpg.prepared_stmt import PreparedStatement
 
 from zmartd.store.postgres.backend import Backend, send
+from zmartd.store.postgres.plans import is_kept
 from zmartd.store.postgres.rls import Caller
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Reads(Protocol):
 class Reader:
     """Reads over one connection as `caller`, or as the daemon itself. Each sees the newest commits."""
 
-    __slots__ = ("_act", "_backend", "_caller", "_connection", "_statements")
+    __slots__ = ("_backend", "_caller", "_connection", "_statements")
 
     def __init__(
         self,
@@ -48,7 +49,6 @@ class Reader:
         self._connection = connection
         self._backend = backend
         self._caller = caller
-        self._act = backend.act(caller)
         self._statements = statements
 
     async def fetch(self, query: str, *args: Any) -> list[Record]:
@@ -71,7 +71,7 @@ class Reader:
             return await fetch(await self._prepared(query), *args)
 
     async def _prepared(self, query: str) -> Statement:
-        """The statement; role and claims are on their way."""
+        """The statement; role, claims and how it is planned are on their way."""
         statement = await self._backend.prepare(self._connection, query, self._caller, self._statements)
-        send(self._connection, self._act)
+        send(self._connection, self._backend.act(self._caller, keeps_plan=is_kept(query)))
         return statement

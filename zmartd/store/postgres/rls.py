@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 from msgspec import Struct
 
 from zmartd.market.ids import is_address
+from zmartd.store.postgres import plans
 
 SERVICE = "service_role"
 AUTHENTICATED = "authenticated"
@@ -39,12 +42,16 @@ class Caller(Struct, frozen=True):
 
 ANYBODY = Caller()
 
-_SERVICE_PLANS = "force_custom_plan"
-"""Each statement is planned for its arguments and for the present size of the tables. A plan that was cached
-when a table was empty took seconds where a new one takes a tenth of a second."""
 
-BEGIN_AS_SERVICE = f"BEGIN; SET LOCAL ROLE {SERVICE}; SET LOCAL plan_cache_mode = {_SERVICE_PLANS}"
+def _begin_as_service(*, keeps_plans: bool) -> str:
+    settings = plans.settings(keeps=keeps_plans, is_callers=False)
+    return f"BEGIN; SET LOCAL ROLE {SERVICE}" + "".join(f"; SET LOCAL {name} = {to}" for name, to in settings)
+
+
+BEGIN_AS_SERVICE: Final = _begin_as_service(keeps_plans=False)
 """The statements that open a transaction as the daemon itself, for one message."""
+BEGIN_AS_SERVICE_KEEPING_PLANS: Final = _begin_as_service(keeps_plans=True)
+"""The same for one whose statements keep their plans."""
 
 
 def begin_as(caller: Caller) -> str:
@@ -60,8 +67,9 @@ ACT_AS_SERVICE = f"SET LOCAL ROLE {SERVICE}"
 """The rest of a caller's transaction is the daemon's own work."""
 
 
-def settings_of(caller: Caller | None) -> tuple[tuple[str, str], ...]:
+def settings_of(caller: Caller | None, *, keeps_plan: bool) -> tuple[tuple[str, str], ...]:
     """The settings, role first, by which a statement is run as `caller`, or as the daemon itself for None."""
+    planned = plans.settings(keeps=keeps_plan, is_callers=caller is not None)
     if caller is None:
-        return (("role", SERVICE), ("plan_cache_mode", _SERVICE_PLANS))
-    return (("role", caller.role), ("request.jwt.claims", caller.claims))
+        return (("role", SERVICE), *planned)
+    return (("role", caller.role), ("request.jwt.claims", caller.claims), *planned)

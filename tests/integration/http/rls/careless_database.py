@@ -52,8 +52,8 @@ class CarelessDatabase(Database):
         self._real = real
         self.forgotten = 0
 
-    def service(self) -> AbstractAsyncContextManager[Connection]:
-        return self._real.service()
+    def service(self, *, keeps_plans: bool = False) -> AbstractAsyncContextManager[Connection]:
+        return self._real.service(keeps_plans=keeps_plans)
 
     def service_reader(self) -> AbstractAsyncContextManager[Reads]:
         return self._real.service_reader()

@@ -16,6 +16,7 @@ from zmartd.config_values import PostgresUrl
 from zmartd.store.postgres.backend import OwnBackend, SharedBackend
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.errors import DatabaseUnavailable
+from zmartd.store.postgres.plans import MAX_SECONDS, kept
 from zmartd.store.postgres.reader import Reader
 from zmartd.store.postgres.rls import ANYBODY, Caller
 
@@ -84,6 +85,53 @@ async def test_rls_reading_as_the_daemon_itself_keeps_no_plan_for_later(database
         assert await connection.fetchval(mode) == "force_custom_plan"
     async with database.reader(ANYBODY) as connection:
         assert await connection.fetchval(mode) == "auto"
+
+
+async def test_rls_reading_plans_a_kept_statement_once_on_a_backend_of_its_own(database: Database) -> None:
+    is_shared = isinstance(database._backend, SharedBackend)
+    mode = "select current_setting('plan_cache_mode')"
+    for caller, otherwise in ((None, "force_custom_plan"), (ANYBODY, "auto"), (ALICE, "auto")):
+        async with database.service_reader() if caller is None else database.reader(caller) as connection:
+            assert await connection.fetchval(kept(mode)) == (otherwise if is_shared else "force_generic_plan")
+            assert await connection.fetchval(mode) == otherwise
+    if is_shared:
+        return
+    statement = kept("select id from markets where id = $1")
+    async with database.service_reader() as connection:
+        for name in ("a", "b", "c"):
+            await connection.fetch(statement, name)
+        plans = "select generic_plans, custom_plans from pg_prepared_statements where statement = $1"
+        assert tuple(await first_row(connection, plans, statement)) == (3, 0)
+
+
+async def test_plans_that_are_kept_are_made_anew_after_a_while(database: Database) -> None:
+    if isinstance(database._backend, SharedBackend):
+        pytest.skip("no plan is kept behind a pooler")
+    async with database.service() as connection:
+        await connection.execute(
+            "reset role; create temp sequence plannings; grant usage on sequence plannings to service_role;"
+            " create function pg_temp.planning() returns bigint immutable language sql"
+            " as $$ select nextval('plannings') $$"
+        )
+    planning = kept("select pg_temp.planning() where $1::int > 0")
+
+    async def read() -> int:
+        """The number of times that the statement was planned."""
+        async with database.service_reader() as connection:
+            number: int = await connection.fetchval(planning, 1)
+        return number
+
+    first = await read()
+    assert [await read() for _ in range(3)] == [first] * 3
+    for keeps_plans, plannings in ((True, 1), (False, 3)):
+        async with database.service(keeps_plans=keeps_plans) as connection:
+            assert len({await connection.fetchval(planning, 1) for _ in range(3)}) == plannings
+    pooled = await database._pool.acquire("none")
+    pooled.plans_since -= MAX_SECONDS + 1
+    database._pool.release(pooled)
+    second = await read()
+    assert second > first
+    assert await read() == second
 
 
 async def test_rls_reading_shows_each_wallet_its_own_rows(database: Database, holders: None) -> None:

@@ -94,6 +94,12 @@ async def bodies(*waiting: asyncio.Task[TaggedResponse]) -> list[bytes]:
     return [response.body for response in await asyncio.gather(*waiting)]
 
 
+async def until_loaded(cache: ResponseCache) -> None:
+    async with asyncio.timeout(120):
+        while cache.is_loading:  # noqa: ASYNC110 - it is a few turns of the loop away
+            await asyncio.sleep(0)
+
+
 async def test_a_response_is_loaded_once_and_then_comes_from_memory(
     cache: ResponseCache, database: Database
 ) -> None:
@@ -138,6 +144,61 @@ async def test_without_messages_a_response_expires_after_two_seconds(
     clock.now += 0.02
     await cache.get(MARKET, database.read)
     assert database.reads == 2
+
+
+async def test_a_response_that_is_asked_for_shortly_before_its_end_is_loaded_while_it_is_given(
+    cache: ResponseCache, database: Database, clock: StoppedClock
+) -> None:
+    await cache.get(MARKET, database.read)
+    database.value = b"new"
+    clock.now += 1.4
+    assert cache.peek(MARKET, database.read) is not None
+    assert not cache.is_loading
+    clock.now += 0.2
+    async with database.held_up():
+        for _ in range(3):
+            given = cache.peek(MARKET, database.read)
+            assert given is not None
+            assert given.body == b"old"
+        await database.asked(2)
+    await until_loaded(cache)
+    clock.now += 1.0
+    given = cache.peek(MARKET, database.read)
+    assert given is not None
+    assert given.body == b"new"
+    assert database.reads == 2
+
+
+async def test_a_response_that_cannot_be_loaded_before_its_end_is_given_until_then(
+    cache: ResponseCache, database: Database, clock: StoppedClock
+) -> None:
+    await cache.get(MARKET, database.read)
+    database.failing = True
+    clock.now += 1.6
+    for _ in range(3):
+        given = cache.peek(MARKET, database.read)
+        assert given is not None
+        assert given.body == b"old"
+        await until_loaded(cache)
+    assert database.reads == 2, "it was tried once"
+    clock.now += 0.4
+    assert cache.peek(MARKET, database.read) is None
+    with pytest.raises(LookupError):
+        await cache.get(MARKET, database.read)
+
+
+async def test_a_message_while_a_response_is_loaded_before_its_end_invalidates_both(
+    cache: ResponseCache, database: Database, clock: StoppedClock
+) -> None:
+    await cache.get(MARKET, database.read)
+    clock.now += 1.6
+    async with database.held_up():
+        assert cache.peek(MARKET, database.read) is not None
+        await database.asked(2)
+        cache.invalidate(message_about(A))
+        assert cache.peek(MARKET, database.read) is None
+    await until_loaded(cache)
+    assert cache.peek(MARKET, database.read) is None
 
 
 async def test_the_age_of_a_response_counts_from_the_start_of_its_load(
