@@ -1,8 +1,8 @@
 """Fills databases with synthetic histories of many trades, by COPY.
 
 The rows are those that the indexer writes when it applies the history, as final; `tests/integration/bench`
-compares them. Messages about the trades are not among them: a daemon keeps the newest only. Standings are brought
-up to date after each chunk, as the leaderboard does it.
+compares them. Messages about the trades are not among them: a daemon keeps the newest only. Standings are
+brought up to date after each chunk, as the leaderboard does it.
 """
 
 from __future__ import annotations

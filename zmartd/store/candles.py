@@ -69,8 +69,8 @@ _CARRIED = """, numbered as (
 ), carried as (
     select *, coalesce(
                first_value(close) over (partition by number order by start),
-               (select price_after from trades, span
-                 where market_id = $1 and block_time < span.first
+               (select price_after from trades
+                 where market_id = $1 and block_time < (select first from span)
                  order by block_time desc, slot desc, index_in_block desc nulls last, id desc limit 1),
                0.5) as price
       from numbered

@@ -34,8 +34,8 @@ select market.id, question, volume, traders, score, (current_price_yes * 1000000
 DAY: Final = """
 select coalesce((select traders from market_traders where market_id = market.id), 0) as traders,
        zmartd.volume_since(market.id, day.began) as volume,
-       (select count(distinct user_wallet) from lots where market_id = market.id and last_trade_at > day.began)
-       as traders_24h,
+       (select count(distinct user_wallet) from lots
+         where market_id = market.id and last_trade_at > day.began) as traders_24h,
        (current_price_yes * 1000000000)::bigint as price_yes,
        (zmartd.price_at(id, day.began) * 1000000000)::bigint as price_yes_before
   from markets
