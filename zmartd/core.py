@@ -96,7 +96,7 @@ async def open_core(settings: Settings, clock: Clock) -> AsyncIterator[Core]:
     async with AsyncExitStack() as stack:
         database = Database(settings.database)
         stack.push_async_callback(database.close)
-        replica = Replica(settings.database, database, clock)
+        replica = Replica(settings.database, clock)
         stack.push_async_callback(replica.close)
         redis = dependencies.open_redis(settings.redis)
         stack.push_async_callback(redis.aclose)

@@ -329,9 +329,9 @@ async def running(
     been given some, and otherwise on the addresses of the settings.
     """
     server, operator = settings.server, settings.operator
-    own_descriptors = OWN_DESCRIPTORS + settings.database.pool_size * (
-        2 if settings.database.replica_url else 1
-    )
+    own_descriptors = OWN_DESCRIPTORS + settings.database.pool_size
+    if settings.database.replica_url:
+        own_descriptors += settings.database.pool_size + 1
     async with open_core(settings, clock or SystemClock()) as core, AsyncExitStack() as listeners:
         app = application(core)
         limits = connection_limits(server, app[TRUSTED_PROXIES], own_descriptors)

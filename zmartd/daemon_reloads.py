@@ -53,9 +53,9 @@ def reloads_of(core: Core, app: web.Application, tokens: Tokens, nonces: Nonces)
     return reloads
 
 
-def _lead_database_to(core: Core, new: Settings) -> None:
+async def _lead_database_to(core: Core, new: Settings) -> None:
     core.database.lead_to(new.database)
-    core.replica.forget()
+    await core.replica.lead_to(new.database)
 
 
 def _rotate_webhook_credentials(app: web.Application, new: Settings) -> None:

@@ -17,11 +17,10 @@ SLOW_SECONDS: Final = 0.1
 
 
 async def _replica(patient: Patient) -> Sequence[Outcome]:
-    assert patient.database is not None, "set by the check `migrations`"
     settings, clock = patient.settings.database, patient.clock
     if not settings.replica_url:
         return [ok("there is none")]
-    replica = Replica(settings, patient.database, clock, look_seconds=ANSWER_SECONDS)
+    replica = Replica(settings, clock, look_seconds=ANSWER_SECONDS)
     patient.resources.push_async_callback(replica.close)
     try:
         await replica.require_usable()

@@ -75,7 +75,6 @@ class Replica:
     def __init__(
         self,
         settings: config.DatabaseSettings,
-        primary: Source,
         clock: Clock,
         *,
         patience_seconds: float = PATIENCE_SECONDS,
@@ -86,7 +85,9 @@ class Replica:
         self._patience_seconds = patience_seconds
         self._look_seconds = look_seconds
         self.read_seconds = read_seconds
-        self.log = PrimaryLog(primary, clock)
+        self._primary = Database(msgspec.structs.replace(settings, pool_size=1))
+        """For the position of its log alone: who reads from a replica waits for no connection of the pool."""
+        self.log = PrimaryLog(self._primary, clock)
         """The primary's log. Whoever tells somebody of what is committed says so to it."""
         self._clock = clock
         self._where = ""
@@ -112,10 +113,14 @@ class Replica:
         return max(0, self.log.newest.lsn - self._replayed.lsn)
 
     async def lead_to(self, settings: config.DatabaseSettings) -> None:
-        """Read from the replica of these settings from now on, or from none."""
+        """Read from the replica of these settings from now on, or from none; `url` is that of its primary."""
         former = self._database
+        self._primary.lead_to(settings)
         self._open(settings)
-        self.forget()
+        self.log.announced()
+        self.doubt()
+        self._missed = self._problem = None
+        self._failures = 0
         if former is not None:
             await former.close()
 
@@ -126,13 +131,6 @@ class Replica:
         if url:
             mine = msgspec.structs.replace(settings, url=PostgresUrl(url))
             self._database = Database(mine, read_only=True, failures=FAILURES)
-
-    def forget(self) -> None:
-        """Look at the replica and at the primary again before anything is read there."""
-        self.log.announced()
-        self._looked_at = float("-inf")
-        self._missed = self._problem = None
-        self._failures = 0
 
     def doubt(self) -> None:
         """Believe nothing that looks have found, but what was wrong."""
@@ -145,6 +143,7 @@ class Replica:
     async def close(self) -> None:
         """Close all connections, waiting for reads that are running."""
         await self.log.close()
+        await self._primary.close()
         if self._looking is not None:
             self._looking.cancel()
             await asyncio.wait([self._looking])
@@ -159,10 +158,11 @@ class Replica:
         if self._database is None:
             raise ReplicaUnusable
         try:
-            wanted = await self.log.floor()
+            async with asyncio.timeout(self._look_seconds):
+                wanted = await self.log.floor()
         except ReplicaUnusable:
             raise
-        except (ZmartdError, asyncpg.PostgresError) as error:
+        except (ZmartdError, asyncpg.PostgresError, TimeoutError) as error:
             raise PositionUnknown from error
         if own is not None and not wanted.covers(own):
             if not own.is_of_history(wanted):

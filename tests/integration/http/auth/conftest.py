@@ -67,7 +67,7 @@ def application(clock: FixedClock, database: Database) -> Callable[..., Served]:
         app = web.Application()
         nonces = Nonces(settings, AUDIENCE, revocations, clock, new_id)
         app[keys.DATABASE] = database
-        app[keys.REPLICA] = Replica(DatabaseSettings(), database, clock)
+        app[keys.REPLICA] = Replica(DatabaseSettings(), clock)
         app[SESSIONS] = sessions
         app[SIGN_IN] = SignIn(settings, "devnet", nonces, AttemptLimiter(redis), clock)
         app[TRUSTED_PROXIES] = TrustedProxies(["127.0.0.1"], clock)

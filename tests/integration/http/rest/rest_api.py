@@ -210,7 +210,7 @@ async def running_api(
 ) -> AsyncIterator[Api]:
     """`on_any_server`: on one of aiohttp's own instead of the daemon's."""
     clock = SystemClock()
-    replica = replica or Replica(DatabaseSettings(), database, clock)
+    replica = replica or Replica(DatabaseSettings(), clock)
     redis = Redis.from_url(redis_url)
     outbox = DatabaseOutbox(database, transactions)
     parse = partial(parse_transaction, program_id=IDL.program_id, codec=CODEC)

@@ -10,7 +10,9 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, supp
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import asyncpg
+import msgspec
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
@@ -19,15 +21,30 @@ from solders.keypair import Keypair
 
 from tests.debian_packages import NotToBeHad
 from tests.event_loop import run
-from tests.integration.http.rest.rest_api import Api, Caller, running_api
+from tests.integration.http.rest.rest_api import NOWHERE, WEBHOOK, Api, Caller, running_api
 from tests.integration.http.served import StandingClock
 from tests.integration.store.rows import NOON, insert_market, insert_trade, market_id, wallet
 from tests.patience import SECONDS, patient_database
 from tests.pgbouncer import PgBouncer
+from tests.ports import free_port
+from tests.shared_secrets import shared_secret
 from tests.streaming import ask, following, streaming_primary
+from zmartd import daemon
 from zmartd.clock import Clock, SystemClock
-from zmartd.config import DatabaseSettings
-from zmartd.config_values import ReplicaUrl
+from zmartd.config import (
+    AuthSettings,
+    DatabaseSettings,
+    OperatorSettings,
+    RedisSettings,
+    ServerSettings,
+    Settings,
+    SolanaSettings,
+)
+from zmartd.config_values import RedisUrl, ReplicaUrl, RpcUrl, SharedSecret
+from zmartd.doctor import postgres as postgres_checks
+from zmartd.doctor import replica as replica_checks
+from zmartd.doctor.check import Finding
+from zmartd.doctor.examination import examine
 from zmartd.embedded.postgres import DATABASE, EmbeddedPostgres
 from zmartd.http.kit import keys
 from zmartd.http.kit.identity import ANONYMOUS
@@ -37,6 +54,8 @@ from zmartd.http.routes import OPERATIONS
 from zmartd.http.trading.trade_lists import TradesQuery
 from zmartd.market.lifecycle import MarketState
 from zmartd.realtime.messages import Message, PriceUpdate
+from zmartd.store import streams
+from zmartd.store.postgres import wal_position
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.migrations import migrate
 from zmartd.store.postgres.replica import Replica
@@ -110,10 +129,8 @@ def settings(primary: str, replica: str) -> DatabaseSettings:
 async def opened(
     primary: str, replica: str, clock: Clock | None = None, patience_seconds: float = SECONDS
 ) -> AsyncIterator[Replica]:
-    database = await Database.connect(settings(primary, replica))
     one = Replica(
         settings(primary, replica),
-        database,
         clock or SystemClock(),
         patience_seconds=patience_seconds,
         look_seconds=SECONDS,
@@ -121,7 +138,6 @@ async def opened(
     )
     yield one
     await one.close()
-    await database.close()
 
 
 @asynccontextmanager
@@ -179,7 +195,7 @@ async def trade(database: Database, name: str) -> None:
 
 def announcement() -> Message:
     price = PriceUpdate(price_yes=500_000_000, shares_yes=1, shares_no=1)
-    return Message(MARKET, price, NOON)
+    return Message(MARKET, price, NOON, "confirmed")
 
 
 async def test_lists_history_and_candles_are_read_from_the_replica_and_are_the_same(
@@ -448,3 +464,80 @@ async def test_a_replica_can_be_taken_away_and_given_while_the_daemon_runs(
         assert replica.pool_size().most == 0
         await replica.lead_to(settings(primary.dsn, standby.dsn))
         await replica.source()
+
+
+async def test_whoever_gets_a_frame_finds_what_it_tells_in_every_list(
+    primary: EmbeddedPostgres,
+    standby: EmbeddedPostgres,
+    redis_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The frame comes from the database alone: no message of another daemon has announced it."""
+    monkeypatch.setattr(wal_position, "STALE_SECONDS", SECONDS)
+    chosen = Settings(
+        server=ServerSettings(environment="development", port=free_port()),
+        operator=OperatorSettings(port=0),
+        database=settings(primary.dsn, standby.dsn),
+        redis=RedisSettings(url=RedisUrl(redis_url)),
+        solana=SolanaSettings(rpc_url=RpcUrl(NOWHERE), cluster="localnet", timeout_seconds=0.2),
+        auth=AuthSettings(jwt_secret=SharedSecret(shared_secret("sessions"))),
+        helius=WEBHOOK,
+    )
+    database = await Database.connect(settings(primary.dsn, standby.dsn))
+    address = f"http://127.0.0.1:{chosen.server.port}"
+    async with daemon.running(chosen), aiohttp.ClientSession(address) as session:
+
+        async def total() -> int:
+            async with session.get(TRADES) as answer:
+                return int((await answer.json())["total"])
+
+        async with asyncio.timeout(SECONDS):
+            before = outcomes()["replica"]
+            while outcomes()["replica"] == before:
+                known = await total()
+        async with session.ws_connect("/ws") as socket:
+            await socket.send_json({"action": "subscribe", "market_id": MARKET})
+            await frame(socket, "market_state")
+            await pause(standby)
+            async with database.service() as connection:
+                await insert_trade(connection, "in a frame", MARKET, wallet("trader"), block_time=NOON)
+                await connection.execute(
+                    "update markets set trades_count = trades_count + 1 where id = $1", MARKET
+                )
+                message = msgspec.json.encode(announcement())
+                await streams.append(connection, [(f"market:{MARKET}", message)])
+            await frame(socket, "price")
+            assert await total() == known + 1
+    await database.close()
+
+
+async def frame(socket: aiohttp.ClientWebSocketResponse, kind: str) -> None:
+    """Wait for a frame of this kind."""
+    async with asyncio.timeout(SECONDS):
+        while kind not in str((received := await socket.receive_json())["type"]):
+            assert received["type"] != "error", received
+
+
+async def test_the_doctor_says_what_is_wrong_with_a_replica(
+    primary: EmbeddedPostgres, standby: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    checks = [
+        check
+        for check in (*postgres_checks.CHECKS, *replica_checks.CHECKS)
+        if check.name in {"database", "migrations", "replica"}
+    ]
+
+    async def found(url: str) -> Finding:
+        file = tmp_path / "zmartd.toml"
+        file.write_text(f"[database]\nurl = '{primary.dsn}'\nreplica_url = '{url}'\n")
+        [*_, finding] = await examine(file, checks, SystemClock())
+        return finding
+
+    assert (await found("")).detail == "there is none"
+    kept_up = await found(standby.dsn)
+    assert "had what the primary has after" in kept_up.detail
+    foreign = await found(primary.dsn_of("postgres"))
+    assert (foreign.verdict, "is no standby" in foreign.detail) == ("warning", True)
+    away = await found("postgresql://zmartd:hidden@127.0.0.1:1/zmartd")
+    assert (away.verdict, "database.replica_url" in away.detail) == ("warning", True)
+    assert "hidden" not in away.detail
