@@ -371,6 +371,9 @@ async def test_only_a_replica_of_this_database_that_follows_this_primary_is_read
             with pytest.raises(ReplicaBehind):
                 async with source.reader(ANYBODY) as reader:
                     await reader.fetchval("select 1")
+            with pytest.raises(ReplicaBehind):
+                async with source.caller(ANYBODY):
+                    pytest.fail("it is no replica any more")
             with pytest.raises(ReplicaUnusable, match="no standby, or was promoted"):
                 await replica.require_usable()
             with pytest.raises(ReplicaUnusable, match="no standby, or was promoted"):
