@@ -67,4 +67,7 @@ async def own_position(app: web.Application, wallet: str | None) -> WalPosition 
             kept = await app[keys.REDIS].get(_KEY + wallet)
     except (RedisError, OSError, TimeoutError) as error:
         raise PositionUnknown from error
-    return None if kept is None else _decoder.decode(kept)
+    try:
+        return None if kept is None else _decoder.decode(kept)
+    except msgspec.DecodeError as error:  # one of a daemon of another version
+        raise PositionUnknown from error
