@@ -21,6 +21,7 @@ from zmartd.config_values import (
     PostgresUrl,
     Reads,
     RedisUrl,
+    ReplicaUrl,
     RpcUrl,
     Seconds,
     Secret,
@@ -138,6 +139,13 @@ class DatabaseSettings(Struct, frozen=True, kw_only=True):
     url: Annotated[
         PostgresUrl, described("the URL of Postgres: postgresql://user:password@host:port/database")
     ] = PostgresUrl("postgresql://localhost:5432/zmartd")
+    replica_url: Annotated[
+        ReplicaUrl,
+        described(
+            "the URL of a streaming replica of that database, from which lists, history and candles are read "
+            "as long as it keeps up; empty: none"
+        ),
+    ] = ReplicaUrl()
     pool_size: Annotated[
         int, Meta(ge=3, le=1_000), described("the most connections that this daemon opens; at least three")
     ] = 10

@@ -147,6 +147,18 @@ class PostgresUrl(Url):
     form = "postgresql://user:password@host:port/database"
 
 
+class ReplicaUrl(PostgresUrl):
+    """Empty: none."""
+
+    __slots__ = ()
+
+    def __init__(self, value: str = "") -> None:
+        if value:
+            super().__init__(value)
+        else:
+            Secret.__init__(self)
+
+
 class RedisUrl(Url):
     __slots__ = ()
     schemes = endpoint.REDIS

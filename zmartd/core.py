@@ -27,6 +27,7 @@ from zmartd.indexer.plausibility import Plausibility
 from zmartd.realtime.bus import Bus
 from zmartd.realtime.publisher import NoPublisher, Publisher, StreamPublisher
 from zmartd.store.postgres.database import Database
+from zmartd.store.postgres.replica import Replica
 from zmartd.tasks.admin_decisions import AdminDecisions
 from zmartd.tasks.announcements import Announcements
 from zmartd.tasks.base import PeriodicTask
@@ -57,6 +58,7 @@ class Core:
     settings: Settings
     clock: Clock
     database: Database
+    replica: Replica
     redis: Redis
     bus: Bus
     publisher: Publisher
@@ -94,6 +96,8 @@ async def open_core(settings: Settings, clock: Clock) -> AsyncIterator[Core]:
     async with AsyncExitStack() as stack:
         database = Database(settings.database)
         stack.push_async_callback(database.close)
+        replica = Replica(settings.database, clock)
+        stack.push_async_callback(replica.close)
         redis = dependencies.open_redis(settings.redis)
         stack.push_async_callback(redis.aclose)
         rpc = await stack.enter_async_context(
@@ -149,6 +153,7 @@ async def open_core(settings: Settings, clock: Clock) -> AsyncIterator[Core]:
             settings=settings,
             clock=clock,
             database=database,
+            replica=replica,
             redis=redis,
             bus=bus,
             publisher=publisher,

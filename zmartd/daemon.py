@@ -117,10 +117,11 @@ def application(core: Core) -> web.Application:
     sessions = Sessions(tokens, revocations, clock)
     hub = Hub(
         core.bus,
-        StreamHistory(core.database),
+        StreamHistory(core.database, core.replica.log.announced),
         settings.realtime,
         clock,
     )
+    hub.watch(lambda _stream, _broadcasts: core.replica.log.announced())
     websocket = WebSocketEndpoint(
         hub,
         sessions,
@@ -138,6 +139,7 @@ def application(core: Core) -> web.Application:
     _set_settings(app, settings)
     app[TRUSTED_PROXIES] = trusted_proxies(settings.server, clock)
     app[keys.DATABASE] = core.database
+    app[keys.REPLICA] = core.replica
     app[keys.REDIS] = core.redis
     app[keys.IDL] = core.idl
     app[keys.PROGRAM] = core.program
@@ -328,6 +330,8 @@ async def running(
     """
     server, operator = settings.server, settings.operator
     own_descriptors = OWN_DESCRIPTORS + settings.database.pool_size
+    if settings.database.replica_url:
+        own_descriptors += settings.database.pool_size + 1
     async with open_core(settings, clock or SystemClock()) as core, AsyncExitStack() as listeners:
         app = application(core)
         limits = connection_limits(server, app[TRUSTED_PROXIES], own_descriptors)

@@ -24,7 +24,8 @@ def reloads_of(core: Core, app: web.Application, tokens: Tokens, nonces: Nonces)
     reloads.on(
         "log.level", "log.format", apply=lambda new: log_lines.reconfigure(new.log.level, new.log.format)
     )
-    reloads.on("database.url", apply=lambda new: core.database.lead_to(new.database))
+    reloads.on("database.url", apply=lambda new: _lead_database_to(core, new))
+    reloads.on("database.replica_url", apply=lambda new: core.replica.lead_to(new.database))
     reloads.on("redis.url", apply=lambda new: lead_redis_to(core.redis, new.redis))
     reloads.on("solana.rpc_url", apply=lambda new: core.rpc.lead_to(new.solana.rpc_url.reveal()))
     reloads.on(
@@ -50,6 +51,11 @@ def reloads_of(core: Core, app: web.Application, tokens: Tokens, nonces: Nonces)
         ),
     )
     return reloads
+
+
+async def _lead_database_to(core: Core, new: Settings) -> None:
+    core.database.lead_to(new.database)
+    await core.replica.lead_to(new.database)
 
 
 def _rotate_webhook_credentials(app: web.Application, new: Settings) -> None:

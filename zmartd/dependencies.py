@@ -106,11 +106,12 @@ def require_private_tls_keys(settings: Settings) -> None:
     """Raises ConfigError when other users can read the keys of client certificates."""
     urls = (
         ("database.url: sslkey", settings.database.url, endpoint.POSTGRES, "sslkey"),
+        ("database.replica_url: sslkey", settings.database.replica_url, endpoint.POSTGRES, "sslkey"),
         ("redis.url: ssl_keyfile", settings.redis.url, endpoint.REDIS, "ssl_keyfile"),
     )
     problems = []
     for name, url, schemes, option in urls:
-        file = endpoint.read(url.reveal(), schemes).query.get(option)
+        file = endpoint.read(url.reveal(), schemes).query.get(option) if url else None
         try:
             if file:
                 read_private(Path(file))

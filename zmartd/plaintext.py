@@ -20,7 +20,6 @@ def unencrypted_connections(
 
     A machine in a private network is another machine, too. `environ` contains libpq's defaults.
     """
-    database = read(settings.database.url.reveal(), POSTGRES)
     redis = read(settings.redis.url.reveal(), REDIS)
     rpc = read(settings.solana.rpc_url.reveal(), HTTP)
     receivers = [
@@ -28,13 +27,20 @@ def unencrypted_connections(
         for name, url in (("webhook", settings.alerts.webhook.url), ("slack", settings.alerts.slack.url))
         if url
     ]
-    hosts = database.query.get("host") or environ.get("PGHOST", "")
-    servers = database.addresses or [Address(host) for host in hosts.split(",") if host]
-    ssl_mode = database.query.get("sslmode") or environ.get("PGSSLMODE")
-    found = []
-    if ssl_mode not in _ENCRYPTING_SSL_MODES:
-        remedy = "add sslmode=verify-full to database.url (require encrypts, but trusts any server)"
-        found.append(("database", servers, remedy))
+    found: list[tuple[str, Sequence[Address], str]] = []
+    for name, setting, url in (
+        ("database", "database.url", settings.database.url),
+        ("replica", "database.replica_url", settings.database.replica_url),
+    ):
+        if not url:
+            continue
+        database = read(url.reveal(), POSTGRES)
+        hosts = database.query.get("host") or environ.get("PGHOST", "")
+        servers = database.addresses or [Address(host) for host in hosts.split(",") if host]
+        ssl_mode = database.query.get("sslmode") or environ.get("PGSSLMODE")
+        if ssl_mode not in _ENCRYPTING_SSL_MODES:
+            remedy = f"add sslmode=verify-full to {setting} (require encrypts, but trusts any server)"
+            found.append((name, servers, remedy))
     if redis.scheme == "redis":
         found.append(("redis", addresses(settings.redis), "write rediss:// in redis.url"))
     if rpc.scheme == "http":

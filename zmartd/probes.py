@@ -95,6 +95,7 @@ class Probes:
         return Health(
             {
                 "database": Dependency(probe=self.database, essential=True),
+                "replica": Dependency(probe=self.replica, needs="database"),
                 "redis": Dependency(probe=self.redis, watch_seconds=2.0),
                 "rpc": Dependency(probe=self.rpc, watch_seconds=CHAIN_WATCH_SECONDS),
                 "program": Dependency(probe=self.program, needs="rpc", watch_seconds=CHAIN_WATCH_SECONDS),
@@ -120,6 +121,10 @@ class Probes:
         self._compared("postgres", wall, before, now.timestamp())
         if (refusal := database.last_refusal) is not None:
             raise refusal
+
+    async def replica(self) -> None:
+        """The replica is one of this database, and keeps up; or there is none."""
+        await self._core.replica.require_usable()
 
     async def redis(self) -> None:
         """Redis answers and takes writes."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from urllib.parse import parse_qsl, urlencode
 
 import pytest
 
@@ -32,9 +33,9 @@ async def test_a_client_that_is_led_elsewhere_goes_on_there_and_keeps_no_connect
     try:
         await redis.set("where", "first")
         assert len(await redis.client_list()) >= 1
-        other = RedisUrl(redis_url.replace("db=0", "db=1"))
-        assert other.reveal() != redis_url
-        await lead_redis_to(redis, RedisSettings(url=other))
+        server, _, options = redis_url.partition("?")
+        other = f"{server}?{urlencode({**dict(parse_qsl(options)), 'db': 1})}"
+        await lead_redis_to(redis, RedisSettings(url=RedisUrl(other)))
         assert await redis.get("where") is None
         assert {client["db"] for client in await redis.client_list()} == {"1"}
     finally:

@@ -80,7 +80,7 @@ def test_no_secret_is_shown(setting: Setting) -> None:
     ]
     assert row.is_usable
     assert row.origin == f"${setting.environment_variable}"
-    if setting.name in {"database.url", "redis.url"}:
+    if setting.name in {"database.url", "database.replica_url", "redis.url"}:
         assert (
             row.value == f"{scheme}://***@host.example:81/{SECRET}?sslmode=require&***"
         )  # the database's name

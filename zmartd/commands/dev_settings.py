@@ -31,6 +31,7 @@ _ITS_OWN: Final = "zmartd dev runs its own {}: remove this, or run `zmartd serve
 OWN_SETTINGS: Final = {
     "server.environment": "zmartd dev is for development: remove this, or run `zmartd serve`",
     "database.url": _ITS_OWN.format("Postgres"),
+    "database.replica_url": _ITS_OWN.format("Postgres, without a replica"),
     "redis.url": _ITS_OWN.format("Valkey"),
     **dict.fromkeys(
         (

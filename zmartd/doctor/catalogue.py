@@ -13,6 +13,7 @@ from zmartd.doctor import (
     program,
     proxies,
     redis_server,
+    replica,
     tables,
 )
 
@@ -20,6 +21,7 @@ CHECKS = (
     *configuration.CHECKS,
     *machine.CHECKS,
     *postgres.CHECKS,
+    *replica.CHECKS,
     *tables.CHECKS,
     *redis_server.CHECKS,
     *node.CHECKS,

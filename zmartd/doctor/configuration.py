@@ -38,7 +38,7 @@ async def _settings(patient: Patient) -> Sequence[Outcome]:
         (("auth.jwt_secret",), lambda: signing_secrets(settings.auth)),
         (("alerts.webhook.url", "alerts.webhook.secret"), lambda: require_secret(settings.alerts)),
         (("helius.max_body_bytes",), lambda: require_room_for_bodies(settings.helius)),
-        (("database.url", "redis.url"), lambda: require_private_tls_keys(settings)),
+        (("database.url", "database.replica_url", "redis.url"), lambda: require_private_tls_keys(settings)),
         (("solana.idl_path", "solana.program_id"), lambda: idl_of(settings.solana)),
     ]
     opened = _open_keys(patient)  # each is a finding of its own

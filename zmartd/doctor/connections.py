@@ -39,8 +39,9 @@ class _TlsServer(Struct, frozen=True):
 
 async def _encryption(patient: Patient) -> Sequence[Outcome]:
     unknown = patient.reading.unusable
-    if {"database.url", "redis.url", "solana.rpc_url"} & set(unknown):
-        return [Outcome("skipped", "not looked at, because of database.url, redis.url or solana.rpc_url")]
+    needed = {"database.url", "database.replica_url", "redis.url", "solana.rpc_url"}
+    if unusable := sorted(needed & set(unknown)):
+        return [Outcome("skipped", f"not looked at, because of {', '.join(unusable)}")]
     found = [
         warning(f"{name}: {text.partition(': ')[0]}", text.partition(": ")[2])
         for name, text in plaintext.unencrypted_connections(patient.settings)
@@ -77,11 +78,12 @@ def _certificate_files(patient: Patient) -> list[tuple[str, Path]]:
     settings, unknown = patient.settings, patient.reading.unusable
     given: list[tuple[str, Url]] = [
         ("database.url", settings.database.url),
+        ("database.replica_url", settings.database.replica_url),
         ("redis.url", settings.redis.url),
     ]
     found = []
     for setting, url in given:
-        if setting not in unknown:
+        if url and setting not in unknown:
             query = endpoint.read(url.reveal(), url.schemes).query
             found += [(f"{setting}: {name}", Path(query[name])) for name in _FILES if query.get(name)]
     return found

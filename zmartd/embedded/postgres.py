@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from enum import Enum
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self
 from urllib.parse import quote, urlencode
 
@@ -80,9 +80,15 @@ class EmbeddedPostgres:
     killed, so start it from the main thread. Since Postgres refuses to run as root, it then runs as nobody.
     """
 
-    def __init__(self, directory: Path, durability: Durability = Durability.DURABLE) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        durability: Durability = Durability.DURABLE,
+        settings: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """`settings`: more of Postgres' own."""
         self._directory = directory.resolve()
-        self._settings = durability.settings
+        self._settings = {**durability.settings, **settings}
         self._account = _SystemUser.of_the_server()
         self._server = ServerProcess("Postgres", self._directory / "postgres.log")
         self._sockets: Path | None = None

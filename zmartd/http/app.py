@@ -31,6 +31,7 @@ def setup(app: web.Application) -> None:
     clock = app[keys.CLOCK]
     app[RESPONSE_CACHE] = ResponseCache(clock)
     app[keys.BUS].add_observer(app[RESPONSE_CACHE].invalidate)
+    app[keys.BUS].add_observer(lambda _message: app[keys.REPLICA].log.announced())
     limits = app[keys.RATE_LIMITS]
     limiter = RateLimiter(app[keys.REDIS], clock) if limits.enabled else None
     refused = RefusedDeliveryLimit(limiter, limits.refused_deliveries_per_minute)

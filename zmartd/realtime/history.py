@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
@@ -25,8 +25,10 @@ log = get_logger(__name__)
 class StreamHistory:
     """What hubs read. The methods raise DatabaseUnavailable, DatabaseTimeout, DatabaseNotReady."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, announced: Callable[[], None] = lambda: None) -> None:
+        """`announced` is called when something has been read, before a hub tells anybody of it."""
         self._database = database
+        self._announced = announced
 
     async def changes(self, horizon: str | None) -> Changes:
         """Which streams have changed since `horizon`, that of an earlier look.
@@ -35,6 +37,7 @@ class StreamHistory:
         """
         async with self._database.service_reader() as connection:
             found = await streams.changes(connection, horizon)
+        self._announced()
         if found is not None:
             return found
         disowned = MAX_DISOWNED
@@ -53,6 +56,7 @@ class StreamHistory:
         wanted = {name: position.seq for name, position in positions.items()}
         async with self._database.service_reader() as connection:
             found = await streams.after(connection, wanted, MAX_AT_ONCE)
+        self._announced()
         return {
             name: _messages(name, found.get(name, ()), position.epoch) for name, position in positions.items()
         }
@@ -60,7 +64,9 @@ class StreamHistory:
     async def positions(self, names: Sequence[str]) -> dict[str, StreamPosition]:
         """How far these streams have come."""
         async with self._database.service_reader() as connection:
-            return await streams.positions(connection, names)
+            found = await streams.positions(connection, names)
+        self._announced()
+        return found
 
     async def snapshots(self, names: Sequence[str]) -> dict[str, Snapshot]:
         """The markets with these ids or addresses, by the name that was asked for. Others are left out."""
@@ -69,6 +75,7 @@ class StreamHistory:
             return {}
         async with self._database.service_reader() as connection:
             rows = await markets.find_all(connection, wanted)
+        self._announced()
         by_name: dict[str, Snapshot] = {}
         for market in rows:
             by_name[market.id] = by_name[market.on_chain_address] = snapshot_of(market)

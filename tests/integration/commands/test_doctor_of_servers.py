@@ -131,6 +131,7 @@ async def test_an_authority_that_cannot_pay_is_found(doctor_of_the_chain: Doctor
             assert f"`solana transfer {address} 0.05 --allow-unfunded-recipient`" in found[0].remedy
 
 
+@pytest.mark.usefixtures("embedded_postgres")  # what is there already shows one certificate
 async def test_postgres_certificates_are_verified_and_their_end_is_found(
     doctor: Doctor, database_url: str, tmp_path: Path
 ) -> None:

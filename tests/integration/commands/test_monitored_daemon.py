@@ -40,7 +40,7 @@ TARGET = 'instance="a:1",job="zmartd"'
 HERE = {"instance": "a:1", "job": "zmartd"}
 BREAKS_AT, MENDED_AT, ENDS_AT = 10, 20, 30
 """Minutes for which what was shown is played to the rules."""
-NUMBER_OF_CHECKS = 13
+NUMBER_OF_CHECKS = 14
 LAST_READ = "zmartd_system_failed_transitions"
 REFUSED = f'zmartd_system_parked_transactions{{reason="refused",{TARGET}}}'
 AUDIT = "zmartd_system_audit_"
@@ -184,8 +184,9 @@ async def test_rules_fire_on_what_a_daemon_shows_while_parts_of_it_are_away_and_
     lacking = unlabelled - shown_names - {name for name in unlabelled if name.startswith(AUDIT)}
     # Without a key there is no balance, but that of a daemon with one in this process a minute ago.
     assert lacking - {"zmartd_authority_lamports"} == {
-        "zmartd_system_webhook_last_delivery_timestamp_seconds"
-    }, "no delivery"
+        "zmartd_replica_lag_bytes",
+        "zmartd_system_webhook_last_delivery_timestamp_seconds",
+    }, "no replica and no delivery"
     for against in ("postgres", "redis"):
         assert abs(at_first[_series("zmartd_clock_skew_seconds", {"against": against})]) < SECONDS
     assert at_first[_series("zmartd_pool_max_connections", {"pool": "redis"})] == MAX_REDIS_CONNECTIONS

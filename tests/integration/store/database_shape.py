@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import asyncpg
 
 CATALOG = """
@@ -43,13 +45,19 @@ select 'trigger', tgrelid::regclass || '.' || tgname, pg_get_triggerdef(oid) fro
 """Kind, name and definition of everything in the schemas of zmartd, with the rights of all grantees
 that $1 does not match.
 """
-_NOBODY = "^$"
+_OWNERS = """
+select string_agg(distinct proowner::regrole::text, '|') from pg_proc
+ where pronamespace::regnamespace::text = 'zmartd'
+"""
+"""Who has migrated, and the superuser, to whom the functions of an extension belong."""
 
 
 async def shape(url: str) -> dict[tuple[str, str], str]:
-    """The definition of everything by kind and name."""
+    """The definition of everything by kind and name, without the names and the rights of owners."""
     connection = await asyncpg.connect(url)
     try:
-        return {(row[0], row[1]): row[2] for row in await connection.fetch(CATALOG, _NOBODY)}
+        owners = await connection.fetchval(_OWNERS)
+        rows = await connection.fetch(CATALOG, f"^({owners})=")
+        return {(row[0], row[1]): re.sub(f"/({owners})(?=[,}}])", "/", row[2]) for row in rows}
     finally:
         await connection.close()

@@ -56,7 +56,7 @@ async def list_comments(call: Call[CommentsQuery]) -> CommentList:
     query = call.input
     after = start_key(query, CommentPageKey)
     caller = call.caller
-    async with call.app[keys.DATABASE].reader(caller) as connection:
+    async with call.database.reader(caller) as connection:
         market = await any_market(connection, call.path["id"])
         where = discussions.CommentFilter(market.id, query.parent_id)
         if after is not None and not where.has(after):
@@ -82,7 +82,7 @@ async def list_threads(call: Call[ThreadsQuery]) -> JsonResponse:
     query = call.input
     after = start_key(query, CommentPageKey)
     caller = call.caller
-    async with call.app[keys.DATABASE].reader(caller) as connection:
+    async with call.database.reader(caller) as connection:
         market = await any_market(connection, call.path["id"])
         where = discussions.CommentFilter(market.id, THREADS)
         if after is not None and not where.has(after):
@@ -223,6 +223,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         query=CommentsQuery,
         responses={200: CommentList},
         errors=(MarketNotFound,),
+        from_replica=True,
     ),
     Operation(
         method="POST",
@@ -284,6 +285,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         query=ThreadsQuery,
         responses={200: tuple[ThreadBody, ...]},
         errors=(MarketNotFound,),
+        from_replica=True,
     ),
     Operation(
         method="POST",

@@ -9,7 +9,9 @@ The steps without one, each of which may refuse the request with an error:
    caller, whether or not it has access.
 4. The caller's access is checked.
 5. The handler is called, and its result becomes the response; or the `export` is read, where the request
-   prefers one.
+   prefers one. Where that may be read from a replica, `zmartd.http.kit.replica_reads` decides where it is.
+
+After a write the position of its wallet is kept (`zmartd.http.kit.own_positions`).
 
 For a wallet's request with an Idempotency-Key, the variables of the path are decoded and access is checked
 before the body is read. Then the stored response of an earlier request with the same key is returned
@@ -53,6 +55,8 @@ from zmartd.http.kit.operation import (
     Quota,
     Result,
 )
+from zmartd.http.kit.own_positions import keeping_position
+from zmartd.http.kit.replica_reads import read_somewhere
 from zmartd.http.kit.stream_positions import at_its_position
 from zmartd.http.kit.weights import EXPORT, REQUEST
 
@@ -78,6 +82,11 @@ def add_operation(app: web.Application, operation: Operation[Any], wrap: Wrap) -
 
 def request_handler(operation: Operation[Any]) -> Handler:
     """The handler that aiohttp calls for a request of `operation`."""
+    handler = _handler_of(operation)
+    return keeping_position(handler) if operation.writes else handler
+
+
+def _handler_of(operation: Operation[Any]) -> Handler:
     dispatcher = _Dispatcher(operation)
     if operation.cache is not None:
         return _cached(dispatcher, operation.cache)
@@ -208,7 +217,13 @@ class _Dispatcher:
         value = await self._read_input(request, body)
         path = self._read_path(request)
         self._check_access(identity, path)
-        call, export = Call(request, value, path, identity, keep), self._operation.export
+        call = Call(request, value, path, identity, keep)
+        if self._operation.from_replica:
+            return await read_somewhere(call, partial(self._answer, call))
+        return await self._answer(call)
+
+    async def _answer(self, call: Call[Any]) -> Result:
+        request, export = call.request, self._operation.export
         if export is not None and (media_type := export_type(request)) is not None:
             return export_response(request, media_type, export.row, await export.read(call))
         return await at_its_position(self._operation, call)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from zmartd.realtime.live_votes import LiveVotes
     from zmartd.realtime.publisher import Publisher
     from zmartd.store.postgres.database import Database
+    from zmartd.store.postgres.replica import Replica
     from zmartd.tasks.admin_decisions import AdminDecisions
     from zmartd.transactions.admission import Admission
     from zmartd.transactions.price_protection import Protections
@@ -52,6 +53,7 @@ CLUSTER: Final[AppKey[str]] = AppKey("settings.solana.cluster")
 HELIUS: Final[AppKey[config.HeliusSettings]] = AppKey("settings.helius")
 
 DATABASE: Final[AppKey[Database]] = AppKey("database")
+REPLICA: Final[AppKey[Replica]] = AppKey("replica")
 REDIS: Final[AppKey[Redis]] = AppKey("redis")
 BUS: Final[AppKey[Bus]] = AppKey("bus")
 PUBLISHER: Final[AppKey[Publisher]] = AppKey("publisher")

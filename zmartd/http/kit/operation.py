@@ -16,11 +16,13 @@ from asyncpg import Connection
 from msgspec import Struct
 
 from zmartd.errors import ZmartdError
+from zmartd.http.kit import keys
 from zmartd.http.kit.earlier_names import CREDENTIALS
 from zmartd.http.kit.etags import TaggedResponse
 from zmartd.http.kit.identity import Identity, Session
 from zmartd.http.kit.path_variables import PathVariable, variables_of
 from zmartd.store.postgres.rls import Caller
+from zmartd.store.postgres.sources import Source
 from zmartd.store.streams import StreamPosition
 
 Input = TypeVar("Input")
@@ -90,7 +92,7 @@ KeepAnswer = Callable[[Connection, Struct | JsonResponse], Awaitable[None]]
 class Call(Generic[Input]):
     """A request that has passed all checks of its operation, with its decoded input."""
 
-    __slots__ = ("_keep", "identity", "input", "path", "request")
+    __slots__ = ("_keep", "identity", "input", "path", "replica", "request")
 
     def __init__(
         self,
@@ -107,11 +109,18 @@ class Call(Generic[Input]):
         self.path = path
         """The variables of the path."""
         self.identity = identity
+        self.replica: Source | None = None
+        """What `database` is instead of the primary."""
 
     @property
     def app(self) -> web.Application:
         """The application, with the keys of `zmartd.http.kit.keys`."""
         return self.request.app
+
+    @property
+    def database(self) -> Source:
+        """Where to read: the primary, or for an operation with `from_replica` perhaps its replica."""
+        return self.replica or self.app[keys.DATABASE]
 
     @property
     def caller(self) -> Caller:
@@ -242,6 +251,9 @@ class Operation(Struct, Generic[Input], frozen=True, kw_only=True):
     """For a public operation whose body is the same for every caller."""
     export: Export[Input] | None = None
     """For a list: what makes CSV and JSON Lines of it."""
+    from_replica: bool = False
+    """Whether it may be read from a replica that has all that was announced, and all that its caller has
+    written. Its handler reads from `Call.database`, and does nothing but read: it may be called twice."""
 
     def __post_init__(self) -> None:
         """Raises TypeError where parts of the declaration contradict each other."""
@@ -270,6 +282,7 @@ class Operation(Struct, Generic[Input], frozen=True, kw_only=True):
                 self.cache is not None and (self.access is not Access.PUBLIC or self.writes),
                 "a cached response is a public one to GET",
             ),
+            (self.from_replica and self.method != _READ, "a replica takes no writes"),
             (
                 self.export is not None and not self._is_exportable,
                 "an export is of a list that is not cached, with limit and cursor in its query",

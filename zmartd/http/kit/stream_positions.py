@@ -12,7 +12,6 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
-from zmartd.http.kit import keys
 from zmartd.http.kit.operation import STREAM_POSITION, AtPosition, Call, JsonResponse, Operation, Result
 from zmartd.store import markets
 from zmartd.store.streams import StreamPosition
@@ -62,7 +61,7 @@ def _reading(operation: Operation[Any], call: Call[Any]) -> Callable[[], Awaitab
         raise TypeError(f"{operation.path}: it shows no one market")
 
     async def read() -> StreamPosition | None:
-        async with call.app[keys.DATABASE].reader(call.caller) as connection:
+        async with call.database.reader(call.caller) as connection:
             if slug is not None:
                 return await markets.position_by_slug(connection, slug)
             assert reference is not None

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
-from zmartd.http.kit import earlier_answers, keys
+from zmartd.http.kit import earlier_answers
 from zmartd.http.kit.earlier_names import DEPRECATED
 from zmartd.http.kit.fields import Amount, Commitment, MarketKey, Time, amount
 from zmartd.http.kit.operation import Access, Call, Operation
@@ -98,7 +98,7 @@ async def list_activity(call: Call[ActivityQuery]) -> ActivityList:
     after = decode_cursor(query.cursor, FeedPageKey)
     types = FEED_ITEM_TYPES if query.type is None else (query.type,)
     caller = call.caller
-    async with call.app[keys.DATABASE].reader(caller) as connection:
+    async with call.database.reader(caller) as connection:
         page = await feed.newest(connection, caller, types, query.limit, after)
     bodies = tuple(_body(one) for one in page.rows)
     return ActivityList(activities=bodies, count=len(bodies), next_cursor=encode_cursor(page.next_key))
@@ -137,5 +137,6 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         access=Access.PUBLIC,
         query=ActivityQuery,
         responses={200: ActivityList},
+        from_replica=True,
     ),
 )

@@ -20,11 +20,14 @@ from zmartd.market.situation import ProgramRules, Situation
 from zmartd.store.market_details import MarketDetails
 from zmartd.store.markets import MarketRow
 from zmartd.store.metadata import Registration
+from zmartd.store.postgres.sources import Source
 
 
-async def market_bodies(app: web.Application, markets: Sequence[MarketRow]) -> tuple[MarketBody, ...]:
-    """The JSON of markets on the chain."""
-    found = await indexed_situations(app, markets)
+async def market_bodies(
+    app: web.Application, markets: Sequence[MarketRow], source: Source | None = None
+) -> tuple[MarketBody, ...]:
+    """The JSON of markets on the chain. `source`: where they were read, if that was not the primary."""
+    found = await indexed_situations(app, markets, source)
     return tuple(
         market_body(market, _steps(app, found[market.id], market.rules), found[market.id].now)
         for market in markets

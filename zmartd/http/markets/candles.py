@@ -8,7 +8,6 @@ from typing import Annotated, Any, Final, Literal, Self
 from msgspec import Meta, Struct
 
 from zmartd.http.errors.requests import InvalidRequest, Problem
-from zmartd.http.kit import keys
 from zmartd.http.kit.fields import Amount, DateTime, MarketKey, Price, Time, amount, price
 from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.markets.lookup import any_market
@@ -102,7 +101,7 @@ async def list_candles(call: Call[CandlesQuery]) -> CandleList:
     query = call.input
     period = PERIODS[query.interval]
     outcome = query.outcome is None or bool(query.outcome)
-    async with call.app[keys.DATABASE].reader(call.caller) as connection:
+    async with call.database.reader(call.caller) as connection:
         market = await any_market(connection, call.path["id"])
         until = query.to or await discovery.newest_time(connection) + timedelta.resolution
         since = query.from_ or until - _DEFAULT_CANDLES * period
@@ -150,5 +149,6 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         query=CandlesQuery,
         responses={200: CandleList},
         errors=(MarketNotFound,),
+        from_replica=True,
     ),
 )

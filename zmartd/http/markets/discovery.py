@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Self
 
 from msgspec import Meta, Struct, field
 
-from zmartd.http.kit import earlier_answers, keys
+from zmartd.http.kit import earlier_answers
 from zmartd.http.kit.earlier_names import DEPRECATED
 from zmartd.http.kit.fields import Amount, Category, MarketKey, MarketRef, Price, PriceChange, amount, price
 from zmartd.http.kit.operation import Access, Call, Operation
@@ -134,14 +134,14 @@ class RelatedList(Struct, frozen=True):
 async def list_trending(call: Call[TrendingQuery]) -> TrendingList:
     """The active markets with the highest score, from the volume and the traders of the last 24 hours."""
     query = call.input
-    async with call.app[keys.DATABASE].reader(call.caller) as connection:
+    async with call.database.reader(call.caller) as connection:
         found = await discovery.trending(connection, query.limit)
     bodies = tuple(_trending(market) for market in found)
     return TrendingList(bodies, len(bodies))
 
 
 async def list_categories(call: Call[None]) -> CategoryList:
-    async with call.app[keys.DATABASE].reader(call.caller) as connection:
+    async with call.database.reader(call.caller) as connection:
         found = await discovery.categories(connection)
     known = {category.name for category in found}
     unused = tuple(CategoryTotals(name, 0, 0, 0, 0) for name in Category.ALL if name not in known)
@@ -152,7 +152,7 @@ async def list_categories(call: Call[None]) -> CategoryList:
 async def list_related(call: Call[RelatedQuery]) -> RelatedList:
     """An unknown market is answered with an empty list."""
     query = call.input
-    async with call.app[keys.DATABASE].reader(call.caller) as connection:
+    async with call.database.reader(call.caller) as connection:
         found = await _related(connection, call, query.limit)
     return RelatedList(found, len(found))
 
@@ -223,6 +223,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         query=TrendingQuery,
         responses={200: TrendingList},
         cache=CacheForAllMarkets("limit"),
+        from_replica=True,
     ),
     Operation(
         method="GET",
@@ -233,6 +234,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         access=Access.PUBLIC,
         responses={200: CategoryList},
         cache=CacheForAllMarkets(),
+        from_replica=True,
     ),
     Operation(
         method="GET",
@@ -245,5 +247,6 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         access=Access.PUBLIC,
         query=RelatedQuery,
         responses={200: RelatedList},
+        from_replica=True,
     ),
 )

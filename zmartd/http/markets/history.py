@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-from zmartd.http.kit import earlier_answers, keys
+from zmartd.http.kit import earlier_answers
 from zmartd.http.kit.earlier_names import DEPRECATED
 from zmartd.http.kit.fields import (
     Commitment,
@@ -126,7 +126,7 @@ class EventList(Struct, frozen=True):
 async def get_price_history(call: Call[PriceHistoryQuery]) -> MarketPriceHistory:
     query = call.input
     before = decode_cursor(query.cursor, PricePageKey)
-    async with call.app[keys.DATABASE].reader(call.caller) as connection:
+    async with call.database.reader(call.caller) as connection:
         market = await any_market(connection, call.path["id"])
         page = await trades.price_history(connection, market.id, query.limit, before)
     points = [_past_price(iso_time(point.at), point.price_yes) for point in reversed(page.rows)]
@@ -138,7 +138,7 @@ async def get_price_history(call: Call[PriceHistoryQuery]) -> MarketPriceHistory
 async def list_events(call: Call[EventsQuery]) -> EventList:
     query = call.input
     after = start_key(query, EventPageKey)
-    async with call.app[keys.DATABASE].reader(call.caller) as connection:
+    async with call.database.reader(call.caller) as connection:
         market = await any_market(connection, call.path["id"])
         page = await events.page(connection, market.id, query.limit, offset=query.offset or 0, after=after)
     bodies = tuple(
@@ -178,6 +178,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         query=PriceHistoryQuery,
         responses={200: MarketPriceHistory},
         errors=(MarketNotFound,),
+        from_replica=True,
     ),
     Operation(
         method="GET",
@@ -191,5 +192,6 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         query=EventsQuery,
         responses={200: EventList},
         errors=(MarketNotFound,),
+        from_replica=True,
     ),
 )

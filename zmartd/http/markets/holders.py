@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-from zmartd.http.kit import keys
 from zmartd.http.kit.fields import Amount, MarketKey, amount
 from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.kit.pagination import Limit, NextCursor, NextPage, PageLength, decode_cursor, encode_cursor
@@ -56,7 +55,7 @@ async def list_holders(call: Call[HoldersQuery]) -> HolderList:
     query = call.input
     after = decode_cursor(query.cursor, HolderPageKey)
     outcome = None if query.outcome is None else bool(query.outcome)
-    caller, database = call.caller, call.app[keys.DATABASE]
+    caller, database = call.caller, call.database
     async with database.reader(caller) as connection:
         market = await any_market(connection, call.path["id"])
     async with database.service_reader() as connection:
@@ -94,5 +93,6 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         query=HoldersQuery,
         responses={200: HolderList},
         errors=(MarketNotFound,),
+        from_replica=True,
     ),
 )

@@ -143,9 +143,9 @@ async def list_markets(call: Call[MarketsQuery]) -> MarketList:
             Problem(places[0], f"contradicts {places[1]}: send only one of cursor, offset and page")
         )
     offset = (query.offset or 0) if query.page is None else (query.page - 1) * query.limit
-    async with call.app[keys.DATABASE].caller(call.caller) as connection:
+    async with call.database.caller(call.caller) as connection:
         page = await market_list.page(connection, where, order, query.limit, offset=offset, after=after)
-    bodies = await market_bodies(call.app, page.markets)
+    bodies = await market_bodies(call.app, page.markets, call.database)
     return MarketList(bodies, len(bodies), page.total, offset, query.limit, encode_cursor(page.next_key))
 
 
@@ -167,5 +167,6 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         query=MarketsQuery,
         responses={200: MarketList},
         cache=CacheForAllMarkets("state", "category", "limit", "sort"),
+        from_replica=True,
     ),
 )

@@ -18,6 +18,7 @@ from zmartd.market.votes import NO_VOTES, VotesSoFar
 from zmartd.store import positions, votes
 from zmartd.store.markets import MarketRow
 from zmartd.store.metadata import Registration
+from zmartd.store.postgres.sources import Source
 
 
 def rules_for(app: web.Application, program: ProgramRules) -> Rules:
@@ -35,9 +36,12 @@ def rules_for(app: web.Application, program: ProgramRules) -> Rules:
     return Rules(program, backend)
 
 
-async def indexed_situations(app: web.Application, markets: Sequence[MarketRow]) -> dict[str, Situation]:
+async def indexed_situations(
+    app: web.Application, markets: Sequence[MarketRow], source: Source | None = None
+) -> dict[str, Situation]:
     """The situations of these markets, by id, as the index has them. One query for each kind of vote that is
-    open in some of them, and one where some are finalized.
+    open in some of them, and one where some are finalized. `source`: where the markets were read, if that was
+    not the primary.
     """
     ids: defaultdict[VoteKind, list[str]] = defaultdict(list)
     for market in markets:
@@ -48,7 +52,7 @@ async def indexed_situations(app: web.Application, markets: Sequence[MarketRow])
     voted_on: dict[str, VotesSoFar] = {}
     claimable: set[str] = set()
     if ids or finalized:
-        async with app[keys.DATABASE].service_reader() as connection:
+        async with (source or app[keys.DATABASE]).service_reader() as connection:
             for kind, market_ids in ids.items():
                 voted_on |= await votes.so_far(connection, kind, market_ids)
             if finalized:

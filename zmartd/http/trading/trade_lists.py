@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 
 from zmartd.http.errors.auth import AuthMissing
 from zmartd.http.errors.requests import InvalidRequest, Problem
-from zmartd.http.kit import earlier_names, keys
+from zmartd.http.kit import earlier_names
 from zmartd.http.kit.fields import (
     MarketKey,
     MarketRef,
@@ -30,9 +30,10 @@ from zmartd.http.markets.schemas import OutcomeFilter
 from zmartd.http.trading.schemas import TradeBody, trade_body
 from zmartd.store import trades
 from zmartd.store.markets import MarketNotFound
-from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.reader import Reads
+from zmartd.store.postgres.replica_errors import ReplicaUnusable
 from zmartd.store.postgres.rls import Caller
+from zmartd.store.postgres.sources import Source
 from zmartd.store.trades import TradeFilter, TradePageKey
 
 DEFAULT_LENGTH: Final = 50
@@ -62,9 +63,7 @@ class TradePage(Struct, frozen=True):
     next_cursor: str | None
 
 
-async def read_trades(
-    database: Database, caller: Caller, where: TradeFilter, query: TradesQuery
-) -> TradePage:
+async def read_trades(database: Source, caller: Caller, where: TradeFilter, query: TradesQuery) -> TradePage:
     """The page that `query` requests, as `caller` may see it. Raises InvalidRequest."""
     after = start_key(query, TradePageKey)
     # How many trades a wallet has made is in its positions, which are private.
@@ -91,7 +90,7 @@ def export_of(find: FindTrades) -> Export[Any]:
             raise InvalidRequest(Problem("offset", "must be 0 in CSV and JSON Lines; go on with cursor"))
         after = start_key(query, TradePageKey)
         limit = MAX_EXPORT_ROWS if query.limit is None else query.limit
-        async with call.app[keys.DATABASE].reader(call.caller) as connection:
+        async with call.database.reader(call.caller) as connection:
             where = await find(call, connection)
             end = await trades.end_of_page(connection, where, limit, after) if limit else None
         return ExportedRows(_batches(call, where, after, end) if limit else _nothing(), end)
@@ -103,10 +102,14 @@ async def _batches(
     call: Call[Any], where: TradeFilter, after: TradePageKey | None, end: TradePageKey | None
 ) -> AsyncIterator[Sequence[TradeBody]]:
     """The trades after `after`, and up to `end` if that is not None. Each batch is read when it is wanted."""
-    database, caller = call.app[keys.DATABASE], call.caller
+    caller = call.caller
     while True:
-        async with database.reader(caller) as connection:
-            page = await trades.page(connection, caller, where, _BATCH_ROWS, after=after, until=end)
+        try:
+            async with call.database.reader(caller) as connection:
+                page = await trades.page(connection, caller, where, _BATCH_ROWS, after=after, until=end)
+        except ReplicaUnusable:
+            call.replica = None
+            continue
         yield [trade_body(trade) for trade in page.rows]
         if page.next_key is None:
             return
@@ -177,9 +180,9 @@ class FilteredTrades(Struct, frozen=True, kw_only=True):
 async def list_market_trades(call: Call[TradesQuery]) -> TradeList:
     """Wallets are shortened for anonymous callers. Without a limit there are 50 trades."""
     caller = call.caller
-    async with call.app[keys.DATABASE].reader(caller) as connection:
+    async with call.database.reader(caller) as connection:
         where = await _of_market(call, connection)
-    page = await read_trades(call.app[keys.DATABASE], caller, where, call.input)
+    page = await read_trades(call.database, caller, where, call.input)
     assert where.market_id is not None, "the path names it"
     return TradeList(page.trades, len(page.trades), page.total, where.market_id, page.next_cursor)
 
@@ -196,9 +199,9 @@ async def list_own_trades(call: Call[FilteredTradesQuery]) -> FilteredTrades:
 
 async def _list(call: Call[Any], find: FindTrades) -> FilteredTrades:
     caller, query = call.caller, call.input
-    async with call.app[keys.DATABASE].reader(caller) as connection:
+    async with call.database.reader(caller) as connection:
         where = await find(call, connection)
-    page = await read_trades(call.app[keys.DATABASE], caller, where, query)
+    page = await read_trades(call.database, caller, where, query)
     return FilteredTrades(
         trades=page.trades,
         count=len(page.trades),
@@ -247,6 +250,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         responses={200: TradeList},
         export=export_of(_of_market),
         errors=(MarketNotFound,),
+        from_replica=True,
     ),
     Operation(
         method="GET",
@@ -259,6 +263,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         responses={200: FilteredTrades},
         export=export_of(_of_anyone),
         errors=(MarketNotFound, AuthMissing),
+        from_replica=True,
     ),
     Operation(
         method="GET",
@@ -271,5 +276,6 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         export=export_of(_of_caller),
         errors=(MarketNotFound,),
         access=Access.WALLET,
+        from_replica=True,
     ),
 )

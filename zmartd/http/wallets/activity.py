@@ -100,7 +100,7 @@ async def list_votes(call: Call[OwnVotesQuery]) -> OwnVotes:
     query = call.input
     wallet = call.wallet
     after = decode_cursor(query.cursor, VotePageKey)
-    async with call.app[keys.DATABASE].reader(call.caller) as connection:
+    async with call.database.reader(call.caller) as connection:
         page = await wallet_activity.votes(connection, wallet, _KINDS[query.vote_type], query.limit, after)
     return OwnVotes(
         wallet=wallet,
@@ -116,7 +116,7 @@ async def list_wallet_trades(call: Call[TradesQuery]) -> WalletTrades:
     """The trades of any wallet, for callers who have signed in. Anonymous callers see trades only with
     shortened wallets. Without a limit there are 50 trades."""
     where = TradeFilter(wallet=call.path["wallet"])
-    page = await read_trades(call.app[keys.DATABASE], call.caller, where, call.input)
+    page = await read_trades(call.database, call.caller, where, call.input)
     return WalletTrades(
         wallet=call.path["wallet"],
         trades=page.trades,
@@ -170,6 +170,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         responses={200: WalletTrades},
         export=export_of(_of_wallet),
         access=Access.WALLET,
+        from_replica=True,
     ),
     Operation(
         method="GET",
@@ -181,6 +182,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         query=OwnVotesQuery,
         responses={200: OwnVotes},
         access=Access.OWNER,
+        from_replica=True,
     ),
     Operation(
         method="GET",

@@ -143,6 +143,27 @@ class SharedBackend:
         return _message(b"P", parse) + _run("", [value for _, value in settings])
 
 
+def require_replayed(lsn: int) -> bytes:
+    """The messages that end the transaction with DivisionByZeroError unless this is a standby that has
+    replayed so much.
+    """
+    parse = f"\0{_REPLAYED}\0".encode() + pack("!h", 0)
+    return _message(b"P", parse) + _run("", [f"{lsn >> 32:X}/{lsn & 0xFFFFFFFF:X}"])
+
+
+def begin_replayed(lsn: int) -> str:
+    """The same as a statement for `Backend.begin`'s transaction."""
+    return "; " + _REPLAYED.replace("$1", f"'{lsn >> 32:X}/{lsn & 0xFFFFFFFF:X}'")
+
+
+_REPLAYED = """
+select where 1 / (pg_is_in_recovery() and coalesce(pg_last_wal_replay_lsn() >= $1::pg_lsn, false))::int < 0
+"""
+"""Checked on the connection that is about to read: a URL may lead to one of several replicas, each of which
+may be promoted or fall behind at any time. It returns no row, as what is sent before a statement must not.
+"""
+
+
 def _set_locally(*names: str) -> str:
     """The statement that gives these settings the values $1, $2, … until the transaction ends.
 

@@ -16,7 +16,13 @@ from zmartd.errors import ZmartdError
 from zmartd.log import get_logger
 from zmartd.metrics import Counter
 from zmartd.store.postgres import plans, pooler
-from zmartd.store.postgres.backend import Backend, OwnBackend, SharedBackend
+from zmartd.store.postgres.backend import (
+    Backend,
+    OwnBackend,
+    SharedBackend,
+    begin_replayed,
+    require_replayed,
+)
 from zmartd.store.postgres.errors import (
     SERVER_ERRORS,
     DatabaseNotReady,
@@ -30,6 +36,7 @@ from zmartd.store.postgres.pool import ConnectionPool, PooledConnection, PoolSiz
 from zmartd.store.postgres.pooling import Pooling, find_pooling, is_direct
 from zmartd.store.postgres.reader import Reader, Reads
 from zmartd.store.postgres.rls import SERVICE, Caller
+from zmartd.store.postgres.sources import Source
 
 log = get_logger(__name__)
 
@@ -64,10 +71,13 @@ class Database:
     statement that Postgres refused.
     """
 
-    def __init__(self, settings: config.DatabaseSettings, *, read_only: bool = False) -> None:
+    def __init__(
+        self, settings: config.DatabaseSettings, *, read_only: bool = False, failures: Counter = FAILURES
+    ) -> None:
         """It connects when it is used. With `read_only` Postgres refuses every statement that would write, on
-        every connection.
+        every connection. `failures` counts by what was wrong, as FAILURES does.
         """
+        self._failures = failures
         self._dsn = settings.url.reveal()
         self._pooled = settings.pooled
         self._own = OwnBackend(settings.statement_timeout_seconds, read_only=read_only)
@@ -138,6 +148,12 @@ class Database:
         """Single reads of a caller, with the rights that `caller` has."""
         return self._reads(caller)
 
+    def replayed(self, lsn: int) -> Source:
+        """This database as a standby that has replayed the log up to `lsn`: everything that is read in what
+        this gives raises DivisionByZeroError unless the server is one, and has.
+        """
+        return _Replayed(self, lsn)
+
     @property
     def last_refusal(self) -> ZmartdError | None:
         """Why Postgres let the last new connection not in, or had no room to write in the last FULL_SECONDS.
@@ -187,16 +203,17 @@ class Database:
             self._is_proven = True
 
     @asynccontextmanager
-    async def _reads(self, caller: Caller | None) -> AsyncIterator[Reads]:
+    async def _reads(self, caller: Caller | None, require: bytes = b"") -> AsyncIterator[Reads]:
         async with self._acquired(caller) as pooled:
-            yield Reader(pooled.connection, self._backend, caller, pooled.statements)
+            yield Reader(pooled.connection, self._backend, caller, pooled.statements, require)
 
     @asynccontextmanager
     async def _transaction(
-        self, caller: Caller | None, *, keeps_plans: bool = False
+        self, caller: Caller | None, *, keeps_plans: bool = False, require: str = ""
     ) -> AsyncIterator[Connection]:
         async with self._acquired(caller) as pooled:
-            await self._begin(pooled.connection, self._backend.begin(caller, keeps_plans=keeps_plans))
+            begin = self._backend.begin(caller, keeps_plans=keeps_plans)
+            await self._begin(pooled.connection, begin + require)
             yield pooled.connection
             await pooled.connection.execute("COMMIT")
 
@@ -229,7 +246,7 @@ class Database:
                 raise self._unavailable(error) from error
             raise
         except (asyncpg.QueryCanceledError, TimeoutError) as error:
-            FAILURES.labels("timeout").inc()
+            self._failures.labels("timeout").inc()
             raise DatabaseTimeout from error
         except OSError as error:
             raise self._unavailable(error) from error
@@ -238,7 +255,7 @@ class Database:
         try:
             return await self._pool.acquire(role)
         except DatabaseUnavailable:
-            FAILURES.labels("unavailable").inc()
+            self._failures.labels("unavailable").inc()
             raise
 
     async def _forget_old_plans(self, pooled: PooledConnection) -> None:
@@ -248,7 +265,7 @@ class Database:
             await pooled.connection.execute(plans.FORGET)
 
     def _unavailable(self, error: BaseException) -> DatabaseUnavailable:
-        FAILURES.labels("unavailable").inc()
+        self._failures.labels("unavailable").inc()
         failure = unavailable(self._dsn, error)
         if isinstance(error, asyncpg.DiskFullError):
             self._full = time.monotonic(), failure
@@ -266,6 +283,23 @@ class Database:
                 f"the user of database.url may not act as zmartd's roles in {location(self._dsn)}: as an "
                 "administrator run GRANT anon, authenticated, service_role TO <that user>"
             ) from error
+
+
+class _Replayed:
+    """What `Database.replayed` gives."""
+
+    def __init__(self, database: Database, lsn: int) -> None:
+        self._database = database
+        self._lsn = lsn
+
+    def reader(self, caller: Caller) -> AbstractAsyncContextManager[Reads]:
+        return self._database._reads(caller, require_replayed(self._lsn))
+
+    def service_reader(self) -> AbstractAsyncContextManager[Reads]:
+        return self._database._reads(None, require_replayed(self._lsn))
+
+    def caller(self, caller: Caller) -> AbstractAsyncContextManager[Connection]:
+        return self._database._transaction(caller, require=begin_replayed(self._lsn))
 
 
 async def _roll_back(connection: Connection) -> None:

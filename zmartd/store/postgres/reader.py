@@ -36,7 +36,7 @@ class Reads(Protocol):
 class Reader:
     """Reads over one connection as `caller`, or as the daemon itself. Each sees the newest commits."""
 
-    __slots__ = ("_backend", "_caller", "_connection", "_statements")
+    __slots__ = ("_backend", "_caller", "_connection", "_require", "_statements")
 
     def __init__(
         self,
@@ -44,11 +44,15 @@ class Reader:
         backend: Backend,
         caller: Caller | None,
         statements: dict[str, Statement],
+        require: bytes = b"",
     ) -> None:
-        """`statements` keeps what readers prepare on this connection."""
+        """`statements` keeps what readers prepare on this connection. `require`: messages that each read is
+        sent after, and does not run if they fail.
+        """
         self._connection = connection
         self._backend = backend
         self._caller = caller
+        self._require = require
         self._statements = statements
 
     async def fetch(self, query: str, *args: Any) -> list[Record]:
@@ -73,5 +77,6 @@ class Reader:
     async def _prepared(self, query: str) -> Statement:
         """The statement; role, claims and how it is planned are on their way."""
         statement = await self._backend.prepare(self._connection, query, self._caller, self._statements)
-        send(self._connection, self._backend.act(self._caller, keeps_plan=is_kept(query)))
+        act = self._backend.act(self._caller, keeps_plan=is_kept(query))
+        send(self._connection, act + self._require)
         return statement

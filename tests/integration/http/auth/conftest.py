@@ -16,7 +16,7 @@ from tests.integration.http.served import Client, Serve, Served
 from tests.shared_secrets import shared_secret
 from tests.signing_wallet import FixedClock
 from zmartd.clock import Clock
-from zmartd.config import AuthSettings, ServerSettings
+from zmartd.config import AuthSettings, DatabaseSettings, ServerSettings
 from zmartd.config_values import SharedSecret
 from zmartd.http.auth import routes as auth_routes
 from zmartd.http.auth.attempt_limiter import AttemptLimiter
@@ -35,6 +35,7 @@ from zmartd.http.middleware import cors, unmatched
 from zmartd.http.middleware.access_log import AccessLog
 from zmartd.http.middleware.chain import Pipeline
 from zmartd.store.postgres.database import Database
+from zmartd.store.postgres.replica import Replica
 
 SETTINGS = AuthSettings(
     jwt_secret=SharedSecret(shared_secret("sessions")), domains=("zmart.example", "localhost:3000")
@@ -66,6 +67,7 @@ def application(clock: FixedClock, database: Database) -> Callable[..., Served]:
         app = web.Application()
         nonces = Nonces(settings, AUDIENCE, revocations, clock, new_id)
         app[keys.DATABASE] = database
+        app[keys.REPLICA] = Replica(DatabaseSettings(), clock)
         app[SESSIONS] = sessions
         app[SIGN_IN] = SignIn(settings, "devnet", nonces, AttemptLimiter(redis), clock)
         app[TRUSTED_PROXIES] = TrustedProxies(["127.0.0.1"], clock)

@@ -34,6 +34,7 @@ from zmartd.clock import SystemClock
 from zmartd.config import (
     AMPLE_RATE_LIMITS,
     AuthSettings,
+    DatabaseSettings,
     HeliusSettings,
     MarketSettings,
     RateLimitSettings,
@@ -68,6 +69,7 @@ from zmartd.realtime.hub import Hub
 from zmartd.realtime.live_votes import LiveVotes
 from zmartd.realtime.publisher import StreamPublisher
 from zmartd.store.postgres.database import Database
+from zmartd.store.postgres.replica import Replica
 from zmartd.task_settings import IpfsSnapshotSettings, MarketMonitorSettings
 from zmartd.tasks.admin_decisions import AdminDecisions
 from zmartd.tasks.announcements import Announcements
@@ -204,9 +206,11 @@ async def running_api(
     admins: tuple[str, ...] = (),
     legacy: bool = False,
     on_any_server: bool = False,
+    replica: Replica | None = None,
 ) -> AsyncIterator[Api]:
     """`on_any_server`: on one of aiohttp's own instead of the daemon's."""
     clock = SystemClock()
+    replica = replica or Replica(DatabaseSettings(), clock)
     redis = Redis.from_url(redis_url)
     outbox = DatabaseOutbox(database, transactions)
     parse = partial(parse_transaction, program_id=IDL.program_id, codec=CODEC)
@@ -229,7 +233,7 @@ async def running_api(
         revocations = Revocations(database, clock)
         sessions = Sessions(Tokens(auth, AUDIENCE, clock, new_id), revocations, clock)
         nonces = Nonces(auth, AUDIENCE, revocations, clock, new_id)
-        hub = Hub(bus, StreamHistory(database), RealtimeSettings(), clock)
+        hub = Hub(bus, StreamHistory(database, replica.log.announced), RealtimeSettings(), clock)
 
         shared = rpc.share(MAX_API_RPC_REQUESTS)
         shared_fetcher = Fetcher(shared, indexer, parse, plausibility)
@@ -252,6 +256,7 @@ async def running_api(
         app[keys.RETRIEVAL] = Retrieval(ipfs, clock, random.Random(7))
         app[TRUSTED_PROXIES] = TrustedProxies(["127.0.0.1"], clock)
         app[keys.DATABASE] = database
+        app[keys.REPLICA] = replica
         app[keys.BUS] = bus
         app[keys.PUBLISHER] = publisher
         app[keys.LIVE_VOTES] = LiveVotes(redis, database, clock)

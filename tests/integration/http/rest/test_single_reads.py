@@ -48,8 +48,8 @@ class CountingDatabase(Database):
     statements: list[str]
 
     @asynccontextmanager
-    async def _reads(self, caller: Caller | None) -> AsyncIterator[Reads]:
-        async with super()._reads(caller) as reads:
+    async def _reads(self, caller: Caller | None, require: bytes = b"") -> AsyncIterator[Reads]:
+        async with super()._reads(caller, require) as reads:
             yield CountedReads(reads, self.statements)
 
 

