@@ -126,7 +126,7 @@ alter table public.standing_changes force row level security;
 revoke all on public.standing_changes from public, anon, authenticated;
 grant select, insert, update, delete on public.standing_changes to service_role;
 create policy service on public.standing_changes to service_role using (true) with check (true);
-grant usage on all sequences in schema public to service_role;
+grant usage, select on sequence public.standing_changes_id_seq to service_role;
 
 -- As public as the trades that they are counted from.
 grant select (user_masked, market_id, outcome, shares, cost, last_slot, last_trade_at, newest_trade, profit, volume, trades)
@@ -388,7 +388,7 @@ begin
     raise exception 'the wallet, the market and the outcome of a trade do not change';
 end $$;
 create trigger stays_whose_it_is before update of user_wallet, market_id, outcome on public.trades for each row
-    when ((old.user_wallet, old.market_id, old.outcome) is distinct from (new.user_wallet, new.market_id, new.outcome))
+    when (row(old.user_wallet, old.market_id, old.outcome)::text <> row(new.user_wallet, new.market_id, new.outcome)::text)
     execute function zmartd.a_trade_stays_whose_it_is();
 
 create function zmartd.results_of_positions() returns trigger language plpgsql set search_path = public, pg_temp set plan_cache_mode = force_generic_plan
@@ -411,14 +411,18 @@ create trigger keep_results_of_gone after delete on public.user_positions
 
 create function zmartd.results_of_market() returns trigger language plpgsql set search_path = public, pg_temp set plan_cache_mode = force_generic_plan as $$
 begin
+    if (old.state = 'FINALIZED', old.final_outcome, old.finalized_at)
+       is not distinct from (new.state = 'FINALIZED', new.final_outcome, new.finalized_at) then
+        return null;
+    end if;
     perform zmartd.settle_positions(array_agg(market_id::text), array_agg(user_wallet::text))
        from user_positions where market_id = new.id
      having count(*) > 0;
     return null;
 end $$;
 create trigger keep_results after update of state, final_outcome, finalized_at on public.markets for each row
-    when ((old.state = 'FINALIZED', old.final_outcome, old.finalized_at)
-          is distinct from (new.state = 'FINALIZED', new.final_outcome, new.finalized_at))
+    when (row(old.state, old.final_outcome, old.finalized_at)::text
+          <> row(new.state, new.final_outcome, new.finalized_at)::text)
     execute function zmartd.results_of_market();
 
 create function zmartd.slid_results(
@@ -545,7 +549,7 @@ begin
      where held.before < most
      group by held.market_id order by held.market_id limit 1;
     if not found then
-        perform zmartd.fold_standings(now());
+        perform zmartd.fold_standings(now()) where exists (select from standing_changes);
         return false;
     end if;
     -- As who applies events to it does: no trade comes meanwhile.

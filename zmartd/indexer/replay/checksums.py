@@ -62,7 +62,7 @@ CHECKED_TABLES: Final = {
     "lots": (
         "select to_jsonb(kept) - $1::text[] as fact from lots as kept"
         ' order by market_id, user_wallet collate "C", outcome',
-        ("shares", "cost", "profit", "newest_trade"),
+        ("shares", "cost", "profit", "newest_trade", "last_trade_at"),
     ),
     "market_traders": (
         "select to_jsonb(kept) - $1::text[] as fact from market_traders as kept"

@@ -82,7 +82,7 @@ class MigrationRefused(ZmartdError):
 
 
 class MigrationFailed(ZmartdError):
-    """A migration did not apply; the database is as it was before that file, but for the steps it has taken."""
+    """A migration did not apply; the database is as before that file, but for steps that it has taken."""
 
     code = "migration_failed"
 
