@@ -44,7 +44,8 @@ begin
         select distinct given.market_id, date_bin('5 minutes', given.at, 'epoch') as starts_at
           from unnest(market_ids, times) as given (market_id, at)
     ), placed as materialized (
-        select touched.market_id, touched.starts_at, price_after, case trade_type when 'buy' then cost else amount end as volume,
+        select touched.market_id, touched.starts_at, price_after,
+               case trade_type when 'buy' then cost else amount end as volume,
                case trade_type when 'buy' then cost else 0 end as bought,
                case when id is not null then array[slot, coalesce(index_in_block, -1), id] end as place
           from touched
@@ -54,7 +55,8 @@ begin
         select market_id, starts_at,
                (array_agg(price_after order by place))[1] as open, max(price_after) as high, min(price_after) as low,
                (array_agg(price_after order by place desc))[1] as close,
-               sum(volume) as volume, sum(bought) as bought, count(place) as trades, min(place) as first_place, max(place) as last_place
+               sum(volume) as volume, sum(bought) as bought, count(place) as trades, min(place) as first_place,
+               max(place) as last_place
           from placed group by market_id, starts_at
     ), gone as (
         delete from candles as kept using counted
@@ -105,7 +107,8 @@ end $$;
 comment on function zmartd.count_candles(text[], timestamptz[]) is
     'Counts the candles of these markets anew that these times are in.';
 
-create function zmartd.trades_written() returns trigger language plpgsql set search_path = public, pg_temp set plan_cache_mode = force_generic_plan as $$
+create function zmartd.trades_written() returns trigger
+    language plpgsql set search_path = public, pg_temp set plan_cache_mode = force_generic_plan as $$
 begin
     with placed as materialized (
         select market_id, block_time, price_after, case trade_type when 'buy' then cost else amount end as volume,
@@ -130,7 +133,8 @@ begin
     return null;
 end $$;
 
-create function zmartd.trades_deleted() returns trigger language plpgsql set search_path = public, pg_temp set plan_cache_mode = force_generic_plan as $$
+create function zmartd.trades_deleted() returns trigger
+    language plpgsql set search_path = public, pg_temp set plan_cache_mode = force_generic_plan as $$
 begin
     perform zmartd.count_candles(array_agg(market_id), array_agg(at))
        from (select distinct market_id, date_bin('5 minutes', block_time, 'epoch') as at from gone) as periods
@@ -138,7 +142,8 @@ begin
     return null;
 end $$;
 
-create function zmartd.trades_changed() returns trigger language plpgsql set search_path = public, pg_temp set plan_cache_mode = force_generic_plan as $$
+create function zmartd.trades_changed() returns trigger
+    language plpgsql set search_path = public, pg_temp set plan_cache_mode = force_generic_plan as $$
 begin
     -- A commitment that changes changes no candle.
     perform zmartd.count_candles(array_agg(market_id), array_agg(at))

@@ -340,21 +340,24 @@ end $$;
 create trigger count_gone_traders after delete on public.lots
     referencing old table as gone for each statement execute function zmartd.count_gone_traders();
 
-create function zmartd.results_of_written() returns trigger language plpgsql set search_path = public, pg_temp set plan_cache_mode = force_generic_plan as $$
+create function zmartd.results_of_written() returns trigger
+    language plpgsql set search_path = public, pg_temp set plan_cache_mode = force_generic_plan as $$
 begin
     perform zmartd.settle_trades(array_agg((user_wallet, market_id, outcome, slot, null)::zmartd.traded))
        from written having count(*) > 0;
     return null;
 end $$;
 
-create function zmartd.results_of_gone() returns trigger language plpgsql set search_path = public, pg_temp set plan_cache_mode = force_generic_plan as $$
+create function zmartd.results_of_gone() returns trigger
+    language plpgsql set search_path = public, pg_temp set plan_cache_mode = force_generic_plan as $$
 begin
     perform zmartd.settle_trades(array_agg((user_wallet, market_id, outcome, slot, id)::zmartd.traded))
        from gone having count(*) > 0;
     return null;
 end $$;
 
-create function zmartd.results_of_changed() returns trigger language plpgsql set search_path = public, pg_temp set plan_cache_mode = force_generic_plan as $$
+create function zmartd.results_of_changed() returns trigger
+    language plpgsql set search_path = public, pg_temp set plan_cache_mode = force_generic_plan as $$
 begin
     perform zmartd.settle_trades(array_agg((user_wallet, market_id, outcome, slot, gone)::zmartd.traded))
        from (select before.user_wallet, before.market_id, before.outcome, before.slot, before.id as gone
@@ -391,7 +394,8 @@ create trigger stays_whose_it_is before update of user_wallet, market_id, outcom
     when (row(old.user_wallet, old.market_id, old.outcome)::text <> row(new.user_wallet, new.market_id, new.outcome)::text)
     execute function zmartd.a_trade_stays_whose_it_is();
 
-create function zmartd.results_of_positions() returns trigger language plpgsql set search_path = public, pg_temp set plan_cache_mode = force_generic_plan
+create function zmartd.results_of_positions() returns trigger
+    language plpgsql set search_path = public, pg_temp set plan_cache_mode = force_generic_plan
     set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
 begin
     perform zmartd.settle_positions(array_agg(changed.market_id::text), array_agg(changed.user_wallet::text))
@@ -409,7 +413,8 @@ create trigger keep_results_of_changed after update on public.user_positions
 create trigger keep_results_of_gone after delete on public.user_positions
     referencing old table as changed for each statement execute function zmartd.results_of_positions();
 
-create function zmartd.results_of_market() returns trigger language plpgsql set search_path = public, pg_temp set plan_cache_mode = force_generic_plan as $$
+create function zmartd.results_of_market() returns trigger
+    language plpgsql set search_path = public, pg_temp set plan_cache_mode = force_generic_plan as $$
 begin
     if (old.state = 'FINALIZED', old.final_outcome, old.finalized_at)
        is not distinct from (new.state = 'FINALIZED', new.final_outcome, new.finalized_at) then
