@@ -22,8 +22,9 @@ def _imported_by(*arguments: str) -> set[str]:
 
 
 def _installed_packages() -> set[str]:
-    """The top names of what is installed beside zmartd."""
-    return {file.parent.name for file in Path(click.__file__).parents[1].glob("*/__init__.py")}
+    """The top names of what is installed beside zmartd, but for what Python itself imports when it starts."""
+    names = {file.parent.name for file in Path(click.__file__).parents[1].glob("*/__init__.py")}
+    return {name for name in names - {"zmartd"} if not name.startswith("_")}
 
 
 def test_the_help_imports_no_settings_no_loop_and_two_packages() -> None:
