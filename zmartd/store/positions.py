@@ -35,11 +35,15 @@ select held.market_id, held.user_wallet, held.shares_yes, held.shares_no, held.t
        protocol.protocol_fee_bps, protocol.resolver_reward_bps, protocol.liquidity_provider_fee_bps
   from user_positions as held
   join markets as market on market.id = held.market_id
-  left join lots as yes on yes.user_wallet = $1 and yes.market_id = held.market_id and yes.outcome
-  left join lots as no on no.user_wallet = $1 and no.market_id = held.market_id and not no.outcome
+  left join lateral (select * from lots where user_wallet = held.user_wallet and market_id = held.market_id
+                                          and outcome offset 0) as yes on true
+  left join lateral (select * from lots where user_wallet = held.user_wallet and market_id = held.market_id
+                                          and not outcome offset 0) as no on true
   cross join protocol
  where held.user_wallet = $1
 """
+# Each lot is looked up: Postgres takes the number of lots of a wallet for that of the usual one, and would go
+# through all of them for each position.
 _OF_WALLET = _POSITIONS + "order by traded_at desc nulls last, held.market_id"
 _FIND = _POSITIONS + "and held.market_id = $3"
 _ALL_TRADES = 2**63 - 1
