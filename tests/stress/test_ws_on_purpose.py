@@ -64,6 +64,41 @@ def test_prices_that_are_named_as_left_out_are_no_hole_and_others_are() -> None:
     subscription.check(frame(12))
 
 
+def resuming() -> Subscription:
+    """One that resumes after 7, and was answered that what it has missed comes later."""
+    subscription = followed(Told())
+    subscription.lose()
+    subscription.ask()
+    subscription.check({"type": "market_state", "data": {"known": False}})
+    return subscription
+
+
+@pytest.mark.parametrize("by_beat", [True, False])
+def test_who_resumes_later_goes_on_where_it_was(by_beat: bool) -> None:
+    subscription = resuming()
+    if by_beat:
+        subscription.beat(EPOCH, 7)
+    else:
+        subscription.check(frame(8))
+    assert subscription.done["resumed later"] == 1
+    with pytest.raises(Violation):
+        subscription.check(frame(7))
+
+
+def test_who_resumes_later_misses_nothing_without_being_told() -> None:
+    with pytest.raises(Violation):
+        resuming().check(frame(9))
+    with pytest.raises(Violation):
+        resuming().beat(EPOCH, 8)
+    state = {"type": "market_state", "epoch": EPOCH, "seq": 9, "data": {"known": True}}
+    with pytest.raises(Violation):
+        resuming().check(state)
+    told = resuming()
+    told.check({"type": "resync", "data": {}})
+    told.check(state)
+    assert told.current
+
+
 def test_a_beat_that_says_that_more_was_sent_is_a_violation() -> None:
     subscription = followed(Told())
     subscription.beat(EPOCH, 7)

@@ -89,6 +89,8 @@ class Subscription:
         """That of the newest frame, or of the state that came instead; None before the first."""
         self.current = False
         """Whether all that follows the position is to come on the present connection."""
+        self.resumes = False
+        """Whether it was answered that what follows the position comes later, or else a resync."""
         self.ended = True
         """Whether nothing may come any more."""
         self.gone = False
@@ -110,7 +112,7 @@ class Subscription:
 
     def ask(self) -> str:
         """The message that subscribes from the position on, or anew without one."""
-        self.ended = self.gone = self.leaving = self.left = False
+        self.ended = self.gone = self.leaving = self.left = self.resumes = False
         message: dict[str, Any] = {"action": "subscribe", "channel": self.stream, "id": self.name}
         if self.position is not None:
             message["since"] = {"epoch": self.position.epoch, "seq": self.position.seq}
@@ -124,6 +126,7 @@ class Subscription:
     def lose(self) -> None:
         """The connection or the session has ended."""
         self.current, self.ended, self.leaving, self.left = False, True, False, False
+        self.resumes = False
         self._left_out.clear()
 
     def check(self, frame: dict[str, Any]) -> None:
@@ -132,7 +135,7 @@ class Subscription:
         if frame["type"] == "error":
             self._refused(data["code"])
         elif frame["type"] == "resync":
-            self.current, self.position = False, None
+            self.current, self.resumes, self.position = False, False, None
             self.done["resync"] += 1
         elif frame["type"] == "skipped":
             self._left_out.update(data["seqs"])
@@ -146,6 +149,7 @@ class Subscription:
             self.left = True
             self.done["unsubscribed"] += 1
         elif data.get("known") is False:
+            self.resumes = self.position is not None
             self.done["state comes later"] += 1
 
     def beat(self, epoch: str, seq: int) -> None:
@@ -154,8 +158,16 @@ class Subscription:
         Raises Violation.
         """
         is_there = self.position is not None and (self.position.epoch != epoch or seq < self._next())
+        if is_there:
+            self._resume()
         if not self.current or not is_there:
             raise Violation(f"a beat says {seq} of {self.stream[:12]} after {self.position}")
+
+    def _resume(self) -> None:
+        """What comes next is all that follows the position, if that was to come later."""
+        if self.resumes:
+            self.current, self.resumes = True, False
+            self.done["resumed later"] += 1
 
     def _next(self) -> int:
         assert self.position is not None
@@ -178,15 +190,19 @@ class Subscription:
             if at != self.position:
                 raise Violation(f"resumed {self.stream[:12]} at {at} instead of {self.position}")
             self.done["resumed"] += 1
+        elif self.resumes:
+            raise Violation(f"a state of {self.stream[:12]} where it was to go on after {self.position}")
         elif self.position is not None and self.position.epoch == at.epoch and at.seq < self.position.seq:
             raise Violation(f"a state of {self.stream[:12]} at {at} after {self.position}")
         else:
             self.done["state"] += 1
-        self.position, self.current = at, True
+        self.position, self.current, self.resumes = at, True, False
 
     def _follow(self, frame: dict[str, Any]) -> None:
         if self.ended:
             raise Violation(f"{frame['seq']} of {self.stream[:12]} without a subscription")
+        if self.position is not None and frame["seq"] == self._next():
+            self._resume()
         if not self.current or self.position is None or frame["seq"] != self._next():
             raise Violation(f"{frame['type']} {frame['seq']} of {self.stream[:12]} after {self.position}")
         self.position = StreamPosition(self.position.epoch, frame["seq"])

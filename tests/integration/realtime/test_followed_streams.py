@@ -226,6 +226,25 @@ async def test_who_resumes_while_the_database_does_not_answer_gets_what_was_miss
         assert "resync" not in [frame["type"] for frame in writer.frames]
 
 
+async def test_who_resumes_while_the_database_does_not_answer_and_has_missed_nothing_is_in_the_next_beat(
+    bus: Bus, markets: Markets, database: Database, history: StumblingHistory
+) -> None:
+    committed = await markets.commit(None, None)
+    history.reading.clear()
+    async with running_hub(bus, database, history, turn_seconds=0.5) as hub:
+        writer = RecordingWriter()
+        client = hub.connect(writer)
+        await hub.subscribe(client, MARKET, since=committed[-1].position)
+        assert [*hub.sent()] == []
+        history.reading.set()
+        while not (  # noqa: ASYNC110 - nothing is sent that could be waited for
+            sent := [(name, seq, [*clients]) for name, seq, clients in hub.sent()]
+        ):
+            await asyncio.sleep(0.01)
+        assert sent == [(MARKET, 2, [client])]
+        assert [frame["data"].get("known") for frame in writer.frames] == [False]
+
+
 async def test_who_is_gone_is_not_subscribed_when_the_market_can_be_read_again(
     bus: Bus, markets: Markets, database: Database, history: StumblingHistory
 ) -> None:

@@ -1,4 +1,4 @@
-"""The audit of kept sums: candles, lots, results and standings, against the trades and positions of them."""
+"""The audit of kept sums: candles, lots, results and standings, against their trades and positions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from zmartd.store.postgres.database import Database
 _MARKETS = "select id from markets order by id"
 
 MOST_DIFFERENCES: Final = 20
-"""That are told of each table of a market; of others, that there are some."""
+"""Rows that are told of each table of a market, on either side."""
 _SECONDS: Final = 300.0
 """How long the comparison of one table of a market may take, and its counting anew."""
 _ALLOW_TIME: Final = f"set local statement_timeout = {int(_SECONDS * 1_000)}"
