@@ -1,6 +1,7 @@
 """Measures what applying and reading cost in databases with ever more trades.
 
-    python -m bench.scale [--from N] [--up-to N] [--directory D] [--seconds S] [--requests N] [--json]
+    python -m bench.scale [--from N] [--up-to N] [--directory D] [--seconds S] [--requests N] [--pooled]
+                          [--json]
 
 It starts Postgres (every commit on disk), Valkey and a synthetic Solana node, and fills a database with each
 power of ten of trades, unless it is there from an earlier run. Of each it measures a copy: a daemon in its
@@ -15,7 +16,7 @@ import os
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -27,16 +28,17 @@ import msgspec
 import uvloop
 from msgspec import Struct
 
-from bench.scale_daemon import Ready
+from bench.scale_daemon import POOL_SIZE, Ready
+from bench.scale_figures import Cost, SizeFigures, cost_of, print_sizes
 from bench.scale_fill import fill, history_of
 from bench.scale_reads import READS, WARMING, Client, Read, Subjects
 from bench.servers import HistorySize, Servers, second_process, servers
 from bench.synthetic_history import IDL
+from tests.pgbouncer import PgBouncer
 from zmartd import config, log
 from zmartd.chain.codec import Codec
 from zmartd.chain.transactions import ChainTransaction, parse_transaction
 from zmartd.clock import SystemClock
-from zmartd.commands.output import table
 from zmartd.config_values import PostgresUrl
 from zmartd.core import open_core
 from zmartd.embedded.postgres import EmbeddedPostgres
@@ -56,28 +58,6 @@ select (select coalesce(sum(seq_tup_read), 0) from pg_stat_user_tables)
 """Rows that were read in the order of their table, and entries of indexes."""
 
 
-class Cost(Struct, frozen=True):
-    """What one kind of read, or of write, costs: each of `count`."""
-
-    name: str
-    count: int
-    p50_milliseconds: float
-    p99_milliseconds: float
-    rows_read: float
-
-
-class SizeFigures(Struct, frozen=True):
-    """The figures of one database."""
-
-    trades: int
-    costs: list[Cost]
-    apply_singly_per_second: float
-    apply_batches_per_second: float
-    resident_mebibytes: float
-    """Of the daemon, after all reads."""
-    database_bytes_per_trade: float
-
-
 class Limits(Struct, frozen=True):
     """How long each read is asked: so many times, or for so many seconds if that is less."""
 
@@ -85,26 +65,44 @@ class Limits(Struct, frozen=True):
     seconds: float
 
 
-async def measure(directory: Path, sizes: Sequence[int], limits: Limits) -> list[SizeFigures]:
-    """The figures of each size, smallest first."""
-    async with servers(directory, HistorySize(seed=1, markets=1, wallets=1)) as surroundings:
-        return [await _of(surroundings, trades, limits) for trades in sizes]
+async def measure(
+    directory: Path, sizes: Sequence[int], limits: Limits, *, pooled: bool
+) -> list[SizeFigures]:
+    """The figures of each size, smallest first; through PgBouncer, if `pooled`."""
+    async with AsyncExitStack() as stack:
+        surroundings = await stack.enter_async_context(
+            servers(directory, HistorySize(seed=1, markets=1, wallets=1))
+        )
+        url = surroundings.postgres.dsn_of(_MEASURED)
+        if pooled:
+            pgbouncer = PgBouncer(
+                directory / "pgbouncer",
+                surroundings.postgres,
+                default_pool_size=str(POOL_SIZE),
+                server_idle_timeout="1",
+            )
+            url = (await stack.enter_async_context(pgbouncer)).url_of(_MEASURED)
+        return [await _of(surroundings, url, trades, limits) for trades in sizes]
 
 
-async def _of(surroundings: Servers, trades: int, limits: Limits) -> SizeFigures:
+async def _of(surroundings: Servers, url: str, trades: int, limits: Limits) -> SizeFigures:
+    """`url` is that of the copy, for those who are measured."""
     postgres = surroundings.postgres
+    settings = msgspec.structs.replace(surroundings.settings, database=_database_settings(url))
     filled = await _filled(postgres, trades)
     async with _copy(postgres, filled) as connection:
         await migrate(postgres.dsn_of(_MEASURED))  # it may have been filled by an earlier release
         size = await connection.fetchval("select pg_database_size(current_database())")
-        costs = [await _edition(postgres, connection)]
-        reads, resident = await _reads(surroundings, connection, limits)
+        costs = [await _edition("first edition of the leaderboard", settings.database, connection)]
+        reads, resident = await _reads(settings, connection, limits)
         costs += reads
         click.echo(f"  the trades after {trades} …", err=True)
-        following = _after(trades, SINGLES + BATCHES * BATCH)
+        following = _after(trades, 1 + SINGLES + BATCHES * BATCH)
         click.echo("  apply …", err=True)
-        singly, one_by_one = await _applied(surroundings, connection, following[:SINGLES], 1)
-        batches, together = await _applied(surroundings, connection, following[SINGLES:], BATCH)
+        await _applied(settings, connection, following[:1], 1)
+        costs.append(await _edition("edition after a trade", settings.database, connection))
+        singly, one_by_one = await _applied(settings, connection, following[1 : 1 + SINGLES], 1)
+        batches, together = await _applied(settings, connection, following[1 + SINGLES :], BATCH)
     return SizeFigures(
         trades, [*costs, one_by_one, together], singly, batches, resident / 2**20, size / trades
     )
@@ -146,12 +144,12 @@ async def _copy(postgres: EmbeddedPostgres, filled: str) -> AsyncIterator[asyncp
         await administrator.close()
 
 
-async def _edition(postgres: EmbeddedPostgres, connection: asyncpg.Connection) -> Cost:
-    """The computation of the leaderboard that the reads find."""
-    click.echo("  leaderboard …", err=True)
+async def _edition(name: str, settings: config.DatabaseSettings, connection: asyncpg.Connection) -> Cost:
+    """The computation of a new leaderboard."""
+    click.echo(f"  {name} …", err=True)
     now = await connection.fetchval("select max(block_time) from trades")
-    before = int(await connection.fetchval(_ROWS_READ))
-    database = await Database.connect(_measured(postgres))
+    before = await _after_all_have_left(connection)
+    database = await Database.connect(settings)
     try:
         async with database.service() as service:
             begun = time.perf_counter()
@@ -160,17 +158,17 @@ async def _edition(postgres: EmbeddedPostgres, connection: asyncpg.Connection) -
     finally:
         await database.close()
     rows = await _after_all_have_left(connection) - before
-    return Cost("edition of the leaderboard", 1, milliseconds, milliseconds, rows)
+    return Cost(name, 1, milliseconds, milliseconds, rows)
 
 
 async def _reads(
-    surroundings: Servers, connection: asyncpg.Connection, limits: Limits
+    settings: config.Settings, connection: asyncpg.Connection, limits: Limits
 ) -> tuple[list[Cost], int]:
     """The costs of all reads, and the bytes that the daemon has in memory after them."""
     subjects = await Subjects.of(connection)
-    dsn, settings = surroundings.postgres.dsn_of(_MEASURED), surroundings.settings
+    urls = settings.database.url.reveal(), settings.redis.url.reveal()
     rpc_port = settings.solana.rpc_url.reveal().rsplit(":", 1)[1]
-    arguments = (dsn, settings.redis.url.reveal(), rpc_port, subjects.busiest_wallet)
+    arguments = (*urls, rpc_port, subjects.busiest_wallet)
     costs = []
     async with second_process("bench.scale_daemon", *arguments) as process:
         assert process.stdin is not None
@@ -217,7 +215,7 @@ async def _cost(
     while len(taken) < limits.requests and time.monotonic() < until:
         taken.append(await ask())
     rows = await rows_read() - before
-    return _cost_of(read.name, taken, rows / len(taken))
+    return cost_of(read.name, taken, rows / len(taken))
 
 
 def _after(trades: int, count: int) -> list[ChainTransaction]:
@@ -231,10 +229,12 @@ def _after(trades: int, count: int) -> list[ChainTransaction]:
 
 
 async def _applied(
-    surroundings: Servers, connection: asyncpg.Connection, transactions: Sequence[ChainTransaction], size: int
+    settings: config.Settings,
+    connection: asyncpg.Connection,
+    transactions: Sequence[ChainTransaction],
+    size: int,
 ) -> tuple[float, Cost]:
     """Events per second, and the cost of each event, where so many are applied together."""
-    settings = msgspec.structs.replace(surroundings.settings, database=_measured(surroundings.postgres))
     before = await _after_all_have_left(connection)
     taken = []
     async with open_core(settings, SystemClock()) as core:
@@ -244,7 +244,7 @@ async def _applied(
             taken.append((time.perf_counter() - begun) / size)
     rows = await _after_all_have_left(connection) - before
     name = "apply, one by one" if size == 1 else f"apply, each of {size} together"
-    return len(taken) / sum(taken), _cost_of(name, taken, rows / len(transactions))
+    return len(taken) / sum(taken), cost_of(name, taken, rows / len(transactions))
 
 
 async def _after_all_have_left(connection: asyncpg.Connection) -> int:
@@ -257,45 +257,13 @@ async def _after_all_have_left(connection: asyncpg.Connection) -> int:
     return int(await connection.fetchval(_ROWS_READ))
 
 
-def _measured(postgres: EmbeddedPostgres) -> config.DatabaseSettings:
-    """The settings for the copy. A statement may take longer than a daemon lets it: it is to be measured."""
-    return config.DatabaseSettings(url=PostgresUrl(postgres.dsn_of(_MEASURED)), statement_timeout_seconds=120)
-
-
-def _cost_of(name: str, seconds: Sequence[float], rows: float) -> Cost:
-    ordered = sorted(1_000 * one for one in seconds)
-    p50, p99 = (ordered[min(int(len(ordered) * share), len(ordered) - 1)] for share in (0.5, 0.99))
-    return Cost(name, len(ordered), p50, p99, rows)
+def _database_settings(url: str) -> config.DatabaseSettings:
+    """A statement may take longer than a daemon lets it: it is to be measured."""
+    return config.DatabaseSettings(url=PostgresUrl(url), statement_timeout_seconds=120)
 
 
 def _resident_bytes(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-def print_sizes(sizes: Sequence[SizeFigures], *, only_json: bool) -> None:
-    """Print a table with a pair of columns for each size, unless `only_json`, and one line of JSON."""
-    if not only_json:
-        header = ["", *(cell for one in sizes for cell in (f"{one.trades:,}: p50 / p99 ms", "rows"))]
-        rows = [
-            [costs[0].name, *(cell for cost in costs for cell in _cells(cost))]
-            for costs in zip(*(one.costs for one in sizes), strict=True)
-        ]
-        for name, of in _WHOLES.items():
-            rows.append([name, *(cell for one in sizes for cell in (f"{of(one):,.0f}", ""))])
-        click.echo(table(rows, header=header, right=range(1, len(header))) + "\n")
-    click.echo(msgspec.json.encode(sizes).decode())
-
-
-def _cells(cost: Cost) -> tuple[str, str]:
-    return f"{cost.p50_milliseconds:,.1f} / {cost.p99_milliseconds:,.1f}", f"{cost.rows_read:,.0f}"
-
-
-_WHOLES: Final[dict[str, Callable[[SizeFigures], float]]] = {
-    "apply, one by one: events/s": lambda one: one.apply_singly_per_second,
-    f"apply, {BATCH} together: events/s": lambda one: one.apply_batches_per_second,
-    "the daemon's memory, MiB": lambda one: one.resident_mebibytes,
-    "database, bytes per trade": lambda one: one.database_bytes_per_trade,
-}
 
 
 @click.command()
@@ -310,14 +278,18 @@ _WHOLES: Final[dict[str, Callable[[SizeFigures], float]]] = {
 )
 @click.option("--seconds", type=click.FloatRange(min=0.1), default=5, show_default=True, help="Of each read.")
 @click.option("--requests", type=click.IntRange(min=1), default=200, show_default=True, help="Of each read.")
+@click.option("--pooled", is_flag=True, help="Through PgBouncer, which pools transactions.")
 @click.option("--json", "only_json", is_flag=True, help="Print JSON only.")
-def main(least: int, most: int, directory: Path, seconds: float, requests: int, only_json: bool) -> None:
+def main(
+    least: int, most: int, directory: Path, seconds: float, requests: int, pooled: bool, only_json: bool
+) -> None:
     """Measure databases of 1,000 to 10,000,000 trades, each ten times larger than the one before."""
     log.configure("warning", "console")
     directory.mkdir(parents=True, exist_ok=True)
     directory.chmod(0o711)  # Postgres may run as another user
     sizes = [size for size in SIZES if least <= size <= most]
-    print_sizes(uvloop.run(measure(directory, sizes, Limits(requests, seconds))), only_json=only_json)
+    figures = uvloop.run(measure(directory, sizes, Limits(requests, seconds), pooled=pooled))
+    print_sizes(figures, only_json=only_json)
 
 
 if __name__ == "__main__":

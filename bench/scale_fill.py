@@ -1,8 +1,8 @@
 """Fills databases with synthetic histories of many trades, by COPY.
 
 The rows are those that the indexer writes when it applies the history, as final; `tests/integration/bench`
-compares them. Messages about the trades are not among them: a daemon keeps the newest only. Standings are
-brought up to date after each chunk, as the leaderboard does it.
+compares them. Messages about the trades are not among them: a daemon keeps the newest only. What is kept of
+the trades is counted market by market, as `zmartd audit --repair` does it, and not trade by trade.
 """
 
 from __future__ import annotations
@@ -44,6 +44,8 @@ SUBJECTS: Final = ("election", "football", "weather", "bitcoin", "rocket", "albu
 """Words of the questions; each is in as many."""
 
 _CHUNK = 20_000
+_UNFOLDED = 100_000
+"""So many results are added to the standings together."""
 _EVENT_COLUMNS = (
     *("event_type", "tx_signature", "event_index", "slot", "index_in_block", "block_time", "market_id"),
     *("actor", "payload", "commitment"),
@@ -120,10 +122,11 @@ async def fill(dsn: str, history: SyntheticHistory, trades: int) -> None:
         done = 0
         while chunk := list(islice(rows, _CHUNK)):
             await _copy(connection, chunk)
-            await connection.execute("select zmartd.fold_standings($1)", chunk[-1][0].occurred_at)
             before, done = done, done + len(chunk)
             if done * 10 // trades > before * 10 // trades:
                 click.echo(f"  {done} of {trades} trades copied …", err=True)
+        await connection.execute("analyze")
+        await _keep_sums(connection)
         await connection.execute(_POSITIONS)
         await connection.execute(_MARKETS, *copied.prices())
         await connection.execute(_TEXTS, list(SUBJECTS), _CATEGORIES)
@@ -157,12 +160,36 @@ class _Copied:
 
 async def _copy(connection: Connection, rows: list[tuple[EventRow, PricedTrade]]) -> None:
     async with connection.transaction():
+        await connection.execute("set local session_replication_role = replica")  # no triggers
         await connection.copy_records_to_table(
             TRADE_EVENTS, records=(_event(row) for row, _ in rows), columns=_EVENT_COLUMNS
         )
         await connection.copy_records_to_table(
             "trades", records=(_trade(*one) for one in rows), columns=_TRADE_COLUMNS
         )
+
+
+async def _keep_sums(connection: Connection) -> None:
+    """Count what is kept of the trades of each market."""
+    now = await connection.fetchval("select max(block_time) from trades")
+    markets = await connection.fetch(
+        "select market_id::text as id, count(*) as trades, array_agg(distinct user_wallet::text) as wallets"
+        "  from trades group by market_id"
+    )
+    await connection.execute("set work_mem = '256MB'")
+    unfolded = 0
+    for done, market in enumerate(markets):
+        async with connection.transaction():
+            await connection.execute(
+                "select zmartd.count_all_candles($1, '-infinity', 'infinity')", market["id"]
+            )
+            await connection.execute("select zmartd.count_results($1, $2)", market["id"], market["wallets"])
+            unfolded += market["trades"]
+            if unfolded > _UNFOLDED or market is markets[-1]:
+                await connection.execute("select zmartd.fold_standings($1)", now)
+                unfolded = 0
+        if (done + 1) * 10 // len(markets) > done * 10 // len(markets):
+            click.echo(f"  {done + 1} of {len(markets)} markets summed …", err=True)
 
 
 def _event(row: EventRow) -> tuple[Any, ...]:

@@ -77,7 +77,9 @@ async def _run(directory: Path, seed: int, chosen: Sequence[Fault], seconds: flo
                 rig.rest()
                 await rig.system.mend()
         await rig.reconcile(on=True)
-        add(Row("all of these", "at the end, with a reconciler", *await rig.recovered()))
+        verdict, seconds = await rig.recovered()
+        differing = await rig.replayed()
+        add(Row("all of these", "at the end, with a reconciler, and replayed", verdict, seconds, differing))
     return rows
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 
 import asyncpg
 from msgspec import Struct
@@ -18,6 +19,7 @@ from zmartd.chain.rpc import MAX_SIGNATURES_PER_REQUEST, Rpc
 from zmartd.chain.transactions import ChainTransaction, parse_transaction
 from zmartd.config_values import PostgresUrl
 from zmartd.indexer.audit.audit import audit
+from zmartd.indexer.replay.replay import replay
 from zmartd.store.postgres.database import Database
 
 _AT_ONCE = 16
@@ -119,6 +121,20 @@ class Ledger:
                 *(f"sent twice: {one}" for one in sent_twice[:3]),
             ),
         )
+
+    async def replay(self, dsn: str) -> tuple[str, ...]:
+        """The tables that are not what the whole history leaves in an empty database.
+
+        As `zmartd audit --replay` compares them. Raises RpcUnavailable, DatabaseUnavailable and the like.
+        """
+        settings = config.DatabaseSettings(url=PostgresUrl(dsn), pool_size=3)
+        parse = partial(parse_transaction, program_id=self._program_id, codec=self._codec)
+        database = await Database.connect(settings)
+        try:
+            report = await replay(database, settings, rpc=self._rpc, program_id=self._program_id, parse=parse)
+        finally:
+            await database.close()
+        return tuple(one.table for one in report.tables if not one.ok)
 
     async def _events(self) -> dict[Place, str]:
         """The name of every event of the program, by its place."""

@@ -52,7 +52,8 @@ class Row(Struct, frozen=True):
     verdict: Verdict | None
     seconds: float
     wronged: tuple[str, ...] = ()
-    """What each client of streams saw that saw what none must see."""
+    """What each client of streams saw that saw what none must see; at the end, tables that a replay
+    does not make."""
     failure: str = ""
     """Why there is no verdict."""
     together_with: tuple[str, ...] = ()

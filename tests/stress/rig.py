@@ -107,6 +107,11 @@ class Rig:
             inbox_only=not self._reconciling,
         )
 
+    async def replayed(self) -> tuple[str, ...]:
+        """What differs from a replay of the whole history: a line for each table."""
+        tables = await self._ledger.replay(self.system.postgres.dsn)
+        return tuple(f"{table} differs from a replay" for table in tables)
+
 
 @asynccontextmanager
 async def standing(directory: Path, rng: random.Random) -> AsyncIterator[Rig]:

@@ -45,6 +45,7 @@ async def _assert_the_verdict_sees_what_is_wrong(rig: Rig) -> None:
     await rig.reconcile(on=True)
     whole, _ = await rig.recovered()
     assert whole.clean
+    assert await rig.replayed() == ()
     await rig.reconcile(on=False)
     connection = await asyncpg.connect(rig.system.postgres.dsn)
     try:
@@ -58,6 +59,7 @@ async def _assert_the_verdict_sees_what_is_wrong(rig: Rig) -> None:
         await connection.execute("delete from trade_events where event_index = 99")
         await connection.execute("update user_positions set shares_yes = shares_yes + 1")
         assert (await rig.verdict()).differences > 0
+        assert await rig.replayed() == ("user_positions differs from a replay",)
         await connection.execute("update user_positions set shares_yes = shares_yes - 1")
         signature = await connection.fetchval(
             "delete from trade_events where ctid = (select ctid from trade_events limit 1) "
