@@ -50,6 +50,10 @@ _EVENT_COLUMNS = (
     *("event_type", "tx_signature", "event_index", "slot", "index_in_block", "block_time", "market_id"),
     *("actor", "payload", "commitment"),
 )
+_INDEXES = """
+select indexrelid::regclass::text as name, pg_get_indexdef(indexrelid) as definition
+  from pg_index where indrelid = any('{trades,trade_events}'::regclass[]) and not indisunique
+"""
 _TRADE_COLUMNS = (
     *("market_id", "user_wallet", "trade_type", "outcome", "shares", "cost", "amount", "protocol_fee"),
     *("resolver_fee", "lp_fee", "exact", "price_after", "tx_signature", "event_index", "slot"),
@@ -119,12 +123,18 @@ async def fill(dsn: str, history: SyntheticHistory, trades: int) -> None:
     try:
         copied = _Copied()
         rows = copied.rows(history.placed_trades(trades))
+        indexes = await connection.fetch(_INDEXES)
+        await connection.execute(f"drop index {', '.join(index['name'] for index in indexes)}")
         done = 0
         while chunk := list(islice(rows, _CHUNK)):
             await _copy(connection, chunk)
             before, done = done, done + len(chunk)
             if done * 10 // trades > before * 10 // trades:
                 click.echo(f"  {done} of {trades} trades copied …", err=True)
+        await connection.execute("set work_mem = '256MB'; set maintenance_work_mem = '1GB'")
+        for index in indexes:
+            click.echo(f"  {index['name']} …", err=True)
+            await connection.execute(index["definition"], timeout=3_600)
         await connection.execute("analyze")
         await _keep_sums(connection)
         await connection.execute(_POSITIONS)
@@ -176,7 +186,6 @@ async def _keep_sums(connection: Connection) -> None:
         "select market_id::text as id, count(*) as trades, array_agg(distinct user_wallet::text) as wallets"
         "  from trades group by market_id"
     )
-    await connection.execute("set work_mem = '256MB'")
     unfolded = 0
     for done, market in enumerate(markets):
         async with connection.transaction():
