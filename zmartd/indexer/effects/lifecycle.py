@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from asyncpg import Connection
 
@@ -103,6 +103,10 @@ STATE_RANK: dict[type[Any], int] = {
     MarketCancelled: 6,
 }
 """The order in which state changes of one slot must have happened, where their places are not known."""
+_ENDINGS: Final = (DisputeAggregated, MarketFinalized, MarketCancelled)
+_ENDING_SECONDS: Final = 300.0
+"""How long a market's end may take: the results of all who hold shares of it are kept with it, 25 µs each."""
+_ALLOW_TIME: Final = f"set local statement_timeout = {int(_ENDING_SECONDS * 1_000)}"
 _REPEATED = (DisputeInitiated.__name__,)
 """What can happen to a market more than once, in slots of which the chain's time is the same."""
 
@@ -153,8 +157,12 @@ async def apply_lifecycle(connection: Connection, batch: Batch) -> None:
             statements.setdefault(statement, []).append(arguments)
         if (rank := STATE_RANK.get(type(row.event))) is not None and row.market_id is not None:
             moves[row.market_id] = (row.slot, rank, row)
+    timeout = None
+    if any(isinstance(row.event, _ENDINGS) for row in batch.rows):
+        await connection.execute(_ALLOW_TIME)
+        timeout = _ENDING_SECONDS
     for statement, arguments_list in statements.items():
-        await connection.executemany(statement, arguments_list)
+        await connection.executemany(statement, arguments_list, timeout=timeout)
     if moves:
         order = sorted(moves)
         await connection.execute(
@@ -164,6 +172,7 @@ async def apply_lifecycle(connection: Connection, batch: Batch) -> None:
             [moves[market_id][0] for market_id in order],
             [moves[market_id][1] for market_id in order],
             [moves[market_id][2].occurred_at for market_id in order],
+            timeout=timeout,
         )
 
 
