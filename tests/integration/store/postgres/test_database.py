@@ -12,7 +12,7 @@ import pytest
 
 from tests.event_loop import run
 from tests.integration.store.rows import first_row, insert_market, wallet
-from tests.outside_servers import LOGIN, PostgresServer, as_administrator, url_as
+from tests.outside_servers import LOGIN, PostgresServer, url_as
 from zmartd import config
 from zmartd.config_values import PostgresUrl, Secret
 from zmartd.store.postgres.database import Database
@@ -48,28 +48,17 @@ async def test_each_transaction_runs_as_its_caller(one_connection: Database) -> 
     assert (row["role"], row["wallet"]) == ("service_role", None)
 
 
-async def test_nothing_is_compiled_where_postgres_does_so_by_default(
-    database_url: str, migrated_database_url: str
-) -> None:
+async def test_nothing_is_compiled(one_connection: Database) -> None:
     """Compiling takes half a second for statements that otherwise end within milliseconds."""
-    asked = "select current_setting('jit')"
-    administrator = await asyncpg.connect(as_administrator(migrated_database_url))
-    altered = f"alter database {await administrator.fetchval('select current_database()')}"
-    await administrator.execute(f"{altered} set jit = on")
-    try:
-        opened = await Database.connect(config.DatabaseSettings(url=PostgresUrl(database_url), pool_size=1))
-        async with opened.service() as connection:
-            found = [await connection.fetchval(asked)]
-        async with opened.caller(ALICE) as connection:
-            found.append(await connection.fetchval(asked))
-        for reading in (opened.service_reader(), opened.reader(ALICE)):
-            async with reading as reader:
-                found.append(await reader.fetchval(asked))
-        await opened.close()
-    finally:
-        await administrator.execute(f"{altered} reset jit")
-        await administrator.close()
-    assert found == ["off"] * 4
+    asked = "select current_setting('jit_above_cost')"
+    async with one_connection.service() as connection:
+        found = [await connection.fetchval(asked)]
+    async with one_connection.caller(ALICE) as connection:
+        found.append(await connection.fetchval(asked))
+    for reading in (one_connection.service_reader(), one_connection.reader(ALICE)):
+        async with reading as reader:
+            found.append(await reader.fetchval(asked))
+    assert found == ["-1"] * 4
 
 
 async def test_neither_role_nor_claims_stay_on_the_connection(one_connection: Database) -> None:
