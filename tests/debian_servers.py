@@ -170,6 +170,11 @@ async def run(command: Sequence[str]) -> int:
                 outside_servers.REDIS: await stack.enter_async_context(DebianRedis(directory)),
             }
             process = await asyncio.create_subprocess_exec(*command, env={**os.environ, **variables})
+            loop = asyncio.get_running_loop()
+            # Servers end, and their directory goes, when the command has ended; a terminal interrupts both.
+            loop.add_signal_handler(signal.SIGINT, lambda: None)
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                loop.add_signal_handler(number, process.send_signal, number)
             return await process.wait()
 
 

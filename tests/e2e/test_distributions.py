@@ -49,6 +49,7 @@ def test_the_wheel_and_the_sdist_are_complete_and_pass_twine(sources: Path) -> N
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3_600)
 def test_the_single_file_plays_the_demo_where_there_is_no_python(tmp_path: Path) -> None:
     _run(str(ROOT / "scripts/build-binary"))
     program = shutil.copy(ROOT / "dist/zmartd", tmp_path)

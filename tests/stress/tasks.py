@@ -44,6 +44,8 @@ from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.migrations import migrate
 from zmartd.store.task_ledger import Entry
 
+_MOST: Final = 10
+"""Times as many steps as were asked for, where no daemon that was lost had a run just then."""
 DAEMONS: Final = 5
 TAKE_OVER: Final = timedelta(seconds=3)
 FROZEN_SECONDS: Final = 4.0
@@ -276,12 +278,16 @@ async def standing(directory: Path, rng: random.Random, *, shows_logs: bool) -> 
 async def run(
     directory: Path, seed: int, *, steps: int | None = None, minutes: float = 0.0, shows_logs: bool = False
 ) -> Found:
-    """So many steps, or as many as there is time for."""
+    """So many steps, and more until a run was taken over; or as many as there is time for."""
     loop = asyncio.get_running_loop()
     async with standing(directory, random.Random(seed), shows_logs=shows_logs) as rig:
         await asyncio.sleep(5.0)
         ends_at, number = loop.time() + minutes * 60, 0
-        while number < steps if steps is not None else loop.time() < ends_at:
+        while (
+            number < steps or (not rig.found.taken_over and number < _MOST * steps)
+            if steps is not None
+            else loop.time() < ends_at
+        ):
             number += 1
             await rig.step()
         await rig.stop_all()

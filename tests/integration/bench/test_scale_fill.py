@@ -10,6 +10,7 @@ from bench.quiet_indexer import indexer_on
 from bench.scale_fill import fill
 from bench.synthetic_history import IDL, Rhythm, SyntheticHistory
 from tests.integration.indexer.second_database import second_database
+from tests.outside_servers import as_administrator
 from zmartd.chain.codec import Codec
 from zmartd.chain.transactions import parse_transaction
 from zmartd.indexer.replay.checksums import table_checksums
@@ -24,7 +25,7 @@ def a_history() -> SyntheticHistory:
 
 
 async def test_copied_rows_are_those_that_are_applied(database: Database, database_url: str) -> None:
-    await fill(database_url, a_history(), TRADES)
+    await fill(as_administrator(database_url), a_history(), TRADES)
     async with database.service() as connection:
         copied = await table_checksums(connection)
         sales = await connection.fetchval("select count(*) from trades where trade_type = 'sell'")

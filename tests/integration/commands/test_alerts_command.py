@@ -39,6 +39,7 @@ def environment(database_url: str, server: ReceivingServer) -> dict[str, str]:
         "ZMARTD_ALERTS_WEBHOOK_SECRET": SECRET,
         "ZMARTD_ALERTS_SLACK_URL": server.url + CHAT,
         "ZMARTD_ALERTS_ATTEMPT_SECONDS": "5",
+        "ZMARTD_SOLANA_TIMEOUT_SECONDS": "1",
     }
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
 from solders.keypair import Keypair
 
+from tests.forked_commands import run_command
 from tests.integration.tasks.world import ADMIN, AUTHORITY, PROGRAM_FILE, PROGRAM_ID, RICH, TREASURY
 from zmartd.chain.idl import default_idl
 from zmartd.chain.program_accounts import find_config
@@ -44,24 +43,15 @@ def zmartd(rpc: Rpc, tmp_path: Path) -> Zmartd:
 
     async def run(*arguments: str, **changed: str) -> tuple[int, str, str]:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("ZMARTD_")}
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "zmartd", *arguments),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            cwd=tmp_path,
-            env=environment
-            | {
-                "ZMARTD_SOLANA_RPC_URL": rpc.endpoint,
-                "ZMARTD_SOLANA_CLUSTER": "localnet",
-                "ZMARTD_SOLANA_AUTHORITY_KEYPAIR_PATH": str(tmp_path / "authority.json"),
-                "ZMARTD_DATABASE_URL": "postgresql://127.0.0.1:1/zmartd",
-                "ZMARTD_REDIS_URL": "redis://127.0.0.1:1/0",
-                "PYTHONPATH": str(Path(__file__).parents[3]),
-            }
-            | changed,
-        )
-        output, errors = await process.communicate()
-        return process.returncode or 0, output.decode(), errors.decode()
+        given = {
+            "ZMARTD_SOLANA_RPC_URL": rpc.endpoint,
+            "ZMARTD_SOLANA_CLUSTER": "localnet",
+            "ZMARTD_SOLANA_AUTHORITY_KEYPAIR_PATH": str(tmp_path / "authority.json"),
+            "ZMARTD_DATABASE_URL": "postgresql://127.0.0.1:1/zmartd",
+            "ZMARTD_REDIS_URL": "redis://127.0.0.1:1/0",
+        }
+        ended = await run_command(arguments, environment | given | changed, tmp_path)
+        return ended.status, ended.output, ended.errors
 
     return run
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.forked_commands import run_command
 from tests.integration.indexer.test_quarantine import indexed_by_an_older_version, kind_of
 from tests.integration.indexer.test_reconcile import active, purchase, settled
 from tests.integration.indexer.test_repair import alter
@@ -39,21 +40,12 @@ def zmartd(environment: dict[str, str], tmp_path: Path) -> Zmartd:
     """Runs a command; its exit status and its output."""
 
     async def run(*arguments: str) -> tuple[int, str]:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "zmartd", *arguments),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=environment,
-            cwd=tmp_path,
-        )
-        async with asyncio.timeout(600):
-            output, told = await process.communicate()
-        assert process.returncode is not None
-        configuration, _, errors = told.partition(b"\n")
-        assert configuration.startswith(b"using ")
+        ended = await run_command(arguments, environment, tmp_path)
+        configuration, _, errors = ended.errors.partition("\n")
+        assert configuration.startswith("using ")
         if arguments[0] != "tick":  # which logs what it does
-            assert not (output and errors), f"a result stands alone: {errors.decode()}"
-        return process.returncode, output.decode() or errors.decode()
+            assert not (ended.output and errors), f"a result stands alone: {errors}"
+        return ended.status, ended.output or errors
 
     return run
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,6 +14,7 @@ import pytest
 from aiohttp import ClientWebSocketResponse
 from redis.asyncio import Redis
 
+from tests.forked_commands import run_command
 from tests.integration.tasks.world import HOLDERS, PROGRAM_ID, World, a_world
 from tests.outside_servers import PostgresServer
 from tests.patience import patient_database
@@ -85,16 +84,9 @@ def commands(settings: config.Settings, directory: Path) -> Zmartd:
     }
 
     async def run(*arguments: str) -> str:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "zmartd", *arguments),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=environment,
-            cwd=directory,
-        )
-        output, told = await process.communicate()
-        assert process.returncode == 0, told.decode()
-        return output.decode()
+        ended = await run_command(arguments, environment, directory)
+        assert ended.status == 0, ended.errors
+        return ended.output
 
     return run
 

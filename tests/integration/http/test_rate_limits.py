@@ -7,6 +7,8 @@ import time
 
 import pytest
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from tests.patience import SECONDS
 from zmartd.http.kit.weights import FROM_MEMORY, REQUEST
@@ -49,6 +51,11 @@ class Clock:
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
+
+
+def redis_that_is_away() -> Redis:
+    """Nobody listens there, which is known at once."""
+    return Redis(host="127.0.0.1", port=1, retry=Retry(NoBackoff(), 0))
 
 
 async def send(limiter: RateLimiter, times: int, rates: WindowLimits = RATES) -> list[RateLimitResult]:
@@ -157,7 +164,7 @@ async def test_a_burst_asks_the_server_once_for_each_lease(redis: Redis, clock: 
 
 
 async def test_without_a_server_each_daemon_keeps_the_limit_by_itself(clock: Clock) -> None:
-    nowhere = Redis(host="127.0.0.1", port=1)
+    nowhere = redis_that_is_away()
     limiter = RateLimiter(nowhere, clock)
     standings = await send(limiter, 101)
     assert [standing.allowed for standing in standings] == [True] * 100 + [False]
@@ -171,7 +178,7 @@ async def test_without_a_server_the_hour_goes_on_from_what_was_known_of_it(
 ) -> None:
     limiter, rates = RateLimiter(redis, clock), WindowLimits(per_minute=100, per_hour=150)
     assert admitted(await send(limiter, 60, rates)) == 60
-    limiter.redis = Redis(host="127.0.0.1", port=1)
+    limiter.redis = redis_that_is_away()
     clock.ahead += MINUTE_SECONDS
     assert admitted(await send(limiter, 120, rates)) == 90
     clock.ahead += MINUTE_SECONDS
@@ -184,7 +191,7 @@ async def test_without_a_server_the_hour_goes_on_from_what_was_known_of_it(
 
 
 async def test_what_was_granted_without_a_server_is_not_given_back_to_it(redis: Redis, clock: Clock) -> None:
-    nowhere = Redis(host="127.0.0.1", port=1)
+    nowhere = redis_that_is_away()
     limiter = RateLimiter(nowhere, clock)
     await send(limiter, 1)
     limiter.redis = redis

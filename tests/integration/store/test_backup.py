@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
-import sys
 from collections.abc import Awaitable, Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -16,6 +14,7 @@ import asyncpg
 import pytest
 
 from tests.event_loop import run
+from tests.forked_commands import run_command
 from tests.integration.store.database_shape import CATALOG
 from tests.integration.store.postgres.rls_rows import OWNER, insert_markets, tables
 from tests.integration.store.postgres.test_rls import ROLES, SUPABASE, SUPABASE_LOGINS
@@ -145,17 +144,8 @@ def zmartd(tmp_path: Path) -> Zmartd:
 
     async def command(url: str, *arguments: str, **environment: str) -> tuple[int, str, str]:
         given = {name: value for name, value in os.environ.items() if not name.startswith("ZMARTD_")}
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "zmartd", *arguments),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=given | {"ZMARTD_DATABASE_URL": url} | environment,
-            cwd=tmp_path,
-        )
-        async with asyncio.timeout(600):
-            output, told = await process.communicate()
-        assert process.returncode is not None
-        return process.returncode, output.decode(), told.decode()
+        ended = await run_command(arguments, given | {"ZMARTD_DATABASE_URL": url} | environment, tmp_path)
+        return ended.status, ended.output, ended.errors
 
     return command
 

@@ -1,7 +1,8 @@
 """How many messages a client sends in a minute on all of its connections, counted over all daemons.
 
 It is the limiter of requests that counts, with leases: of ten messages at most one needs a round trip, and
-none waits for it. So a message after the last one that is allowed may still be acted on; the next one is not.
+none waits for it. So messages that come while Redis is asked may still be acted on, at most a minute's on
+each connection (`frame_limits`); once it has answered, none beyond the limit is.
 """
 
 from __future__ import annotations

@@ -220,6 +220,9 @@ def _settings(statement_timeout_seconds: float) -> tuple[tuple[str, str], ...]:
         ("statement_timeout", f"{int(statement_timeout_seconds * 1_000)}ms"),
         ("idle_in_transaction_session_timeout", f"{_IDLE_SECONDS}s"),
         ("timezone", "UTC"),
+        # Nothing is compiled, which takes half a second, for statements that end within milliseconds without.
+        # Not by `jit` itself, which asyncpg changes for a while.
+        ("jit_above_cost", "-1"),
     )
 
 

@@ -388,14 +388,14 @@ async def answers(stage: Stage) -> AsyncIterator[tuple[Wrong, Told]]:
         "creator": stage.creator,
         "poor": stage.poor,
     }
-    async with api.client.ws_connect("/ws") as socket:
-        await socket.receive_json(timeout=120)
-        for wrong in (_named(one, names) for one in LINES):
-            if wrong.line == WEBSOCKET:
+    for wrong in (_named(one, names) for one in LINES):
+        if wrong.line == WEBSOCKET:
+            async with api.client.ws_connect("/ws") as socket:
+                await socket.receive_json(timeout=120)
                 await socket.send_str(_text(wrong.body))
                 yield wrong, _of_frame(await socket.receive_json(timeout=120))
-            else:
-                yield wrong, await _of_response(await _sent(callers[wrong.who], wrong))
+        else:
+            yield wrong, await _of_response(await _sent(callers[wrong.who], wrong))
 
 
 async def _furnished(stage: Stage) -> dict[str, str]:

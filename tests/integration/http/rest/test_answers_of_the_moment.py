@@ -23,6 +23,7 @@ from zmartd.store.postgres.database import Database
 SLOT_MILLISECONDS = 200
 BLOCKHASH_LIVES_FOR_BLOCKS = blockhash_blocks(SLOT_MILLISECONDS)
 PATIENT_SECONDS = 120
+PAUSE_SECONDS = 0.05
 
 
 @pytest.fixture
@@ -53,6 +54,7 @@ async def until(ask: Callable[[], Awaitable[Answer]], status: int) -> Answer:
             answer = await ask()
             if answer.status == status:
                 return answer
+            await asyncio.sleep(PAUSE_SECONDS)
 
 
 async def let_blockhashes_end(stage: Stage) -> None:
@@ -67,8 +69,10 @@ async def let_blockhashes_end(stage: Stage) -> None:
     before = await last_height()
     await stage.cheat("zmartd_advanceSlots", {"slots": BLOCKHASH_LIVES_FOR_BLOCKS + 2})
     async with asyncio.timeout(PATIENT_SECONDS):
-        while await last_height() <= before + BLOCKHASH_LIVES_FOR_BLOCKS:
-            pass
+        while True:
+            if await last_height() > before + BLOCKHASH_LIVES_FOR_BLOCKS:
+                return
+            await asyncio.sleep(PAUSE_SECONDS)
 
 
 async def test_a_key_used_while_the_market_was_pending_serves_once_it_is_there(stage: Stage) -> None:

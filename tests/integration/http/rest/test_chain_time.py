@@ -16,9 +16,11 @@ PATIENT_SECONDS = 60
 async def shown_when(stage: Stage, path: str, is_so: Callable[[Any], bool]) -> Any:
     """What is at `path`, once that is so: answers are kept for two seconds."""
     async with asyncio.timeout(PATIENT_SECONDS):
-        while not is_so(body := (await stage.api.anybody.get(path)).body):
-            pass
-    return body
+        while True:
+            body = (await stage.api.anybody.get(path)).body
+            if is_so(body):
+                return body
+            await asyncio.sleep(0.05)
 
 
 def step(market: Any, action: str) -> Any:

@@ -9,7 +9,14 @@ import pytest
 
 from tests.integration.http.ws.websocket_daemon import Daemon, StartDaemon, running_daemon
 from zmartd.embedded.valkey import EmbeddedValkey
+from zmartd.http.ws import socket
 from zmartd.store.postgres.database import Database
+
+
+@pytest.fixture(autouse=True)
+def _brief_closing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients that do not answer a close frame are waited for, but not for seconds."""
+    monkeypatch.setattr(socket, "CLOSE_SECONDS", 0.3)
 
 
 @pytest.fixture

@@ -218,7 +218,7 @@ async def test_messages_are_counted_on_all_connections_to_all_daemons_together(s
             for daemon in daemons
             for _ in range(2)
         ]
-        answered, began = 0, time.monotonic()
+        answered = 0
         for number in range(31):
             answered += await _is_answered(sockets[number % 4])
         # A daemon may hold a lease of three that the other has no use for.
@@ -227,13 +227,12 @@ async def test_messages_are_counted_on_all_connections_to_all_daemons_together(s
             while await _is_answered(socket):
                 answered += 1
             assert socket.close_code == 1008
-        counted_no_more = (time.monotonic() - began) / 2
-        assert answered <= 34 + counted_no_more
+        assert answered <= 34
     assert _breaches("too_many_messages") == before + 4
 
 
 async def _is_answered(socket: ClientWebSocketResponse) -> bool:
-    """Whether a ping is answered; otherwise the socket is closed."""
+    """Whether a ping is answered, and counted then; otherwise the socket is closed."""
     if socket.closed:
         return False
     await socket.send_str("PING")
@@ -242,6 +241,9 @@ async def _is_answered(socket: ClientWebSocketResponse) -> bool:
         if message.type is not WSMsgType.TEXT:
             return False
         if message.json()["type"] == "pong":
+            # What comes while Redis is asked is answered, too, and Redis may be slow.
+            counting = [task for task in asyncio.all_tasks() if task.get_name() == "message limit"]
+            await asyncio.gather(*counting)
             return True
 
 

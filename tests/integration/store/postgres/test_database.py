@@ -48,6 +48,19 @@ async def test_each_transaction_runs_as_its_caller(one_connection: Database) -> 
     assert (row["role"], row["wallet"]) == ("service_role", None)
 
 
+async def test_nothing_is_compiled(one_connection: Database) -> None:
+    """Compiling takes half a second for statements that otherwise end within milliseconds."""
+    asked = "select current_setting('jit_above_cost')"
+    async with one_connection.service() as connection:
+        found = [await connection.fetchval(asked)]
+    async with one_connection.caller(ALICE) as connection:
+        found.append(await connection.fetchval(asked))
+    for reading in (one_connection.service_reader(), one_connection.reader(ALICE)):
+        async with reading as reader:
+            found.append(await reader.fetchval(asked))
+    assert found == ["-1"] * 4
+
+
 async def test_neither_role_nor_claims_stay_on_the_connection(one_connection: Database) -> None:
     await who(one_connection, ALICE)
 
