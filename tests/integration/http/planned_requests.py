@@ -114,6 +114,9 @@ WITHOUT_STATEMENTS: Final = {
 }  # fmt: skip
 _ALERTS: Final = Allowance("alerts are counted; they are kept for some days", 2_000, frozenset({"alerts"}))
 _COMMENTS: Final = Allowance("the comments of the market are counted", 1_500)
+_DAY: Final = Allowance(
+    "what was traded in the last day is summed: an hour of a market, and a wallet's lot", 3_000
+)
 _MATCHES: Final = Allowance("what matches is counted", 500)
 _OPEN_VOTES: Final = Allowance("votes that are open are counted, each market's once", 800)
 _TRADED_TOGETHER: Final = Allowance("all trades of the wallet or of the market are looked through", 3_000)
@@ -124,6 +127,12 @@ ALLOWANCES: Final[dict[str, Allowance]] = {
     "/api/discussions/{id}": _COMMENTS,
     "/api/discussions/{id}?limit=100": _COMMENTS,
     "/api/markets/{id}/discussions": _COMMENTS,
+    "/api/markets?sort=trending": _DAY,
+    "/api/markets?sort=trending&order=asc": _DAY,
+    "/api/markets/categories": _DAY,
+    "/api/markets/trending": _DAY,
+    "/api/markets/trending?limit=20": _DAY,
+    "/api/markets/{id}": Allowance("the market's last day is summed, by hour and by wallet", 300),
     "/api/markets?tag=election": _MATCHES,
     "/api/markets?q=election": _MATCHES,
     "/api/markets?q=electoin": _MATCHES,
@@ -134,7 +143,7 @@ ALLOWANCES: Final[dict[str, Allowance]] = {
     "/api/markets/{id}/votes": Allowance("the votes of the market are counted", 2_000),
     "/api/stats": Allowance(
         "the sums are of all markets, once for all callers (see CacheForAllMarkets), and of the last day",
-        1_100,
+        2_000,
         frozenset({"markets", "position_results"}),
     ),
     "/api/trades/history": _ITS_MARKETS,

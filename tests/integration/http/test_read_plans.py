@@ -56,6 +56,13 @@ BAD: Final = {
 """Statements that break the rule."""
 READS: Final = [path + more for path, listed in REQUESTS.items() for more in listed]
 _MORE_ROWS: Final = """
+insert into trades (market_id, user_wallet, trade_type, outcome, shares, cost, amount, protocol_fee,
+                    resolver_fee, lp_fee, exact, price_after, tx_signature, event_index, slot,
+                    index_in_block, block_time)
+select market_id, user_wallet, 'buy', outcome, shares, cost, amount, protocol_fee, resolver_fee, lp_fee,
+       exact, price_after, tx_signature, event_index + 1, slot + 1000000, index_in_block,
+       now() - interval '1 minute' * (id % 1440)
+  from trades order by id desc limit 1000;
 insert into proposal_votes (market_id, user_wallet, vote, source, tx_signature)
 select market_id, user_wallet, bool_or(outcome), 'chain', min(tx_signature) from trades group by 1, 2;
 insert into dispute_votes (market_id, user_wallet, vote, source, tx_signature)
