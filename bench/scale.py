@@ -166,6 +166,7 @@ async def _reads(
 ) -> tuple[list[Cost], int]:
     """The costs of all reads, and the bytes that the daemon has in memory after them."""
     subjects = await Subjects.of(connection)
+    await connection.execute("select pg_stat_force_next_flush()")  # what this has read is no answer's
     urls = settings.database.url.reveal(), settings.redis.url.reveal()
     rpc_port = settings.solana.rpc_url.reveal().rsplit(":", 1)[1]
     arguments = (*urls, rpc_port, subjects.busiest_wallet)

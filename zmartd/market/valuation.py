@@ -69,7 +69,7 @@ class Valuation(Struct, frozen=True, kw_only=True):
     claim."""
     at_price_no_lamports: int | None
     sale: SaleProceeds | None
-    """None while the shares cannot be sold."""
+    """None while the shares cannot be sold, and where it was not asked for."""
     claimable_lamports: int
     realized_lamports: int
     unrealized_lamports: int
@@ -86,8 +86,8 @@ class Valuation(Struct, frozen=True, kw_only=True):
 _PRICED = frozenset({MarketState.ACTIVE, MarketState.RESOLVING, MarketState.DISPUTED})
 
 
-def value_position(position: PositionFigures, market: MarketFigures) -> Valuation:
-    """The valuation of `position` in `market` as both are now."""
+def value_position(position: PositionFigures, market: MarketFigures, *, with_sale: bool = True) -> Valuation:
+    """The valuation of `position` in `market` as both are now; without the sale it takes half as long."""
     claimable = _claimable(position, market)
     closed = position.has_claimed or _is_worthless(position, market)
     cost_yes = 0 if closed else position.cost_yes_lamports
@@ -106,7 +106,7 @@ def value_position(position: PositionFigures, market: MarketFigures) -> Valuatio
         value_lamports=value,
         at_price_yes_lamports=at_yes,
         at_price_no_lamports=at_no,
-        sale=_sale(position, market) if market.state is MarketState.ACTIVE else None,
+        sale=_sale(position, market) if with_sale and market.state is MarketState.ACTIVE else None,
         claimable_lamports=claimable,
         realized_lamports=taken_out + cost - position.invested_lamports,
         unrealized_lamports=value - cost,

@@ -12,11 +12,13 @@ from zmartd.market.lmsr import SCALE
 from zmartd.store.postgres.reader import Reads
 
 _NEWEST_TIME = "select zmartd.newest_time()"
+# Markets are looked up one by one: Postgres takes a function's rows for many, and would read all markets.
 _TRENDING = """
 with traded as (
     select id, total_volume, volume, traders, zmartd.trending_score(volume, traders) as score
-      from zmartd.last_day() as day join markets on markets.id = day.market_id
-     where not orphaned and state = 'ACTIVE'
+      from zmartd.last_day() as day
+     cross join lateral (select id, total_volume from markets
+                          where id = day.market_id and not orphaned and state = 'ACTIVE' offset 0) as market
 ), quiet as (
     select id, total_volume, 0 as volume, 0 as traders, 0 as score from markets
      where not orphaned and state = 'ACTIVE' and id not in (select id from traded)
@@ -28,7 +30,8 @@ with traded as (
 select market.id, question, volume, traders, score, (current_price_yes * 1000000000)::bigint as price_yes,
        (zmartd.price_at(market.id, zmartd.newest_time() - interval '24 hours') * 1000000000)::bigint
        as price_yes_before, zmartd.stream_position(market.id) as stream_position
-  from hottest join markets as market on market.id = hottest.id
+  from hottest
+ cross join lateral (select * from markets where markets.id = hottest.id offset 0) as market
  order by score desc, hottest.total_volume desc, market.id desc
 """
 DAY: Final = """
@@ -48,15 +51,17 @@ _CATEGORIES = """
 with day as materialized (
     select zmartd.newest_time() - interval '24 hours' as began
 ), counted as (
-    select category, count(*) as markets, count(*) filter (where state = 'ACTIVE') as active
-      from markets where not orphaned group by category
+    select category, sum(markets)::bigint as markets,
+           coalesce(sum(markets) filter (where state = 'ACTIVE'), 0)::bigint as active
+      from market_counts group by category having sum(markets) > 0
 ), traded as (
     select category, sum(lately.volume) as volume, sum(before.volume) as volume_before
       from day
      cross join lateral zmartd.all_traded_since(began - interval '24 hours') as before
       left join lateral zmartd.all_traded_since(began) as lately using (market_id)
-      join markets on markets.id = market_id
-     where not orphaned group by category
+     cross join lateral (select category from markets
+                          where id = market_id and not orphaned offset 0) as market
+     group by category
 )
 select category as name, markets, active, coalesce(volume, 0) as volume,
        coalesce(volume_before, 0) - coalesce(volume, 0) as volume_before

@@ -60,9 +60,10 @@ with traded as (
       from resolved
      order by at desc, place desc limit $4
 )
-select newest.type, place as id, wallet, newest.market_id, question, at, newest.commitment, trade_type,
-       outcome, shares, cost, amount, protocol_fee, resolver_fee, lp_fee, newest.proposed_outcome
-  from newest join markets on markets.id = newest.market_id
+select type, place as id, wallet, market_id, (select question from markets where id = newest.market_id), at,
+       commitment, trade_type, outcome, shares, cost, amount, protocol_fee, resolver_fee, lp_fee,
+       proposed_outcome
+  from newest
  order by at desc, place desc
 """
 _ITEMS = {

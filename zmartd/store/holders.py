@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
@@ -10,31 +10,40 @@ from zmartd.store.keyset import CountedPage, counted_page_of, with_total
 from zmartd.store.postgres.reader import Reads
 from zmartd.store.postgres.rls import ANONYMOUS, AUTHENTICATED, Caller
 
-_ORDER = "order by shares desc, outcome desc, tie desc"
-_COMPARED = """
-with held as (
-    select user_wallet, true as outcome, shares_yes as shares from user_positions
-     where market_id = $1 and shares_yes > 0
-    union all
-    select user_wallet, false, shares_no from user_positions where market_id = $1 and shares_no > 0
-), compared as (
-    select user_wallet as wallet, outcome, shares, sum(shares) over (partition by outcome) as shares_of_all,
-           hashtextextended(user_wallet, 0) as tie
-      from held
-), chosen as (
-    select wallet, outcome, shares, shares_of_all, tie from compared where $2::boolean is null or outcome = $2
-)
+_ORDER: Final = "order by shares desc, outcome desc, tie desc"
+_OF_OUTCOME: Final = """
+(select {wallet} as wallet, {outcome} as outcome, {shares} as shares,
+        (select {shares} from market_holdings where market_id = $1) as shares_of_all,
+        hashtextextended(user_wallet, 0) as tie
+   from user_positions
+  where market_id = $1 and {shares} > 0 and ({shares}, hashtextextended(user_wallet, 0)) < ({bound})
+  order by {shares} desc, hashtextextended(user_wallet, 0) desc limit $2)
 """
-_PAGE = f"""
-select * from chosen
- where $3::numeric is null or (shares, outcome, tie) < ($3, $4::boolean, $5::bigint)
- {_ORDER} limit $6
-"""  # noqa: S608 - constants
-_WHOLE_WALLETS = _COMPARED + with_total("(select count(*) from chosen)", _PAGE, _ORDER)
-_HOLDERS = {
-    ANONYMOUS: _WHOLE_WALLETS.replace("user_wallet as wallet", "zmartd.masked(user_wallet) as wallet"),
-    AUTHENTICATED: _WHOLE_WALLETS,
-}
+_COLUMNS: Final = {True: "shares_yes", False: "shares_no"}
+_COUNTS: Final = {True: "holders_yes", False: "holders_no"}
+_WALLETS: Final = {ANONYMOUS: "zmartd.masked(user_wallet)", AUTHENTICATED: "user_wallet"}
+_CHOICES: Final[tuple[tuple[bool, ...], ...]] = ((True, False), (True,), (False,))
+_MOST_SHARES: Final = 10**20
+_LEAST_TIE: Final = -(2**63)
+
+
+def _statement(role: str, outcomes: tuple[bool, ...]) -> str:
+    largest = " union all ".join(
+        _OF_OUTCOME.format(
+            wallet=_WALLETS[role],
+            outcome=str(outcome).lower(),
+            shares=_COLUMNS[outcome],
+            bound=f"${place}::numeric, ${place + 1}::bigint",
+        )
+        for place, outcome in zip((3, 5), outcomes, strict=False)
+    )
+    counted = " + ".join(_COUNTS[outcome] for outcome in outcomes)
+    page = f"select * from ({largest}) as largest {_ORDER} limit $2"  # noqa: S608 - constants
+    total = f"coalesce((select {counted} from market_holdings where market_id = $1), 0)"  # noqa: S608 - the same
+    return with_total(total, page, _ORDER)
+
+
+_HOLDERS: Final = {(role, chosen): _statement(role, chosen) for role in _WALLETS for chosen in _CHOICES}
 
 
 class Holder(Struct, frozen=True):
@@ -55,10 +64,10 @@ class HolderPageKey(Struct, frozen=True):
 
     shares: int
     outcome: bool
-    tie: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+    tie: Annotated[int, Meta(ge=_LEAST_TIE, le=2**63 - 1)]
 
     def __post_init__(self) -> None:
-        if not 0 <= self.shares <= 10**20:
+        if not 0 <= self.shares <= _MOST_SHARES:
             raise ValueError("shares are out of range")
 
 
@@ -73,13 +82,22 @@ async def of_market(
 ) -> CountedPage[Holder, HolderPageKey]:
     """A page of the holders of one outcome or of both, the largest first, with wallets as `caller` sees them.
 
-    All positions of the market are read for what they come to together; to count them costs no more.
-
     Takes a service reader: of other wallets' positions only the shares are public.
     """
-    key = (None, None, None) if after is None else (after.shares, after.outcome, after.tie)
-    rows = await connection.fetch(_HOLDERS[caller.role], market_id, outcome, *key, limit + 1)
+    outcomes = (True, False) if outcome is None else (outcome,)
+    bounds = [value for one in outcomes for value in _bound(one, after)]
+    rows = await connection.fetch(_HOLDERS[caller.role, outcomes], market_id, limit + 1, *bounds)
     return counted_page_of(rows, limit, lambda row: Holder(**row), _key_of)
+
+
+def _bound(outcome: bool, after: HolderPageKey | None) -> tuple[int, int]:
+    """What holders of this outcome on the page after the key have less than, in shares and tie."""
+    if after is None:
+        return _MOST_SHARES, _LEAST_TIE
+    if outcome is after.outcome:
+        return after.shares, after.tie
+    # Of equally many shares, NO is behind YES.
+    return after.shares + after.outcome, _LEAST_TIE
 
 
 def _key_of(holder: Holder) -> HolderPageKey:

@@ -18,9 +18,10 @@ with day as materialized (
            coalesce(sum(traded.trades), 0)::bigint as trades_24h,
            zmartd.traders_of('24h', as_of + interval '1 microsecond') as traders_24h,
            zmartd.traders_of('all', as_of)
-           + (select count(distinct user_wallet) from user_positions as held
-                join markets as market on market.id = held.market_id
-               where market.corrected_slot is not null and held.trades_count > 0
+           + (select count(distinct user_wallet)
+                from (select id from markets where corrected_slot is not null offset 0) as corrected
+                join user_positions as held on held.market_id = corrected.id
+               where held.trades_count > 0
                  and not exists (select from lots where lots.user_wallet = held.user_wallet)) as traders_ever
       from day left join lateral zmartd.all_traded_since(as_of - interval '24 hours') as traded on true
      group by as_of

@@ -41,11 +41,15 @@ _IN_MARKET = """
              else coalesce(sum(trades_count), 0) end::bigint
    from markets where id = ${market})
 """
+# There are few markets with trades that cannot be read.
 _OF_WALLET = """
-(select case when bool_or(market.corrected_slot is not null) then null
-             else coalesce(sum(held.trades_count), 0) end::bigint
-   from user_positions as held join markets as market on market.id = held.market_id
-  where {chosen})
+(select case when exists (
+    select from (select id from markets where corrected_slot is not null offset 0) as corrected
+     cross join lateral (select from user_positions as held
+                          where market_id = corrected.id and {chosen} offset 0) as unread)
+             then null
+             else (select coalesce(sum(trades_count), 0) from user_positions as held where {chosen})
+        end::bigint)
 """
 _PRICES = """
 select block_time, (price_after * 1000000000)::bigint as price_yes, slot,

@@ -107,6 +107,8 @@ KEPT_SUMS = {
     "trade_results": "update trade_results set profit = 5",
     "a result of no trade": "insert into trade_results select 77, at, 1, 1, 1, 1 from trade_results limit 1",
     "market_traders": "update market_traders set traders = 70",
+    "market_holdings": "update market_holdings set holders_yes = 70",
+    "market_counts": "update market_counts set markets = markets + 1",
     "position_results": "update position_results set profit = -1",
     "standings": "update standings set trades = 9",
     "changes of standings": "insert into standing_changes (user_wallet, at, profit, volume, trades, results) "

@@ -11,7 +11,7 @@ from tests.statements import execute
 from zmartd.market.lifecycle import MarketState
 from zmartd.market.slug import slug_base
 from zmartd.store import market_list, markets, metadata
-from zmartd.store.market_list import MarketFilter, Order
+from zmartd.store.market_order import MarketFilter, Order
 from zmartd.store.markets import MarketNotFound
 from zmartd.store.metadata import (
     MarketMetadata,

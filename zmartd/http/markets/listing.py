@@ -33,7 +33,7 @@ from zmartd.http.response_cache.policies import CacheForAllMarkets
 from zmartd.market.iso_time import utc_from_unix
 from zmartd.market.lifecycle import MarketState
 from zmartd.store import market_list
-from zmartd.store.market_list import DIRECTIONS, Direction, MarketFilter, MarketPageKey, Order, Sort
+from zmartd.store.market_order import DIRECTIONS, Direction, MarketFilter, MarketPageKey, Order, Sort
 
 PageNumber = Annotated[int, Meta(ge=1, le=10_000)]
 

@@ -9,6 +9,7 @@ from msgspec import Struct
 from zmartd.market.lifecycle import MarketState
 from zmartd.market.valuation import MarketFigures, PositionFigures, Valuation, value_position
 from zmartd.store import positions
+from zmartd.store.keyset import Page
 from zmartd.store.positions import Holdings, Position, PositionPageKey
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.rls import Caller
@@ -30,8 +31,18 @@ async def read_positions(database: Database, wallet: str, after: PositionPageKey
         return await positions.of_wallet(connection, wallet, after)
 
 
-async def value_positions(database: Database, found: Sequence[Position]) -> tuple[ValuedPosition, ...]:
-    """Each of the positions with its valuation.
+async def read_page(
+    database: Database, wallet: str, limit: int | None, after: PositionPageKey | None
+) -> Page[Position, PositionPageKey]:
+    """A page of a wallet's positions, last traded first; all that are left with a limit of None."""
+    async with database.reader(Caller(wallet)) as connection:
+        return await positions.page(connection, wallet, limit, after)
+
+
+async def value_positions(
+    database: Database, found: Sequence[Position], *, with_sales: bool = False
+) -> tuple[ValuedPosition, ...]:
+    """Each of the positions with its valuation, `with_sales` also with what selling its shares would bring.
 
     Refunds also depend on other wallets' positions. These sums are read in a statement of their own, which
     is consistent because they do not change once a market has ended without an outcome.
@@ -42,7 +53,7 @@ async def value_positions(database: Database, found: Sequence[Position]) -> tupl
         async with database.service_reader() as connection:
             refundable = await positions.refundable(connection, refunded)
     return tuple(
-        ValuedPosition(position, _value(position, refundable.get(position.market.id, 0)))
+        ValuedPosition(position, _value(position, refundable.get(position.market.id, 0), with_sales))
         for position in found
     )
 
@@ -52,7 +63,7 @@ def _is_refunded(position: Position) -> bool:
     return market.state is MarketState.FINALIZED and market.final_outcome is None
 
 
-def _value(position: Position, refundable_lamports: int) -> Valuation:
+def _value(position: Position, refundable_lamports: int, with_sale: bool) -> Valuation:
     market = position.market
     return value_position(
         PositionFigures(
@@ -76,4 +87,5 @@ def _value(position: Position, refundable_lamports: int) -> Valuation:
             b_parameter=market.b_parameter,
             rates=market.rates,
         ),
+        with_sale=with_sale,
     )

@@ -13,6 +13,7 @@ from zmartd.http.kit.operation import MAX_EXPORT_ROWS, Access, Call, Export, Exp
 from zmartd.http.kit.pagination import Limit, NextCursor, NextPage, PageLength, decode_cursor, encode_cursor
 from zmartd.http.trading.position_valuation import (
     ValuedPosition,
+    read_page,
     read_positions,
     value_positions,
 )
@@ -173,7 +174,8 @@ async def get_portfolio(call: Call[PortfolioQuery]) -> Portfolio:
     after = decode_cursor(query.cursor, PositionPageKey)
     database = call.app[keys.DATABASE]
     found = await read_positions(database, wallet, after)
-    valued = {one.position.market.id: one for one in await value_positions(database, found.positions)}
+    of_all = await value_positions(database, found.positions, with_sales=True)
+    valued = {one.position.market.id: one for one in of_all}
     page = found.page(_DEFAULT_LENGTH if query.limit is None else query.limit, after)
     return Portfolio(
         wallet=wallet,
@@ -189,12 +191,13 @@ async def get_portfolio(call: Call[PortfolioQuery]) -> Portfolio:
 async def _export(call: Call[PortfolioQuery]) -> ExportedRows:
     database, query = call.app[keys.DATABASE], call.input
     after = decode_cursor(query.cursor, PositionPageKey)
-    found = await read_positions(database, call.wallet, after)
-    page = found.page(MAX_EXPORT_ROWS if query.limit is None else query.limit, after)
+    limit = MAX_EXPORT_ROWS if query.limit is None else query.limit
+    page = await read_page(database, call.wallet, limit, after)
 
     async def batches() -> AsyncIterator[Sequence[PortfolioPosition]]:
         for start in range(0, len(page.rows), _BATCH_ROWS):
-            valued = await value_positions(database, page.rows[start : start + _BATCH_ROWS])
+            batch = page.rows[start : start + _BATCH_ROWS]
+            valued = await value_positions(database, batch, with_sales=True)
             yield [_position(one) for one in valued]
 
     return ExportedRows(batches(), page.next_key)

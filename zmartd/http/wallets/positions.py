@@ -33,7 +33,7 @@ from zmartd.http.kit.operation import (
 )
 from zmartd.http.kit.pagination import Limit, NextCursor, array_response, decode_cursor
 from zmartd.http.markets.lookup import any_market
-from zmartd.http.trading.position_valuation import ValuedPosition, read_positions, value_positions
+from zmartd.http.trading.position_valuation import ValuedPosition, read_page, value_positions
 from zmartd.market.iso_time import iso_time, iso_time_or_none
 from zmartd.market.lmsr import SCALE
 from zmartd.store import positions
@@ -190,9 +190,8 @@ async def _page(
 ) -> Page[Position, PositionPageKey]:
     """The page that `query` requests: without a limit `default` positions, or all of them."""
     after = decode_cursor(query.cursor, PositionPageKey)
-    found = await read_positions(call.app[keys.DATABASE], wallet, after)
     limit = default if query.limit is None else query.limit
-    return found.page(len(found.positions) if limit is None else limit, after)
+    return await read_page(call.app[keys.DATABASE], wallet, limit, after)
 
 
 def _row(position: Position) -> PositionRow:

@@ -1,6 +1,6 @@
 """What is kept of trades and positions, and the same counted from them: statements of equal columns.
 
-Each takes the market's id, but for those of standings, which are of all wallets.
+Each takes the market's id, but for those of standings, which are of all wallets, and of counts of markets.
 """
 
 from __future__ import annotations
@@ -19,6 +19,32 @@ select user_wallet, market_id, outcome, shares, cost, last_slot, last_trade_at, 
 KEPT_TRADERS: Final = "select * from market_traders where market_id = $1 and traders > 0"
 COUNTED_TRADERS: Final = """
 select $1::text, count(distinct user_wallet)::int from trades where market_id = $1 having count(*) > 0
+"""
+_HOLDINGS: Final = """
+select market_id, holders_yes, holders_no, shares_yes, shares_no, unclaimed_yes, unclaimed_no, refundable,
+       unclaimed_refunds
+  from {}
+ where (holders_yes, holders_no, shares_yes, shares_no, refundable) <> (0, 0, 0, 0, 0)
+"""
+KEPT_HOLDINGS: Final = _HOLDINGS.format("market_holdings") + " and market_id = $1"
+COUNTED_HOLDINGS: Final = _HOLDINGS.format(
+    """
+    (select market_id, count(*) filter (where shares_yes > 0) as holders_yes,
+            count(*) filter (where shares_no > 0) as holders_no,
+            sum(greatest(shares_yes, 0)) as shares_yes, sum(greatest(shares_no, 0)) as shares_no,
+            count(*) filter (where shares_yes > 0 and not has_claimed) as unclaimed_yes,
+            count(*) filter (where shares_no > 0 and not has_claimed) as unclaimed_no,
+            sum(greatest(total_invested - total_returned, 0)) as refundable,
+            count(*) filter (where total_invested > total_returned and not has_claimed) as unclaimed_refunds
+       from user_positions where market_id = $1 group by market_id) as counted
+    """
+)
+KEPT_MARKET_COUNTS: Final = """
+select state, category, sum(markets) as markets
+  from market_counts group by state, category having sum(markets) <> 0
+"""
+COUNTED_MARKET_COUNTS: Final = """
+select state, category, count(*)::numeric as markets from markets where not orphaned group by state, category
 """
 KEPT_POSITION_RESULTS: Final = "select * from position_results where market_id = $1"
 _PLACE = "array[slot, coalesce(index_in_block, -1), id]"

@@ -1,4 +1,4 @@
-"""The audit of kept sums: candles, lots, results and standings, against their trades and positions."""
+"""The audit of kept sums and counts, against the trades, positions and markets that they are of."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ from msgspec import Struct
 
 from zmartd.indexer.audit.counted_sums import (
     COUNTED_CANDLES,
+    COUNTED_HOLDINGS,
     COUNTED_LOTS,
+    COUNTED_MARKET_COUNTS,
     COUNTED_POSITION_RESULTS,
     COUNTED_STANDINGS,
     COUNTED_TRADE_RESULTS,
     COUNTED_TRADERS,
     KEPT_CANDLES,
+    KEPT_HOLDINGS,
     KEPT_LOTS,
+    KEPT_MARKET_COUNTS,
     KEPT_POSITION_RESULTS,
     KEPT_STANDINGS,
     KEPT_TRADE_RESULTS,
@@ -35,6 +39,7 @@ _COMPARED: Final = {
     "trade_results": (KEPT_TRADE_RESULTS, COUNTED_TRADE_RESULTS),
     "lots": (KEPT_LOTS, COUNTED_LOTS),
     "market_traders": (KEPT_TRADERS, COUNTED_TRADERS),
+    "market_holdings": (KEPT_HOLDINGS, COUNTED_HOLDINGS),
     "position_results": (KEPT_POSITION_RESULTS, COUNTED_POSITION_RESULTS),
 }
 _COMPARE = """
@@ -58,6 +63,7 @@ _FORGET = (
 )
 _COUNT = (
     "select zmartd.count_all_candles($1, '-infinity', 'infinity')",
+    "select zmartd.count_holdings($1)",
     """
     select zmartd.count_results($1, array_agg(user_wallet::text))
       from (select user_wallet from trades where market_id = $1
@@ -65,6 +71,11 @@ _COUNT = (
             select user_wallet from user_positions where market_id = $1) as wallets
     having count(*) > 0
     """,
+)
+_COUNT_MARKETS = (
+    "lock table markets in share row exclusive mode",
+    "delete from market_counts",
+    f"insert into market_counts (state, category, markets) {COUNTED_MARKET_COUNTS}",
 )
 _FORGET_STANDINGS = (
     "select from standing_periods for update",
@@ -112,11 +123,15 @@ async def differences_of(connection: Connection, market_id: str) -> list[KeptDif
 
 
 async def standing_differences(connection: Connection) -> list[KeptDifference]:
-    """What differs of no market alone: standings, and results of no trade. Takes a service transaction."""
+    """What differs of no market alone: standings, results of no trade, and how many markets there are.
+
+    Takes a service transaction.
+    """
     await connection.execute(_ALLOW_TIME)
     return [
         *await _differences(connection, "trade_results", _OF_NO_TRADE),
         *await _differences(connection, "standings", _compare(KEPT_STANDINGS, COUNTED_STANDINGS)),
+        *await _differences(connection, "market_counts", _compare(KEPT_MARKET_COUNTS, COUNTED_MARKET_COUNTS)),
     ]
 
 
@@ -134,7 +149,7 @@ async def count_anew(database: Database) -> None:
                 await connection.execute(statement, market_id, timeout=_SECONDS)
     async with database.service() as connection:
         await connection.execute(_ALLOW_TIME)
-        for statement in _FORGET_STANDINGS:
+        for statement in (*_FORGET_STANDINGS, *_COUNT_MARKETS):
             await connection.execute(statement, timeout=_SECONDS)
 
 

@@ -69,6 +69,11 @@ CHECKED_TABLES: Final = {
         " where traders > 0 order by market_id",
         (),
     ),
+    "market_holdings": (
+        "select to_jsonb(kept) - $1::text[] as fact from market_holdings as kept"
+        " where (holders_yes, holders_no, refundable) <> (0, 0, 0) order by market_id",
+        (),
+    ),
     "dispute_electorate": (
         "select to_jsonb(kept) - $1::text[] as fact from dispute_electorate as kept"
         ' order by market_id, user_wallet collate "C"',

@@ -131,6 +131,20 @@ def tables(of: str) -> dict[str, Table]:
         "market_traders": Table(
             {"market_id": disputed, "traders": 1}, f"market_id = '{disputed}'", "traders = 2"
         ),
+        "market_holdings": Table(
+            {
+                "market_id": disputed,
+                **dict.fromkeys(("holders_yes", "holders_no", "shares_yes", "shares_no", "refundable"), 1),
+                **dict.fromkeys(("unclaimed_yes", "unclaimed_no", "unclaimed_refunds"), 1),
+            },
+            f"market_id = '{disputed}'",
+            "holders_yes = 2",
+        ),
+        "market_counts": Table(
+            {"state": "CANCELLED", "category": "science", "markets": 1},
+            "state = 'CANCELLED' and category = 'science'",
+            "markets = 2",
+        ),
         "position_results": Table(
             {"market_id": resolving, "user_wallet": of, "at": NOON, "profit": 1}, by_wallet, "profit = 2"
         ),

@@ -35,6 +35,8 @@ candles                     S---  S---  S---   SIUD
 trade_results               ----  ----  ----   SIUD
 lots                        S---  S---  S---   SIUD
 market_traders              S---  S---  S---   SIUD
+market_holdings             ----  ----  ----   SIUD
+market_counts               S---  S---  S---   SIUD
 position_results            ----  ----  ----   SIUD
 standing_periods            ----  ----  ----   SIUD
 standings                   ----  ----  ----   SIUD
