@@ -6,6 +6,7 @@ from collections import Counter as Tally
 from typing import Final
 
 from zmartd.metrics import Counter
+from zmartd.store import leaderboard
 from zmartd.store.retention import ExpiringRows, expiring_rows
 from zmartd.tasks.base import TaskAction
 from zmartd.tasks.context import TaskContext
@@ -15,6 +16,8 @@ DELETED: Final = Counter(
 )
 RUN_SECONDS: Final = 45.0
 """After this time a run begins with no other bite; the next run goes on."""
+MOST_PENDING: Final = 10_000
+"""Changes of standings that may wait for a leaderboard; more are added up here, as where none is computed."""
 
 
 class StreamRetention:
@@ -47,10 +50,16 @@ class StreamRetention:
         begun, deleted, left = self._clock.monotonic(), Tally[str](), self._rows
         while left and self._clock.monotonic() - begun < RUN_SECONDS:
             left = tuple([one for one in left if await self._bite(one, deleted)])
-        if not deleted:
-            return []
-        detail = ", ".join(f"{number} of {table}" for table, number in deleted.items())
-        return [TaskAction(None, "delete", ok=True, detail=detail, routine=True)]
+        async with self._database.service() as connection:
+            folded = await leaderboard.fold_pending(connection, MOST_PENDING)
+        actions = []
+        if deleted:
+            detail = ", ".join(f"{number} of {table}" for table, number in deleted.items())
+            actions.append(TaskAction(None, "delete", ok=True, detail=detail, routine=True))
+        if folded:
+            detail = f"{folded} changes of standings, which no leaderboard has added"
+            actions.append(TaskAction(None, "add_up", ok=True, detail=detail, routine=True))
+        return actions
 
     async def _bite(self, rows: ExpiringRows, deleted: Tally[str]) -> bool:
         """Delete some of `rows` and count them in `deleted`; whether there may be more."""

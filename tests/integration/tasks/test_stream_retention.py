@@ -5,13 +5,16 @@ from dataclasses import replace
 
 from prometheus_client import REGISTRY
 
+from tests.integration.store.rows import NOON, insert_market, insert_trade, wallet
 from tests.integration.tasks.killed import Killed, killed_at, pool
 from tests.integration.tasks.manual_clock import ManualClock, eventually
 from tests.integration.tasks.world import World
 from zmartd.clock import Clock
+from zmartd.market.lifecycle import MarketState
 from zmartd.store import streams
 from zmartd.store.postgres.database import Database
-from zmartd.tasks.stream_retention import RUN_SECONDS, StreamRetention
+from zmartd.tasks.leaderboard import Leaderboard
+from zmartd.tasks.stream_retention import MOST_PENDING, RUN_SECONDS, StreamRetention
 
 BITE = 1_000
 
@@ -126,3 +129,31 @@ async def test_a_daemon_that_is_killed_at_any_await_has_deleted_whole_bites(
         while await left(world.database) > 1:  # as long as Postgres takes to notice
             await task(world).run()
     assert seen == {BITE + 2, 2, 1}
+
+
+async def test_changes_of_standings_are_added_up_where_no_leaderboard_does_it(world: World) -> None:
+    async with world.database.service() as connection:
+        market = await insert_market(connection, "m", MarketState.ACTIVE)
+        await insert_trade(connection, "one", market, wallet("trader"), block_time=NOON)
+        await connection.execute("select zmartd.fold_standings(now())")
+        fill = (
+            "insert into standing_changes (user_wallet, at, profit, volume, trades, results)"
+            " select $1, now(), 1, 2, 1, 1 from generate_series(1, $2::int)"
+        )
+        await connection.execute(fill, wallet("other"), MOST_PENDING)
+    assert await task(world).run() == []
+    async with world.database.service() as connection:
+        await connection.execute(fill, wallet("other"), 1)
+
+    (action,) = await task(world).run()
+
+    assert (action.action, action.ok, action.routine) == ("add_up", True, True)
+    assert action.detail == "10001 changes of standings, which no leaderboard has added"
+    assert await left(world.database, "standing_changes") == 0
+    async with world.database.service_reader() as connection:
+        rows = await connection.fetch("select user_wallet, trades from standings where period = 'all'")
+    counted = {row["user_wallet"]: row["trades"] for row in rows}
+    assert counted == {wallet("trader"): 1, wallet("other"): MOST_PENDING + 1}
+    # A leaderboard goes on from there.
+    (published,) = await Leaderboard(world.own.context(authority=None)).run()
+    assert published.ok
