@@ -473,6 +473,34 @@ class TransactionSettings(Struct, frozen=True, kw_only=True):
     ] = 50_000_000
 
 
+class RetentionSettings(Struct, frozen=True, kw_only=True):
+    """How long that is kept of which no truth is lost, where no other section says it."""
+
+    inbox_days: Annotated[
+        int,
+        Meta(ge=0, le=3_650),
+        described("how long a webhook delivery is kept after it was applied, to look up what it said"),
+    ] = 7
+    runs_days: Annotated[
+        int,
+        Meta(ge=1, le=3_650),
+        described("how long runs of tasks are kept that did something or failed, and what was not run"),
+    ] = 30
+    quiet_runs_days: Annotated[
+        int, Meta(ge=1, le=3_650), described("how long the other runs of tasks are kept")
+    ] = 2
+    failures_days: Annotated[
+        int,
+        Meta(ge=1, le=3_650),
+        described("how long it is kept why a market could not be moved on, after it was"),
+    ] = 90
+    orphaned_days: Annotated[
+        int,
+        Meta(ge=0, le=3_650),
+        described("how long events are kept that were taken back, as by a fork; 0: for ever"),
+    ] = 0
+
+
 class NetworkFeeSettings(Struct, frozen=True, kw_only=True):
     """What the transactions that the daemon signs itself pay the network."""
 
@@ -524,6 +552,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     voting: VotingSettings = VotingSettings()
     markets: MarketSettings = MarketSettings()
     transactions: TransactionSettings = TransactionSettings()
+    retention: RetentionSettings = RetentionSettings()
     network_fees: NetworkFeeSettings = NetworkFeeSettings()
     tasks: TaskSettings = TaskSettings()
     alerts: AlertSettings = AlertSettings()

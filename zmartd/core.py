@@ -129,6 +129,9 @@ async def open_core(settings: Settings, clock: Clock) -> AsyncIterator[Core]:
             next_authority=next_authority,
             network_fees=settings.network_fees,
             alerts=settings.alerts,
+            retention=settings.retention,
+            transactions=settings.transactions,
+            markets=settings.markets,
         )
         authorities = tuple(key.pubkey() for key in (authority, next_authority) if key is not None)
         daemon = f"{socket.gethostname()}:{os.getpid()}"
@@ -224,6 +227,9 @@ async def open_for_dry_runs(settings: Settings, clock: Clock) -> AsyncIterator[D
             next_authority=next_authority,
             network_fees=settings.network_fees,
             alerts=settings.alerts,
+            retention=settings.retention,
+            transactions=settings.transactions,
+            markets=settings.markets,
         )
         discovered = discover(context, tables=settings.plugins)
         yield DryRuns(

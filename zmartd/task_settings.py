@@ -122,7 +122,9 @@ class LeaderboardSettings(PeriodicTaskSettings, frozen=True, kw_only=True):
 
 
 class StreamRetentionSettings(PeriodicTaskSettings, frozen=True, kw_only=True):
-    enabled: Annotated[bool, described("whether this daemon deletes old messages of streams")] = True
+    enabled: Annotated[
+        bool, described("whether this daemon deletes old messages of streams, and whatever else expires")
+    ] = True
     every_seconds: Annotated[EverySeconds, described("how often it looks for them")] = 60.0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
 from typing import Final
 
 from zmartd.doctor.check import Check, Outcome, ok, warning
@@ -10,6 +11,7 @@ from zmartd.doctor.patient import Patient
 from zmartd.store import catalog, inbox, parked, schema
 from zmartd.store.postgres.index_statements import index_statements
 from zmartd.store.postgres.migrations import connected
+from zmartd.store.retention import expiring_rows
 
 LEAST_DEAD_ROWS: Final = 50_000
 DEAD_PART: Final = 0.4
@@ -19,6 +21,9 @@ COUNTED_SECONDS: Final = 604_800
 """A report that runs once a week may need an index."""
 OLDEST_TRANSACTIONS: Final = 1_000_000_000
 """Autovacuum freezes from 200 million on; at 2.1 billion Postgres takes no writes any more."""
+
+OVERDUE: Final = timedelta(days=1)
+"""So late is no row that the task works off."""
 
 _URL = ("database.url",)
 _NEEDS = ("database", "migrations")
@@ -107,6 +112,32 @@ async def _guards(patient: Patient) -> Sequence[Outcome]:
     ] or [ok("every table has row level security")]
 
 
+async def _retention(patient: Patient) -> Sequence[Outcome]:
+    assert patient.database is not None, "set by the check `migrations`"
+    settings = patient.settings
+    rows = expiring_rows(
+        retention=settings.retention,
+        transactions=settings.transactions,
+        markets=settings.markets,
+        realtime=settings.realtime,
+        alerts=settings.alerts,
+    )
+    late = set[str]()
+    for one in rows:
+        async with patient.database.service_reader() as connection:
+            if await one.are_overdue(connection, by=OVERDUE):
+                late.add(one.table)
+    if not late:
+        return [ok("what has expired is deleted within a day")]
+    return [
+        warning(
+            f"rows of {', '.join(sorted(late))} should have been deleted over a day ago",
+            "let a daemon run the task stream_retention: `zmartd tasks` says whether one does; after an "
+            "upgrade it may take hours",
+        )
+    ]
+
+
 async def _size(patient: Patient) -> Sequence[Outcome]:
     most = patient.settings.alerts.database_max_bytes
     async with patient.as_login() as connection:
@@ -186,6 +217,13 @@ CHECKS = (
         name="row level security",
         look=_guards,
         about="tables that callers could reach past the daemon, as over Supabase's HTTP API",
+        uses=_URL,
+        needs=_NEEDS,
+    ),
+    Check(
+        name="retention",
+        look=_retention,
+        about="rows that should have been deleted a day ago, as docs/database.md says it",
         uses=_URL,
         needs=_NEEDS,
     ),

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Final
 
 import msgspec
 from asyncpg import Connection
@@ -28,9 +27,6 @@ from zmartd.store.inbox import Delivery, NewDelivery
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.errors import DatabaseTimeout, DatabaseUnavailable
 from zmartd.store.unverified import Claim
-
-RETENTION: Final = timedelta(days=7)
-"""How long applied deliveries are kept, to look up what they said."""
 
 _MAX_COMMIT = 500
 _BURST = 32
@@ -119,10 +115,9 @@ class Inbox:
         """Apply one batch of waiting deliveries. Returns how many there were.
 
         They stay locked until their outcome is committed. After a crash they are applied again, which changes
-        nothing. Each batch also purges applied deliveries that are older than RETENTION. Where the node has
-        to be asked about one, the batch is let go, and taken again afterwards: no answer of a node is waited
-        for while a connection is held. No transaction is set aside before the node's first answer: a daemon
-        that has just started would doubt all that it is told.
+        nothing. Where the node has to be asked about one, the batch is let go, and taken again afterwards: no
+        answer of a node is waited for while a connection is held. No transaction is set aside before the
+        node's first answer: a daemon that has just started would doubt all that it is told.
         """
         if not self._plausibility.is_known and not self._plausibility.is_to_be_refreshed(()):
             return 0  # the node was asked a moment ago: there is nothing to read deliveries for
@@ -148,7 +143,6 @@ class Inbox:
                     return 0
                 await reached(Point.INBOX_TAKEN)
                 await self._apply(connection, read, now)
-                await inbox.purge(connection, now - RETENTION)
         return len(deliveries)
 
     async def _pause_in_burst(self, applying_seconds: float) -> None:

@@ -19,7 +19,6 @@ Status = Literal["open", "resolved", "all"]
 
 MAX_SUMMARY: Final = 1_000
 MAX_SUBJECT: Final = 300
-PURGED_AT_ONCE: Final = 1_000
 
 _LOCK = "select pg_advisory_xact_lock(hashtextextended('zmartd.alerts', 0))"
 _SUPERSEDE = """
@@ -61,11 +60,6 @@ update alerts set resolved_at = $2, told_at = $2, quiet_since = coalesce(quiet_s
 """  # noqa: S608 - constants
 _NOTE_DELIVERY = "update alerts set last_delivered_at = $2 where id = any($1::bigint[])"
 _FORGET = "delete from alerts where id = any($1::bigint[]) and opened_at is null"
-_PURGE = """
-with chosen as materialized (
-    select id from alerts where resolved_at < $1 order by resolved_at limit $2)
-delete from alerts where id in (select id from chosen)
-"""
 _ACKNOWLEDGE = f"""
 update alerts
    set acknowledged_at = clock_timestamp(), acknowledged_by = $2, acknowledged_because = $3
@@ -212,11 +206,6 @@ async def note_delivery(connection: Connection, ids: Sequence[int], now: datetim
 async def forget(connection: Connection, ids: Sequence[int]) -> None:
     """Delete those of them of which nobody was told."""
     await connection.execute(_FORGET, list(ids))
-
-
-async def purge(connection: Connection, resolved_before: datetime) -> None:
-    """Delete a bounded number of those that were resolved before then."""
-    await connection.execute(_PURGE, resolved_before, PURGED_AT_ONCE)
 
 
 async def acknowledge(connection: Reads, alert_id: int, by: str, because: str | None) -> Alert:

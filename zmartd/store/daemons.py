@@ -7,16 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final
 from uuid import UUID
 
 import msgspec
 from msgspec import Struct
 
 from zmartd.store.postgres.reader import Reads
-
-KEPT_SECONDS: Final = 7_200
-"""How long a row is kept after its process was last seen: longer than the hour over which restarts count."""
 
 _REPORT = """
 with reported as (
@@ -37,9 +33,6 @@ returning recoveries
 """
 _STOP = "update daemons set stopped_at = clock_timestamp() where instance = $1 returning true"
 _LISTED = "select instance, place, started_at, seen_at, stopped_at, vitals from daemons order by started_at"
-_PURGE = """
-delete from daemons where seen_at < clock_timestamp() - make_interval(secs => $1) returning true
-"""
 
 
 class Vitals(Struct, frozen=True, kw_only=True):
@@ -130,8 +123,3 @@ async def listed(connection: Reads) -> tuple[DaemonRow, ...]:
         )
         for row in await connection.fetch(_LISTED)
     )
-
-
-async def purge(connection: Reads) -> None:
-    """Delete the rows of those that are gone for long."""
-    await connection.fetch(_PURGE, KEPT_SECONDS)

@@ -30,8 +30,6 @@ RECENT_SECONDS: Final = 360
 """A request for a dispute is looked at for so long: for as long as a horizon is good, and a minute more for
 its transaction. One that takes longer is ended.
 """
-PURGED_DAYS: Final = 2
-_PURGED_AT_ONCE: Final = 1_000
 
 _PART, _WHOLE = AUTOMATIC_DISPUTE_AT
 _OPEN_ERROR = (
@@ -157,12 +155,6 @@ update task_schedules as schedule
   from prompting where schedule.task = prompting.task
 returning schedule.task
 """  # noqa: S608 - constants
-_PURGE = """
-with chosen as materialized (
-    select market_id, task, kind from prompted_moments
-     where again_at < clock_timestamp() - make_interval(days => $1) limit $2)
-delete from prompted_moments where (market_id, task, kind) in (select market_id, task, kind from chosen)
-"""
 
 Kind = Literal[
     "finalization",
@@ -276,8 +268,3 @@ async def prompt(connection: Reads, moments: Sequence[tuple[DueMoment, str]]) ->
         [text for _, text in moments],
     )
     return {row["task"] for row in rows}
-
-
-async def purge(connection: Reads) -> None:
-    """Delete a bounded number of moments that have prompted nothing for long."""
-    await connection.fetch(_PURGE, PURGED_DAYS, _PURGED_AT_ONCE)

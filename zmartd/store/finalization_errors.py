@@ -40,7 +40,6 @@ update market_finalization_errors as failed set resolved_at = $1, resolved_by = 
  where markets.id = failed.market_id and markets.state in ('FINALIZED', 'CANCELLED')
    and failed.resolved_at is null
 """
-_PURGE = "delete from market_finalization_errors where resolved_at < $1"
 
 
 class FinalizationError(Struct, frozen=True):
@@ -84,11 +83,6 @@ async def resolve(connection: Connection, market_id: str, resolved_by: str, now:
 async def resolve_finished(connection: Connection, now: datetime) -> None:
     """Mark the failures of finalized and cancelled markets as resolved."""
     await connection.execute(_RESOLVE_FINISHED, now)
-
-
-async def purge(connection: Connection, resolved_before: datetime) -> None:
-    """Delete failures that were resolved before that time."""
-    await connection.execute(_PURGE, resolved_before)
 
 
 def _error(row: Record) -> FinalizationError:

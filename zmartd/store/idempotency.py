@@ -17,11 +17,6 @@ KEPT = timedelta(hours=24)
 ANSWERED_WITHIN = timedelta(seconds=60)
 """A request without an answer after this time is taken for lost, and may claim its key again."""
 
-_PURGE = """
-with chosen as materialized (
-    select subject, key from idempotency_keys where expires_at < now() limit 100 for update skip locked)
-delete from idempotency_keys where (subject, key) in (select subject, key from chosen)
-"""
 _CLAIM = """
 insert into idempotency_keys as held (subject, key, request_hash, expires_at)
 values ($1, $2, $3, now() + $4)
@@ -83,7 +78,6 @@ async def claim(connection: Connection, used: UsedKey) -> Claim | KeptAnswer:
 
     Takes a transaction of its own: the claim holds when that is committed.
     """
-    await connection.execute(_PURGE)
     at = await connection.fetchval(_CLAIM, used.subject, used.key, used.request_hash, KEPT, ANSWERED_WITHIN)
     if at is not None:
         return Claim(used, at)

@@ -87,12 +87,6 @@ select count(*) filter (where status = 'pending') as pending,
        count(*) filter (where status = 'parked') as parked
   from webhook_inbox where status in ('pending', 'parked')
 """
-_PURGE = """
-with chosen as materialized (
-    select id from webhook_inbox where status = 'done' and settled_at < $1
-     order by settled_at limit 1000 for update skip locked)
-delete from webhook_inbox where id in (select id from chosen)
-"""
 
 
 class NewDelivery(Struct, frozen=True):
@@ -197,8 +191,3 @@ async def depth(connection: Reads) -> Depth:
     row = await connection.fetchrow(_DEPTH)
     assert row is not None, "an aggregate always has a row"
     return Depth(row["pending"], row["parked"])
-
-
-async def purge(connection: Connection, finished_before: datetime) -> None:
-    """Delete up to a thousand deliveries that were indexed before that time."""
-    await connection.execute(_PURGE, finished_before)

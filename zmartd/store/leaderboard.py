@@ -42,6 +42,8 @@ _ALLOW_TIME = f"set local statement_timeout = {int(REFRESH_SECONDS * 1_000)}"
 _OPEN_EDITION = "insert into leaderboard_editions (as_of, markets_version) values ($1, $2) returning id"
 _PURGE = "delete from leaderboard_editions where id <= $1"
 _FOLD = "select zmartd.fold_standings($1)"
+_FOLD_NOW = "select zmartd.fold_standings(zmartd.newest_time())"
+_PENDING = "select count(*) from standing_changes"
 _RANKED = """
 select $1::bigint, listed.period, '{ranking}',
        row_number() over (partition by listed.period order by {ranking} desc, user_wallet),
@@ -133,6 +135,19 @@ async def page(
         return LeaderboardPageKey(board.edition_id, board.period, board.ranking, entry.rank)
 
     return counted_page_of(rows, limit, lambda row: RankedWallet(**row), key_of)
+
+
+async def fold_pending(connection: Connection, most: int) -> int:
+    """Add what has come since to the standings, if that is more than so many changes; how many there were.
+
+    Takes a service transaction.
+    """
+    pending: int = await connection.fetchval(_PENDING)
+    if pending <= most:
+        return 0
+    await connection.execute(_ALLOW_TIME)
+    await connection.execute(_FOLD_NOW, timeout=REFRESH_SECONDS)
+    return pending
 
 
 async def publish(connection: Connection, now: datetime, stale_after: timedelta) -> Edition | None:

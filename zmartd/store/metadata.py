@@ -66,14 +66,6 @@ select on_chain_address, cid from market_metadata
 """
 _OWN = _COLUMNS + "where market_id = $1 and creator_wallet = $2"
 _FIND = _COLUMNS + "where market_id = $1 or on_chain_address = $1 order by created_at limit 1"
-_PURGE_PENDING = """
-with chosen as materialized (
-    select market_id, creator_wallet from market_metadata
-     where appeared_at is null and created_at < now() - make_interval(days => $1)
-     order by created_at limit 100 for update skip locked)
-delete from market_metadata
- where (market_id, creator_wallet) in (select market_id, creator_wallet from chosen)
-"""
 BY_SLUG: Final = """
 select registered.market_id
   from market_metadata as registered
@@ -263,14 +255,6 @@ async def find(connection: Reads, reference: str) -> Registration | None:
     """The first registration for the id or address of a market that is not on the chain yet."""
     row = await connection.fetchrow(_FIND, reference)
     return None if row is None else _registration(row)
-
-
-async def purge_pending(connection: Connection, keep_days: int) -> None:
-    """Delete up to a hundred registrations older than that whose market never came to the chain.
-
-    Takes a service transaction.
-    """
-    await connection.execute(_PURGE_PENDING, keep_days)
 
 
 async def add_likenesses(connection: Connection) -> bool:

@@ -44,18 +44,6 @@ update outbox_transactions set status = 'pending', slot = null, error = null, se
  where signature = $1 and slot is not null
 returning relayed_for
 """
-_PURGE = """
-with chosen as materialized (
-    select signature from outbox_transactions as old
-     where status <> 'pending' and settled_at < now() - make_interval(days => $1)
-       and (status <> 'landed'
-            or not exists (select from transaction_intents as intent
-                             left join markets on markets.id = intent.market_id
-                            where intent.signature = old.signature
-                              and (markets.slot is null or markets.slot < old.slot)))
-     order by settled_at limit 100 for update of old skip locked)
-delete from outbox_transactions where signature in (select signature from chosen)
-"""
 _PENDING = """
 select signature, wire, last_valid_block_height, purpose, relayed_for, min_shares
   from outbox_transactions
@@ -144,11 +132,6 @@ async def record_fate(
     """
     wallet: str | None = await connection.fetchval(_RECORD_FATE, signature, fate.value, slot, error)
     return wallet
-
-
-async def purge(connection: Connection, keep_days: int) -> None:
-    """Delete up to 100 entries that ended longer ago. Takes a service transaction."""
-    await connection.execute(_PURGE, keep_days)
 
 
 async def pending(connection: Reads, older_than_seconds: float = 0.0) -> list[SignedTransaction]:

@@ -17,11 +17,6 @@ from zmartd.store.postgres.reader import Reads
 EVERYTHING: Final = 2**63 - 1
 """The `before` that refuses everything of a name."""
 
-_PURGE = """
-with chosen as materialized (
-    select name from revocations where expires_at < $1 limit 100 for update skip locked)
-delete from revocations where name in (select name from chosen)
-"""
 _REVOKE = """
 insert into revocations as held (name, before, expires_at) values ($1, $2, $3)
 on conflict (name) do update
@@ -32,15 +27,13 @@ returning true
 _FIND = kept("select name, before from revocations where name = any($1::text[])")  # by the key, however many
 
 
-async def revoke(connection: Connection, name: str, before: int, now: datetime, expires_at: datetime) -> bool:
+async def revoke(connection: Connection, name: str, before: int, expires_at: datetime) -> bool:
     """Refuse what has this name and a number below `before`, at least until `expires_at`.
 
-    False if all of that was refused before; of concurrent calls with the same `before` one returns True. Also
-    deletes up to 100 revocations that have expired by `now`. Takes a service transaction.
+    False if all of that was refused before; of concurrent calls with the same `before` one returns True.
+    Takes a service transaction.
     """
-    revoked = await connection.fetchval(_REVOKE, name, before, expires_at)
-    await connection.execute(_PURGE, now)  # skips locked rows, so that calls cannot deadlock
-    return bool(revoked)
+    return bool(await connection.fetchval(_REVOKE, name, before, expires_at))
 
 
 async def find(connection: Reads, names: Collection[str]) -> dict[str, int]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from typing import Final, Self
 
 from asyncpg import Connection
@@ -79,12 +78,6 @@ select stream.name, message.seq, message.body
 _POSITIONS = """
 select wanted.name, zmartd.stream_epoch() || ':' || coalesce(stream.seq, 0) as position
   from unnest($1::text[]) as wanted (name) left join streams as stream using (name)
-"""
-_PURGE = """
-with chosen as materialized (
-    select stream_id, seq from stream_messages
-     where created_at < now() - $1::interval order by committed_by limit $2)
-delete from stream_messages where (stream_id, seq) in (select stream_id, seq from chosen)
 """
 
 
@@ -190,9 +183,3 @@ async def positions(connection: Reads, names: Sequence[str]) -> dict[str, Stream
     """How far each of these streams has come."""
     rows = await connection.fetch(_POSITIONS, names)
     return {row["name"]: StreamPosition.parse(row["position"]) for row in rows}
-
-
-async def purge(connection: Connection, older_than: timedelta, limit: int) -> int:
-    """Delete at most `limit` of the oldest messages. Returns how many."""
-    done: str = await connection.execute(_PURGE, older_than, limit)
-    return int(done.removeprefix("DELETE "))

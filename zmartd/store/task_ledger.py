@@ -23,9 +23,6 @@ Outcome = Literal["ok", "failed", "skipped"]
 
 FOREVER: Final = datetime.max.replace(tzinfo=UTC)
 """Postgres's infinity, of a pause that lasts until it is ended."""
-UNEVENTFUL_DAYS: Final = 2
-EVENTFUL_DAYS: Final = 30
-PURGED_AT_ONCE: Final = 1_000
 
 _NOW = "select clock_timestamp()"
 _STATES = """
@@ -136,15 +133,6 @@ update task_runs
        eventful = $6
  where id = $1 and fencing_token = $2 and status = 'running'
 returning finished_at
-"""
-_PURGE = """
-with chosen as materialized (
-    select id from task_runs
-     where (not eventful and finished_at < clock_timestamp() - make_interval(days => $1))
-        or (eventful and finished_at < clock_timestamp() - make_interval(days => $2))
-     limit $3 for update skip locked)
-delete from task_runs where id in (select id from chosen)
-returning true
 """
 _PAUSE = """
 update task_schedules
@@ -399,11 +387,6 @@ async def finish(
         _FINISH, held.id, held.fencing_token, outcome, text, explanation, eventful
     )
     return finished is not None
-
-
-async def purge(connection: Reads) -> int:
-    """Delete up to PURGED_AT_ONCE rows that are old enough; how many."""
-    return len(await connection.fetch(_PURGE, UNEVENTFUL_DAYS, EVENTFUL_DAYS, PURGED_AT_ONCE))
 
 
 async def pause(

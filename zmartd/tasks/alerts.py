@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Final
 
 from zmartd.alerts.evaluation import Told, evaluate
@@ -13,7 +12,7 @@ from zmartd.alerts.rules import RULES
 from zmartd.chain.program_accounts import ProtocolNotInitialized, read_config
 from zmartd.chain.transport import RpcRejected, RpcUnavailable
 from zmartd.log import get_logger
-from zmartd.store import alert_deliveries, alert_facts, alerts, daemons, due_markets
+from zmartd.store import alert_deliveries, alert_facts, daemons, due_markets
 from zmartd.store.due_markets import StuckMarkets
 from zmartd.tasks.authority import ProtocolState
 from zmartd.tasks.base import TaskAction
@@ -50,9 +49,7 @@ class Alerts:
         facts = await self._facts()
         async with self._database.service() as connection:
             told = await evaluate(connection, facts, RULES, self._settings, self._receivers)
-            await alerts.purge(connection, facts.now - timedelta(days=self._settings.keep_days))
         async with self._database.service_reader() as reader:
-            await daemons.purge(reader)
             for one in await alert_deliveries.give_up(reader):
                 log.error(
                     "alert.not_delivered",

@@ -42,5 +42,8 @@ class TaskContext:
     """The key that the program is about to have as its authority's; used as soon as the program names it."""
     network_fees: config.NetworkFeeSettings = field(default_factory=config.NetworkFeeSettings)
     """What its transactions pay."""
+    retention: config.RetentionSettings = field(default_factory=config.RetentionSettings)
+    transactions: config.TransactionSettings = field(default_factory=config.TransactionSettings)
+    markets: config.MarketSettings = field(default_factory=config.MarketSettings)
     failures: FailureLog = field(default_factory=FailureLog)
     """What was told of failures that come again with each run."""

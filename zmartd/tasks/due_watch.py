@@ -68,7 +68,6 @@ HORIZON_SECONDS: Final = 300.0
 """A daemon that has not looked for longer looks at the votes of every proposal."""
 MAX_MOMENTS: Final = 100
 """The most moments of a task that are known, and that prompt a run together."""
-PURGE_SECONDS: Final = 600.0
 _SHORTEST_PAUSE_SECONDS: Final = 0.02
 _CHECK: Final = ":check"
 """At the end of an occasion that another daemon had the turn for, a second ago."""
@@ -125,7 +124,6 @@ class DueWatch:
         self._ask_at = float("-inf")
         self._refusals = 0
         """How often in a row this daemon's node has refused."""
-        self._purge_at = clock.monotonic() + PURGE_SECONDS
         self._wake = asyncio.Event()
 
     def heard(self, item: Message | Gap) -> None:
@@ -234,9 +232,6 @@ class DueWatch:
             )
             among = found.changed if self._continues(horizon, found) else None
             counted = await self._counted(connection, found, among, now)
-            if began_at >= self._purge_at:
-                self._purge_at = began_at + PURGE_SECONDS
-                await due_moments.purge(connection)
         self._looked_at = began_at
         self._shown = (found.horizon if found.acts_on_counts else None), found.approval_threshold_bps
         self._ahead = sorted([*counted, *found.moments], key=lambda one: one.due_at)

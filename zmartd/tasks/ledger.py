@@ -224,11 +224,6 @@ class TaskLedger:
                 eventful=bool(report.failure) or not all(action.routine for action in report.actions),
             )
 
-    async def purge(self) -> int:
-        """Delete a bounded number of rows that nobody needs any more; how many."""
-        async with self._database.service_reader() as connection:
-            return await task_ledger.purge(connection)
-
 
 def in_words(moment: DueMoment) -> str:
     """What operators read of a moment that has prompted a run."""

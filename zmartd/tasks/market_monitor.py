@@ -26,7 +26,6 @@ from zmartd.tasks.stuck_markets import StuckMarketsReport
 
 TASK: Final = "market_monitor"
 ACTION: Final = "finalize_market"
-KEEP_RESOLVED_SECONDS: Final = 90 * 86_400
 
 
 class MarketMonitor:
@@ -178,10 +177,9 @@ class MarketMonitor:
         return TaskAction(market_id, ACTION, ok=False, detail=detail, signature=signature)
 
     async def _clean_errors(self, protocol: ProtocolState) -> None:
-        """Resolve the errors of markets that are finished, whoever finished them, and delete old ones."""
+        """Resolve the errors of markets that are finished, whoever finished them."""
         async with self._database.service() as connection:
             await finalization_errors.resolve_finished(connection, protocol.time)
-            await finalization_errors.purge(connection, protocol.before(KEEP_RESOLVED_SECONDS))
 
 
 def _finalized(market_id: str, signature: str, *, kept: bool) -> TaskAction:

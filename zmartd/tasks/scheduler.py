@@ -40,8 +40,6 @@ log = get_logger(__name__)
 LOOK_SECONDS: Final = 10.0
 RETRY_SECONDS: Final = 1.0
 """How long after another daemon had the turn, or after an error, this one looks again."""
-PURGE_SECONDS: Final = 600.0
-PURGED_STEPS: Final = 20
 """The most steps of deletion at a time; what is left waits for the next time."""
 ASIDE_SECONDS: Final = (2.0, 4.0, 8.0)
 """How long this daemon leaves a task to others after it gave a run of it back; the last one from then on. It
@@ -106,7 +104,6 @@ class Scheduler:
         self._waits_for: dict[str, str] = {}
         """Why the ledger, or an instant of a task, could not be had the last time."""
         self._look_at = float("-inf")
-        self._purge_at = clock.monotonic() + PURGE_SECONDS
         self._wake = asyncio.Event()
         self._is_stopping = False
         self._watching: asyncio.Task[None] | None = None
@@ -213,8 +210,6 @@ class Scheduler:
                     self._look_at = self._clock.monotonic() + LOOK_SECONDS  # a prompt may bring it forward
                     self._states = await self._ledger.look(self.names)
                     entered = len(self._states) == len(self._tasks)  # not after a restored backup
-                if self._clock.monotonic() >= self._purge_at:
-                    await self._purge()
                 self._waits_for.pop(_LEDGER, None)
             except ZmartdError as error:
                 if self._is_new(_LEDGER, error.message):
@@ -229,12 +224,6 @@ class Scheduler:
             self._wake.clear()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), self._pause_seconds())
-
-    async def _purge(self) -> None:
-        self._purge_at = self._clock.monotonic() + PURGE_SECONDS
-        for _ in range(PURGED_STEPS):
-            if not await self._ledger.purge():
-                return
 
     def _look_again(self) -> None:
         self._look_at = min(self._look_at, self._clock.monotonic() + RETRY_SECONDS)

@@ -38,7 +38,6 @@ class DatabaseOutbox:
         """`publisher` tells the wallets; without one nobody is told."""
         self._database = database
         self._max_pending_per_wallet = settings.max_pending_per_wallet
-        self._keep_days = settings.keep_days
         self._publisher = publisher or NoPublisher()
         self._publishing: set[asyncio.Task[None]] = set()
 
@@ -53,11 +52,9 @@ class DatabaseOutbox:
         self._publish(told)
 
     async def record_fate(self, signature: str, fate: Fate, slot: int | None, error: str | None) -> None:
-        """Also deletes up to 100 entries that ended longer ago than they are kept."""
         change = OwnTransaction(signature=signature, status=_STATUSES[fate], slot=slot, error=error)
         async with self._database.service() as connection:
             wallet = await outbox.record_fate(connection, signature, fate, slot, error)
-            await outbox.purge(connection, self._keep_days)
             told = await self._append(connection, wallet, change)
         self._publish(told)
 

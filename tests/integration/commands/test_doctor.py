@@ -262,6 +262,26 @@ async def _flushes(url: str) -> bool:
     return bool(await _value(url, "select to_regproc('pg_stat_force_next_flush') is not null"))
 
 
+def test_rows_that_should_have_gone_are_noticed(environment: Environment, empty_database_url: str) -> None:
+    async def fill(days: int) -> None:
+        await execute(
+            empty_database_url,
+            "insert into idempotency_keys (subject, key, request_hash, expires_at)"
+            f" values ('w', '{days}', 'x', now() - interval '{days} days')",
+        )
+
+    run(schema.bring_up_to_date(empty_database_url))
+    run(fill(0))
+    assert of("retention", check(environment))[0][0] == "ok"
+    run(fill(2))
+    [(verdict, detail, remedy)] = of("retention", check(environment))
+    assert (verdict, detail) == (
+        "warning",
+        "rows of idempotency_keys should have been deleted over a day ago",
+    )
+    assert "stream_retention" in remedy
+
+
 @pytest.fixture
 def redis(redis_url: str) -> Iterator[Redis]:
     with Redis.from_url(redis_url) as client:

@@ -93,6 +93,55 @@ async def test_a_dry_run_prints_what_a_task_would_send_and_sends_nothing(
     assert await world.outbox(market_id) == []
 
 
+AGED = {
+    "webhook_inbox": (
+        "(body, status, settled_at) select 'x', 'done', now() - n * interval '23 hours'",
+        "ZMARTD_RETENTION_INBOX_DAYS",
+    ),
+    "task_runs": (
+        "(task, status, started_at, finished_at, outcome, eventful)"
+        " select 't', 'ran', now(), now() - n * interval '23 hours', 'ok', true",
+        "ZMARTD_RETENTION_RUNS_DAYS",
+    ),
+    "outbox_transactions": (
+        "(signature, wire, last_valid_block_height, purpose, status, settled_at)"
+        " select repeat('1', 86) || n, 'x', 1, 'test', 'failed', now() - n * interval '23 hours'",
+        "ZMARTD_TRANSACTIONS_KEEP_DAYS",
+    ),
+    "orphaned_events": (
+        "(source, tx_signature, event_index, slot, content, orphaned_at)"
+        " select 'trade_events', repeat('1', 86) || n, 0, 1, '{}', now() - n * interval '23 hours'",
+        "ZMARTD_RETENTION_ORPHANED_DAYS",
+    ),
+    "stream_messages": (
+        "(stream_id, seq, body, created_at) select 1, n, 'x', now() - n * interval '23 hours'",
+        "ZMARTD_REALTIME_HISTORY_SECONDS",
+    ),
+}
+"""Rows of the last five days, and the setting that says how long they are kept."""
+
+
+async def test_the_settings_say_how_long_what_expires_is_kept(
+    world: World, zmartd: Zmartd, environment: dict[str, str]
+) -> None:
+    for kept_days, left in ((4, 4), (2, 2)):
+        async with world.database.service() as connection:
+            for table, (rows, setting) in AGED.items():
+                await connection.execute(f"delete from {table}")
+                # The oldest come first.
+                await connection.execute(
+                    f"insert into {table} {rows} from generate_series(5, 1, -1) as n order by n desc"
+                )
+                environment[setting] = str(kept_days * (86_400 if "SECONDS" in setting else 1))
+        status, printed = await zmartd("tick", "stream_retention")
+        assert status == 0, printed
+        async with world.database.service_reader() as connection:
+            for table in AGED:
+                own = "where task = 't'" if table == "task_runs" else ""
+                found = await connection.fetchval(f"select count(*) from {table} {own}")
+                assert (table, found) == (table, left)
+
+
 async def test_a_backfill_from_genesis_leaves_nothing_to_find(world: World, zmartd: Zmartd) -> None:
     market_id = await world.proposal(indexed=False)
     await world.approve(market_id, indexed=False)

@@ -6,12 +6,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import msgspec
 import pytest
 from prometheus_client import REGISTRY
 from redis.asyncio import Redis
 
 from tests.integration.indexer.story import PROGRAM, Story, present
+from tests.integration.store.expiry import delete_expired
 from tests.integration.tasks.manual_clock import ManualClock
 from tests.patience import patient_database
 from zmartd.chain.answers import ChainTime
@@ -23,7 +25,7 @@ from zmartd.clock import SystemClock
 from zmartd.embedded.postgres import Durability, EmbeddedPostgres
 from zmartd.indexer.apply import Indexer
 from zmartd.indexer.deliveries import MalformedDelivery
-from zmartd.indexer.inbox import RETENTION, Inbox
+from zmartd.indexer.inbox import Inbox
 from zmartd.indexer.plausibility import Plausibility
 from zmartd.realtime.bus import Bus
 from zmartd.realtime.publisher import StreamPublisher
@@ -82,29 +84,31 @@ async def depth(database: Database) -> tuple[int, int]:
     return found.pending, found.parked
 
 
-async def test_deliveries_that_have_been_in_the_index_for_a_week_go_with_the_next_batch(
-    database: Database, inbox: Inbox
+async def test_what_a_deleted_delivery_said_is_known_when_it_comes_again(
+    database: Database, inbox: Inbox, story: Story
 ) -> None:
-    await inbox.accept(delivery(0))
-    await inbox.apply_batch()
-    await inbox.accept(delivery(1))
-    await inbox.apply_batch()
+    everything = delivery(*range(len(story.transactions)))
+
+    async def index() -> list[list[asyncpg.Record]]:
+        async with database.service() as connection:
+            return [
+                await connection.fetch(f"select * from {table} order by 1")
+                for table in ("trade_events", "trades", "user_positions", "lots", "stream_messages")
+            ]
+
+    for _ in range(2):
+        await inbox.accept(everything)
+        await inbox.apply_batch()
+    before = await index()
+    assert all(before)
     async with database.service() as connection:
-        first, second = [
-            row["id"] for row in await connection.fetch("select id from webhook_inbox order by id")
-        ]
-        for age, which in (
-            (RETENTION + timedelta(minutes=1), first),
-            (RETENTION - timedelta(minutes=1), second),
-        ):
-            await connection.execute(
-                "update webhook_inbox set settled_at = now() - $1::interval where id = $2", age, which
-            )
-    await inbox.accept(delivery(2))
-    await inbox.apply_batch()
-    async with database.service() as connection:
-        kept = await connection.fetch("select id from webhook_inbox order by id")
-    assert [row["id"] for row in kept] == [second, second + 1]
+        await connection.execute("update webhook_inbox set settled_at = now() - interval '8 days'")
+    assert await delete_expired(database, "webhook_inbox") == 1
+
+    await inbox.accept(everything)
+    assert await inbox.apply_batch() == 1
+    assert await applied(database) == 2
+    assert await index() == before
 
 
 async def applied(database: Database) -> int:

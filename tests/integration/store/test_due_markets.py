@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 import pytest
 from asyncpg import Connection
 
+from tests.integration.store.expiry import delete_expired
 from tests.integration.store.rows import NOON, insert, insert_market, market_id, signature, wallet
 from zmartd.market.decisions import Decision
 from zmartd.market.lifecycle import MarketState, VoteKind
@@ -251,11 +252,10 @@ async def test_solved_errors_are_forgotten_in_the_end(database: Database) -> Non
         await finalization_errors.record(
             connection, market, task="t", error_code="x", error_message="x", now=NOON
         )
-        await finalization_errors.resolve(connection, market, resolved_by="auto", now=NOON)
-        await finalization_errors.purge(connection, resolved_before=NOON)
-        assert await connection.fetchval("select count(*) from market_finalization_errors") == 1
-        await finalization_errors.purge(connection, resolved_before=NOON + HOUR)
-        assert await connection.fetchval("select count(*) from market_finalization_errors") == 0
+        then = await connection.fetchval("select now() - interval '89 days'")
+        await finalization_errors.resolve(connection, market, resolved_by="auto", now=then)
+    assert await delete_expired(database, "market_finalization_errors") == 0
+    assert await delete_expired(database, "market_finalization_errors", failures_days=88) == 1
 
 
 async def test_holders_petition_for_a_dispute_once_each(database: Database) -> None:

@@ -6,6 +6,7 @@ from datetime import timedelta
 import msgspec
 import pytest
 
+from tests.integration.store.expiry import delete_expired
 from tests.integration.store.rows import NOON, cid, insert, insert_market, market_id, wallet
 from tests.statements import execute
 from zmartd.market.lifecycle import MarketState
@@ -259,7 +260,8 @@ async def test_a_market_has_a_name_from_when_it_is_on_the_chain_and_nobody_else_
     assert {name: await slug_of(database, name) for name in names[1:]} == expected
     async with database.service() as connection:
         await connection.execute("update market_metadata set created_at = now() - interval '31 days'")
-        await metadata.purge_pending(connection, 30)
+    assert await delete_expired(database, "market_metadata") == 1
+    async with database.service() as connection:
         assert await connection.fetchval("select count(*) from market_metadata") == len(names)
         for name in names:
             slug = await slug_of(database, name)
@@ -310,7 +312,8 @@ async def test_only_what_was_registered_for_a_market_that_never_appeared_is_forg
             "update market_metadata set created_at = now() - interval '31 days' where market_id <> $1",
             market_id("young"),
         )
-        await metadata.purge_pending(connection, 30)
+    assert await delete_expired(database, "market_metadata") == 1
+    async with database.service() as connection:
         rows = await connection.fetch("select market_id from market_metadata")
     assert {row["market_id"] for row in rows} == {market_id("m"), market_id("young")}
 

@@ -5,6 +5,7 @@ import asyncio
 import msgspec
 import pytest
 
+from tests.integration.store.expiry import delete_expired, rules
 from tests.integration.store.rows import insert_market, signature, wallet
 from tests.statements import execute
 from zmartd.chain.signed_transactions import Fate, SignedTransaction
@@ -110,7 +111,7 @@ async def left(database: Database) -> set[str]:
 
 
 async def test_what_has_ended_is_forgotten_after_the_days_it_is_kept(database: Database) -> None:
-    outbox = DatabaseOutbox(database, TransactionSettings(keep_days=30))
+    outbox = DatabaseOutbox(database, TransactionSettings())
     for name, fate in {"landed": Fate.LANDED, "failed": Fate.FAILED, "expired": Fate.EXPIRED}.items():
         await outbox.record(relayed(name, "alice"))
         await outbox.record_fate(signature(name), fate, 7, None)
@@ -118,10 +119,10 @@ async def test_what_has_ended_is_forgotten_after_the_days_it_is_kept(database: D
     await ended_days_ago(database, 29)
     await outbox.record(relayed("young", "alice"))
     await outbox.record_fate(signature("young"), Fate.LANDED, 8, None)
-    assert len(await left(database)) == 5
+    assert await delete_expired(database, "outbox_transactions") == 0
 
     await ended_days_ago(database, 2)
-    await outbox.record_fate(signature("pending"), Fate.LANDED, 9, None)
+    assert await delete_expired(database, "outbox_transactions") == 3
     assert await left(database) == {signature("pending"), signature("young")}
 
 
@@ -134,14 +135,13 @@ async def test_forgetting_goes_in_small_steps(database: Database, database_url: 
         await connection.execute(
             "insert into outbox_transactions"
             " (signature, wire, last_valid_block_height, purpose, status, settled_at) "
-            "select repeat('1', 61) || translate(n::text, '0', 'A'), 'x', 1, 'test', 'landed',"
-            " now() - interval '31 days' from generate_series(100, 249) as n"
+            "select repeat('1', 60) || translate(n::text, '0', 'A'), 'x', 1, 'test', 'landed',"
+            " now() - interval '31 days' from generate_series(1001, 2500) as n"
         )
-    await outbox.record(transaction("one"))
-    await outbox.record_fate(signature("one"), Fate.LANDED, 1, None)
-    assert len(await left(database)) == 50 + 1
-    await outbox.record_fate(signature("one"), Fate.LANDED, 1, None)
-    assert await left(database) == {signature("one")}
+    (rule,) = rules("outbox_transactions")
+    for deleted in (1_000, 500, 0):
+        async with database.service() as connection:
+            assert await rule.delete(connection) == deleted
 
 
 async def test_a_decision_that_the_index_has_not_caught_up_with_is_not_forgotten(database: Database) -> None:
@@ -154,10 +154,9 @@ async def test_a_decision_that_the_index_has_not_caught_up_with_is_not_forgotten
         await claim(connection, [meant], transaction("decided"))
     await outbox.record_fate(signature("decided"), Fate.LANDED, 100, None)
     await ended_days_ago(database, 400)
-    await outbox.record_fate(signature("decided"), Fate.LANDED, 100, None)
-    assert await left(database) == {signature("decided")}
+    assert await delete_expired(database, "outbox_transactions") == 0
 
     async with database.service() as connection:
         await connection.execute("update markets set slot = 100")
-    await outbox.record_fate(signature("decided"), Fate.LANDED, 100, None)
+    assert await delete_expired(database, "outbox_transactions") == 1
     assert await left(database) == set()

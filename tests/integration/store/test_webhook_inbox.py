@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
+from tests.integration.store.expiry import delete_expired
 from zmartd.store import inbox
 from zmartd.store.inbox import Depth
 from zmartd.store.postgres.database import Database
@@ -75,8 +76,9 @@ async def test_only_deliveries_that_are_in_the_index_are_forgotten(database: Dat
         ids = [row["id"] for row in await connection.fetch("select id from webhook_inbox order by id")]
         await inbox.finish(connection, ids[:1])
         await inbox.park(connection, {ids[2]: "bad"})
-        await inbox.purge(connection, datetime.now(UTC) + timedelta(days=1))
-
+        await connection.execute("update webhook_inbox set settled_at = settled_at - interval '8 days'")
+    assert await delete_expired(database, "webhook_inbox") == 1
+    async with database.service() as connection:
         assert [
             row["id"] for row in await connection.fetch("select id from webhook_inbox order by id")
         ] == ids[1:]

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Generator
+from collections.abc import AsyncIterator, Coroutine, Generator
+from contextlib import asynccontextmanager
 from typing import Any, Generic, TypeVar
+
+from asyncpg import Connection
+
+from zmartd import config
+from zmartd.config_values import PostgresUrl
+from zmartd.store.postgres.database import Database
 
 Result = TypeVar("Result")
 
@@ -51,3 +58,24 @@ class _KilledAt(Generic[Result]):
             yield waited_for
         _KEPT.extend((iterator, self._work))
         raise Killed
+
+
+class Sockets(Database):
+    """A pool whose connections all end with their process, whatever they are used for."""
+
+    opened: list[Connection]
+
+    async def _open(self) -> Connection:
+        connection = await super()._open()
+        self.opened = [*getattr(self, "opened", ()), connection]
+        return connection
+
+
+@asynccontextmanager
+async def pool(database_url: str) -> AsyncIterator[Database]:
+    """Connections of a daemon that is killed: they are cut at the end of the block."""
+    database = await Sockets.connect(config.DatabaseSettings(url=PostgresUrl(database_url), pool_size=3))
+    yield database
+    database._pool.terminate()
+    for connection in database.opened:
+        connection.terminate()

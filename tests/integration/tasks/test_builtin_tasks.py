@@ -4,13 +4,12 @@ import re
 
 from tests.integration.tasks.world import World
 from zmartd.market.lifecycle import MarketState
-from zmartd.store import leaderboard, streams
+from zmartd.store import leaderboard
 from zmartd.tasks.auditor import Auditor
 from zmartd.tasks.base import TaskAction
 from zmartd.tasks.leaderboard import Leaderboard
 from zmartd.tasks.plugins import discover
 from zmartd.tasks.reconciler import Reconciler
-from zmartd.tasks.stream_retention import StreamRetention
 
 
 async def test_the_built_in_tasks_are_plugins_like_any_other(world: World) -> None:
@@ -71,20 +70,6 @@ async def test_the_leaderboard_is_published_again_only_when_a_market_changed(wor
     now = (await world.own.rpc.chain_time()).unix_timestamp
     assert newest is not None
     assert 0 <= now - newest.as_of.timestamp() < 60
-
-
-async def test_messages_of_streams_go_when_nobody_can_resume_from_them_any_more(world: World) -> None:
-    async with world.database.service() as connection:
-        await streams.append(connection, [(f"market:{'5a' * 32}", b"{}")] * 5)
-        await connection.execute(
-            "update stream_messages set created_at = now() - interval '8 days' where seq <= 3"
-        )
-    task = StreamRetention(world.own.context(authority=None))
-    assert [action.detail for action in await task.run()] == ["3 messages"]
-    assert await task.run() == []
-    async with world.database.service() as connection:
-        left = await connection.fetch("select seq from stream_messages order by seq")
-    assert [row["seq"] for row in left] == [4, 5]
 
 
 async def test_the_auditor_says_what_it_compared_and_names_what_differs(world: World) -> None:

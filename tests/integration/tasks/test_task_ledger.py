@@ -1,19 +1,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from asyncpg import Connection
 
-from tests.integration.tasks.killed import Killed, killed_at
+from tests.integration.store.expiry import delete_expired
+from tests.integration.tasks.killed import Killed, killed_at, pool
 from tests.integration.tasks.ledger_audit import whole_ledger
 from tests.integration.tasks.manual_clock import ManualClock
-from zmartd import config
 from zmartd.clock import Clock, SystemClock
-from zmartd.config_values import PostgresUrl
 from zmartd.schedule import CatchUp, Cron, Every, Schedule, Timing
 from zmartd.store import task_ledger
 from zmartd.store.postgres.database import Database
@@ -74,26 +70,6 @@ async def let_lease_end(database: Database) -> None:
         await connection.execute(
             "update task_runs set lease_until = clock_timestamp() - interval '1 ms' where status = 'running'"
         )
-
-
-class Sockets(Database):
-    """A pool whose connections all end with their process, whatever they are used for."""
-
-    opened: list[Connection]
-
-    async def _open(self) -> Connection:
-        connection = await super()._open()
-        self.opened = [*getattr(self, "opened", ()), connection]
-        return connection
-
-
-@asynccontextmanager
-async def pool(database_url: str) -> AsyncIterator[Database]:
-    database = await Sockets.connect(config.DatabaseSettings(url=PostgresUrl(database_url), pool_size=3))
-    yield database
-    database._pool.terminate()
-    for connection in database.opened:
-        connection.terminate()
 
 
 async def test_a_new_task_is_due_at_once_and_its_run_has_the_instant_a_token_and_a_lease(
@@ -469,8 +445,7 @@ async def test_uneventful_rows_are_kept_for_two_days_and_eventful_ones_for_thirt
             await connection.execute(
                 "update task_runs set finished_at = clock_timestamp() - $1::interval", timedelta(days=days)
             )
-        while await ledger.purge():
-            pass
+        await delete_expired(database, "task_runs")
         return [row.outcome for row in await rows(database)]
 
     assert len(await aged(1)) == 4

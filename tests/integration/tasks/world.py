@@ -125,6 +125,7 @@ class Daemon:
             next_authority=next_authority,
             network_fees=section(config.NetworkFeeSettings()),
             alerts=section(AlertSettings()),
+            retention=section(config.RetentionSettings()),
         )
 
 

@@ -16,8 +16,8 @@ from tests.integration.transactions.conftest import OutboxStatements
 from zmartd.store.postgres.database import Database
 from zmartd.tasks.market_monitor import MarketMonitor
 
-SETTLED = ["update", "delete"]
-"""The end of a transaction is written, and old ones are deleted."""
+SETTLED = ["update"]
+"""The end of a transaction is written."""
 
 
 async def test_a_relayed_transaction_is_recorded_once(

@@ -31,6 +31,7 @@ NOT_SHOWN = {
     "zmartd_parked_transactions_retried_total",
     "zmartd_present_questions_total",
     "zmartd_realtime_entries",
+    "zmartd_retention_deleted_rows_total",
     "zmartd_system_audit_oldest_timestamp_seconds",
     "zmartd_system_chain_slot",
     "zmartd_system_task_next_due_timestamp_seconds",

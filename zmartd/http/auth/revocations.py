@@ -22,7 +22,7 @@ TIMEOUT_SECONDS = 2.0
 """How long a request waits for the revocations of its session."""
 RETENTION_MARGIN_SECONDS = 3 * LEEWAY_SECONDS
 """How long a revocation is kept after what it revokes has expired: that is believed for one leeway longer, by
-a clock that may be another one behind that of the daemon that deletes."""
+a clock that may be another one behind Postgres's, by which it is deleted."""
 
 
 class _Batch:
@@ -53,12 +53,10 @@ class Revocations:
 
         Returns whether this call changed anything. `until`: unix seconds.
         """
-        now = self._clock.time()
+        ends_at = _utc(max(self._clock.time(), until) + RETENTION_MARGIN_SECONDS)
         with _translated_errors():
             async with self._database.service() as connection:
-                return await revocations.revoke(
-                    connection, name, before, _utc(now), _utc(max(now, until) + RETENTION_MARGIN_SECONDS)
-                )
+                return await revocations.revoke(connection, name, before, ends_at)
 
     async def find(self, *names: str) -> Mapping[str, int]:
         """The number below which each of `names` is revoked, read after this call.

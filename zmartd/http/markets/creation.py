@@ -249,16 +249,13 @@ async def _transaction(call: Call[Any], wanted: MarketMetadata) -> UnsignedTrans
 async def _register(
     call: Call[Any], wanted: MarketMetadata, on_chain: bool, *, allow_similar: bool
 ) -> Registration:
-    """Register the market. A new registration also deletes old ones whose markets were never created."""
+    """Register the market."""
     database, settings = call.app[keys.DATABASE], call.app[keys.MARKET_SETTINGS]
     pending = PendingLimits(settings.max_pending_per_wallet, settings.max_pending_bytes_per_wallet)
     limits = None if on_chain else pending
     no_twin_at = None if allow_similar else utc_from_unix(await call.app[keys.CHAIN_TIME]())
     async with database.caller(call.caller) as connection:
         registration = await metadata.register(connection, wanted, limits, no_twin_at=no_twin_at)
-    if registration.is_new:
-        async with database.service() as connection:
-            await metadata.purge_pending(connection, settings.keep_pending_days)
     if registration.metadata != wanted:
         raise MarketIdTaken(
             AboutMarket(wanted.market_id),

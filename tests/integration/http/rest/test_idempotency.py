@@ -13,6 +13,7 @@ from solders.keypair import Keypair
 
 from tests.integration.http.rest.rest_api import Api, running_api
 from tests.integration.indexer.story import Story
+from tests.integration.store.expiry import delete_expired
 from zmartd.store import idempotency
 from zmartd.store.idempotency import Claim, UsedKey
 from zmartd.store.postgres.database import Database
@@ -108,13 +109,15 @@ async def test_a_key_whose_daemon_died_is_free_again_after_a_minute(api: Api, ma
     assert await comments(api) == 1
 
 
-async def test_an_answer_is_forgotten_after_a_day(api: Api, market_id: str) -> None:
-    await say(api, market_id, "good question", "a-key")
-    async with api.database.service() as connection:
-        await connection.execute("update idempotency_keys set expires_at = now() - interval '1 second'")
-    assert (await say(api, market_id, "another one", "another-key"))[0] == 201
-    async with api.database.service() as connection:
-        assert await connection.fetchval("select array_agg(key) from idempotency_keys") == ["another-key"]
+async def test_an_answer_counts_for_a_day_whether_it_is_deleted_then_or_not(api: Api, market_id: str) -> None:
+    for deletes in (False, True):
+        assert (await say(api, market_id, f"good question, {deletes}", "a-key"))[0] == 201
+        async with api.database.service() as connection:
+            await connection.execute("update idempotency_keys set expires_at = now() - interval '1 second'")
+        if deletes:
+            assert await delete_expired(api.database, "idempotency_keys") == 1
+    assert (await say(api, market_id, "another one", "a-key"))[0] == 201
+    assert await comments(api) == 3
 
 
 @pytest.mark.parametrize("key", ["", "with space", "x" * 256, "ключ"])

@@ -7,6 +7,7 @@ from solders.instruction import Instruction
 
 from tests.integration.http.rest.rest_api import MAX_PENDING_MARKETS, PROGRAM
 from tests.integration.http.rest.rest_stage import AUTHORITY, BOB, CREATOR, PROPOSAL, SOL, Stage
+from tests.integration.store.expiry import delete_expired
 from zmartd.market import ids
 from zmartd.market.lmsr import MIN_B
 
@@ -156,11 +157,13 @@ async def test_the_number_of_pending_markets_of_a_wallet_is_limited(stage: Stage
     assert (await stage.propose(end_date=end_date, question=last)).status == 201
 
 
-async def test_a_new_registration_deletes_an_old_one_that_was_never_created(stage: Stage) -> None:
+async def test_a_market_that_was_never_created_is_unknown_once_its_registration_is_deleted(
+    stage: Stage,
+) -> None:
     forgotten = await stage.propose(question="Did anybody want to know this?")
     async with stage.api.database.service() as connection:
         await connection.execute("update market_metadata set created_at = now() - interval '31 days'")
-    await stage.propose()
+    assert await delete_expired(stage.api.database, "market_metadata") == 1
     shown = await stage.api.anybody.get(f"/api/markets/{forgotten.body['market']['id']}")
     assert (shown.status, shown.body["code"]) == (404, "market_not_found")
 
