@@ -15,7 +15,7 @@ DELETED: Final = Counter(
     "zmartd_retention_deleted_rows", "Rows that were deleted because they were kept long enough.", ["table"]
 )
 RUN_SECONDS: Final = 45.0
-"""After this time a run begins with no other bite; the next run goes on."""
+"""After this time, or half of its time limit, a run begins with no other bite; the next run goes on."""
 MOST_PENDING: Final = 10_000
 """Changes of standings that may wait for a leaderboard; more are added up here, as where none is computed."""
 
@@ -33,6 +33,7 @@ class StreamRetention:
         settings = context.settings.stream_retention
         self.enabled = settings.enabled
         self.schedule = settings.schedule
+        self._run_seconds = min(RUN_SECONDS, settings.time_limit_seconds / 2)
         self._rows = expiring_rows(
             retention=context.retention,
             transactions=context.transactions,
@@ -48,7 +49,7 @@ class StreamRetention:
     async def run(self) -> list[TaskAction]:
         """Raises DatabaseUnavailable, DatabaseTimeout."""
         begun, deleted, left = self._clock.monotonic(), Tally[str](), self._rows
-        while left and self._clock.monotonic() - begun < RUN_SECONDS:
+        while left and self._clock.monotonic() - begun < self._run_seconds:
             left = tuple([one for one in left if await self._bite(one, deleted)])
         async with self._database.service() as connection:
             folded = await leaderboard.fold_pending(connection, MOST_PENDING)

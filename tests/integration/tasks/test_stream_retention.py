@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
+import pytest
 from prometheus_client import REGISTRY
 
 from tests.integration.store.rows import NOON, insert_market, insert_trade, wallet
@@ -13,16 +15,24 @@ from zmartd.clock import Clock
 from zmartd.market.lifecycle import MarketState
 from zmartd.store import streams
 from zmartd.store.postgres.database import Database
+from zmartd.task_settings import StreamRetentionSettings, TaskSettings
 from zmartd.tasks.leaderboard import Leaderboard
 from zmartd.tasks.stream_retention import MOST_PENDING, RUN_SECONDS, StreamRetention
 
 BITE = 1_000
 
 
-def task(world: World, clock: Clock | None = None, database: Database | None = None) -> StreamRetention:
+def task(
+    world: World, clock: Clock | None = None, database: Database | None = None, **settings: Any
+) -> StreamRetention:
     context = world.own.context(authority=None)
     return StreamRetention(
-        replace(context, clock=clock or context.clock, database=database or context.database)
+        replace(
+            context,
+            clock=clock or context.clock,
+            database=database or context.database,
+            settings=TaskSettings(stream_retention=StreamRetentionSettings(**settings)),
+        )
     )
 
 
@@ -97,14 +107,17 @@ async def test_each_bite_is_committed_and_followed_by_a_pause_and_a_run_that_is_
     assert await left(world.database) == 1
 
 
-async def test_a_run_ends_before_its_time_is_over_and_the_next_one_goes_on(world: World) -> None:
+@pytest.mark.parametrize(("time_limit_seconds", "step_seconds"), [(600.0, RUN_SECONDS / 2), (10.0, 2.5)])
+async def test_a_run_ends_before_its_time_is_over_and_the_next_one_goes_on(
+    world: World, time_limit_seconds: float, step_seconds: float
+) -> None:
     await answers(world.database, expired=3 * BITE)
 
     class Hurried(Slow):
         async def sleep(self, seconds: float) -> None:
             assert seconds > 0
 
-    await task(world, Hurried(RUN_SECONDS / 2)).run()
+    await task(world, Hurried(step_seconds), time_limit_seconds=time_limit_seconds).run()
     assert await left(world.database) >= 2 * BITE
     await task(world).run()
     assert await left(world.database) == 1
