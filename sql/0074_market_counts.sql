@@ -52,5 +52,7 @@ create trigger count_changed after update of state, category, orphaned on public
     execute function zmartd.count_market();
 
 -- The triggers' lock keeps markets as they are until this is committed.
+set local role service_role;
 insert into public.market_counts (state, category, markets)
 select state, category, count(*) from public.markets where not orphaned group by state, category;
+reset role;

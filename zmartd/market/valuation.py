@@ -8,6 +8,9 @@ in.
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import Final
+
 from msgspec import Struct
 
 from zmartd.market import fees, lmsr
@@ -83,6 +86,8 @@ class Valuation(Struct, frozen=True, kw_only=True):
         return self.realized_lamports + self.unrealized_lamports
 
 
+_KEPT_PROCEEDS: Final = 2**14
+"""Sales that are quoted once, as long as nobody trades in their markets: some megabytes."""
 _PRICED = frozenset({MarketState.ACTIVE, MarketState.RESOLVING, MarketState.DISPUTED})
 
 
@@ -167,14 +172,21 @@ def _winning_shares(position: PositionFigures, market: MarketFigures) -> int:
 def _sale(position: PositionFigures, market: MarketFigures) -> SaleProceeds | None:
     if market.b_parameter is None:
         return None
-    q_yes, q_no, b = market.shares_yes, market.shares_no, market.b_parameter
-    yes, no = max(position.shares_yes, 0), max(position.shares_no, 0)
+    curve = (market.shares_yes, market.shares_no, market.b_parameter)
+    proceeds = _proceeds(*curve, max(position.shares_yes, 0), max(position.shares_no, 0))
+    if proceeds is None:
+        return None
+    charged = sum(fees.trade_fees(one, market.rates).total for one in proceeds)
+    return SaleProceeds(sum(proceeds), sum(proceeds) - charged)
+
+
+@lru_cache(_KEPT_PROCEEDS)
+def _proceeds(q_yes: int, q_no: int, b: int, yes: int, no: int) -> tuple[int, int] | None:
+    """What sales of these shares pay before fees; None where the program would refuse one."""
     try:
-        proceeds = (
+        return (
             lmsr.quote_sell(q_yes, q_no, b, True, yes) if yes else 0,
             lmsr.quote_sell(q_yes - yes, q_no, b, False, no) if no else 0,
         )
     except MarketMathError:
         return None
-    charged = sum(fees.trade_fees(one, market.rates).total for one in proceeds)
-    return SaleProceeds(sum(proceeds), sum(proceeds) - charged)
