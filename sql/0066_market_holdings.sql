@@ -142,7 +142,7 @@ end $$;
 comment on function zmartd.count_holdings(text) is
     'Counts what the positions in a market come to, whatever is kept of them.';
 
--- How far the positions from before are counted (0072 does it, and takes this away).
+-- How far the positions from before are counted (0067 does it, and takes this away).
 create table zmartd.holdings_filled (market_id text not null);
 grant select, insert, update, delete on zmartd.holdings_filled to service_role;
 
