@@ -218,7 +218,7 @@ async def test_what_a_daemon_of_an_earlier_release_changes_meanwhile_is_found_in
     for _ in range(4):
         await indexer.reprice()
     async with database.service() as connection:
-        await connection.execute("update markets set reprice_shares_yes = reprice_shares_yes + 1")
+        await connection.execute("update markets set reprice_shares_yes = reprice_shares_yes + 1e9")
     await indexer.reprice_everything()
     assert (await inexact(database), await due(database)) == (0, 0)
 
