@@ -1,9 +1,10 @@
 """Measures how fast the API answers frequent requests, compared with a handler that does nothing.
 
-    python -m bench.http [--seconds S] [--connections N] [--json]
+    python -m bench.http [--seconds S] [--connections N] [--express] [--json]
 
 It starts Postgres, Valkey, a synthetic Solana node and a daemon, and sends requests from a second process on
-another core. It prints a table and one line of JSON, and asserts nothing.
+another core. It prints a table and one line of JSON, and asserts nothing. With `--express` it measures
+reads past memory alone, beside Express and pg, which npm installs into a temporary directory.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from aiohttp import web
 
 from bench import database_reads, middleware
 from bench.cpu_affinity import on_core
+from bench.express import Compared, beside_express
 from bench.figures import Figure, print_figures
 from bench.read_load import ReadPlan, ReadResult
 from bench.servers import HistorySize, listening, second_process, servers
@@ -85,21 +87,43 @@ class Bench:
             Figure("  CPU of the daemon", cpu, "µs"),
         ]
 
+    async def beside_express(
+        self, directory: Path, dsn: str, market: str, holder: str, token: str
+    ) -> list[Figure]:
+        """A market's detail read past memory and the positions of a wallet, beside a plain Node server."""
+        anew = {"Cache-Control": "no-cache"}
+        reads = [
+            Compared("market detail, no-cache", f"/api/markets/{market}", anew, 2),
+            Compared(
+                "own positions",
+                f"/api/users/{holder}/positions",
+                {**anew, "Authorization": f"Bearer {token}"},
+                4,
+            ),
+        ]
+        return await beside_express(directory, dsn, self._port, self._plan(self._port, "/"), reads, ask)
+
+    def _plan(self, port: int, path: str, headers: dict[str, str] | None = None) -> ReadPlan:
+        core = self._cores[1] if len(self._cores) > 1 else None
+        return ReadPlan(port, path, self._connections, self._seconds, headers or {}, core)
+
     async def _ask(self, port: int, path: str, headers: dict[str, str] | None = None) -> Round:
         """The result, and this process's CPU time in microseconds for each answer."""
-        core = self._cores[1] if len(self._cores) > 1 else None
-        plan = ReadPlan(port, path, self._connections, self._seconds, headers or {}, core)
-        async with second_process("bench.read_load", msgspec.json.encode(plan).decode()) as process:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            await process.stdout.readline()
-            with on_core(self._cores[0]):
-                used = time.process_time()
-                process.stdin.write(b"go\n")
-                line = await process.stdout.readline()
-                used = time.process_time() - used
-        answered = msgspec.json.decode(line, type=ReadResult)
+        with on_core(self._cores[0]):
+            used = time.process_time()
+            answered = await ask(self._plan(port, path, headers))
+            used = time.process_time() - used
         return answered, used / max(answered.answers, 1) * 1e6
+
+
+async def ask(plan: ReadPlan) -> ReadResult:
+    """What the clients of a plan say."""
+    async with second_process("bench.read_load", msgspec.json.encode(plan).decode()) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        await process.stdout.readline()
+        process.stdin.write(b"go\n")
+        return msgspec.json.decode(await process.stdout.readline(), type=ReadResult)
 
 
 @asynccontextmanager
@@ -135,6 +159,22 @@ async def _fill(core: Core) -> None:
     parsed = [parse_transaction(msgspec.json.decode(one), IDL.program_id, codec) for one in transactions]
     for start in range(0, len(parsed), 500):
         await core.indexer.apply(parsed[start : start + 500])
+
+
+async def _beside_express(
+    core: Core, postgres: EmbeddedPostgres, directory: Path, seconds: float, connections: int
+) -> list[Figure]:
+    app = daemon.application(core)
+    async with core.database.service() as connection:
+        market = await connection.fetchval("select id from markets order by trades_count desc limit 1")
+        holder = await connection.fetchval(
+            "select user_wallet from user_positions group by 1 order by count(*) desc, 1 limit 1"
+        )
+    async with listening(app) as port:
+        daemon.tune_garbage_collection()
+        token, _ = app[SESSIONS].open(holder)
+        bench = Bench(port, seconds, connections)
+        return await bench.beside_express(directory, postgres.dsn, market=market, holder=holder, token=token)
 
 
 async def _measured(core: Core, postgres: EmbeddedPostgres, seconds: float, connections: int) -> list[Figure]:
@@ -178,27 +218,32 @@ async def _etag(port: int, path: str) -> str:
         return response.headers["ETag"]
 
 
-async def measure(directory: Path, seconds: float, connections: int) -> list[Figure]:
-    """Run all measurements, one after the other."""
+async def measure(directory: Path, seconds: float, connections: int, *, express: bool) -> list[Figure]:
+    """Run all measurements, one after the other, or those beside Express."""
     async with (
         servers(directory, HistorySize(SEED, MARKETS, WALLETS)) as surroundings,
         open_core(surroundings.settings, SystemClock()) as core,
     ):
         await _fill(core)
+        if express:
+            packages = directory / "express"
+            packages.mkdir()
+            return await _beside_express(core, surroundings.postgres, packages, seconds, connections)
         return await _measured(core, surroundings.postgres, seconds, connections)
 
 
 @click.command()
 @click.option("--seconds", type=click.FloatRange(0.2, 60), default=3, show_default=True, help="Of each load.")
 @click.option("--connections", type=click.IntRange(1, 1_000), default=32, show_default=True)
+@click.option("--express", is_flag=True, help="Only reads past memory, beside Express and pg.")
 @click.option("--json", "only_json", is_flag=True, help="Print JSON only.")
-def main(seconds: float, connections: int, only_json: bool) -> None:
+def main(seconds: float, connections: int, express: bool, only_json: bool) -> None:
     """Measure the API."""
     with tempfile.TemporaryDirectory(prefix="zmartd-bench-") as directory, open(os.devnull, "w") as nowhere:
         # Every request is logged as in production, but the output is not measured.
         log.configure("info", "json", nowhere)
         Path(directory).chmod(0o711)  # Postgres may run as another user
-        figures = uvloop.run(measure(Path(directory), seconds, connections))
+        figures = uvloop.run(measure(Path(directory), seconds, connections, express=express))
     print_figures(figures, only_json=only_json)
 
 

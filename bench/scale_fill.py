@@ -25,8 +25,9 @@ from zmartd.chain.codec import Codec
 from zmartd.chain.transactions import parse_transaction
 from zmartd.config_values import PostgresUrl
 from zmartd.indexer.effects.configuration import RateHistory
+from zmartd.indexer.effects.curves import price_yes
 from zmartd.indexer.effects.lifecycle import SEED_SHARES_DIVISOR
-from zmartd.indexer.effects.trades import as_trade, price_yes
+from zmartd.indexer.effects.trades import as_trade
 from zmartd.indexer.events.event_context import NO_CONTEXT
 from zmartd.indexer.events.payloads import payload_json
 from zmartd.indexer.events.rows import TRADE_EVENTS, EventRow

@@ -1,6 +1,9 @@
 """Measures what it costs to tell many clients of one market, compared with writing the same bytes.
 
     python -m bench.ws [--clients N] [--messages N] [--rate R] [--idle N] [--returning N] [--json]
+    python -m bench.ws --only webhook [--json]
+
+The second measures how long a trade takes from its webhook delivery to a client.
 
 It starts Postgres, Valkey, a synthetic Solana node and a daemon on one core, and clients in a second process
 on another core. It prints a table and one line of JSON, and asserts nothing.
@@ -29,6 +32,7 @@ from bench.reconnects import frame, reconnects
 from bench.servers import HistorySize, listening, servers
 from bench.stream_positions import stream_positions
 from bench.synthetic_history import IDL, SyntheticHistory
+from bench.webhook_socket import webhook_to_socket
 from bench.ws_load import Seen, Watch, WatchPlan
 from zmartd import config, daemon, log
 from zmartd.chain.codec import Codec
@@ -49,6 +53,7 @@ SINGLE_RATE = 8.0
 """So many times a second, each message is written alone."""
 TOGETHER = 16
 MARKETS = 5
+WEBHOOK_MARKETS, WEBHOOK_WALLETS = 200, 2_000
 FIRST_SEQ = 1_000_000
 """Numbers of as many digits make frames of as many bytes."""
 _AT = datetime(2026, 3, 1, 12, 0, 0, 123_000, tzinfo=UTC)
@@ -260,19 +265,50 @@ async def measure(
                 return figures + waiting + returned + await stream_positions(core, history)
 
 
+async def measure_webhook(directory: Path) -> list[Figure]:
+    """How long trades take from a webhook delivery to a WebSocket, with servers of their own."""
+    size = HistorySize(SEED, WEBHOOK_MARKETS, WEBHOOK_WALLETS)
+    async with (
+        servers(directory, size) as surroundings,
+        open_core(surroundings.settings, SystemClock()) as core,
+    ):
+        history = SyntheticHistory(SEED, WEBHOOK_MARKETS, WEBHOOK_WALLETS)
+        await core.indexer.apply(
+            [
+                parse_transaction(msgspec.json.decode(one), IDL.program_id, Codec(IDL))
+                for one in history.openings()
+            ]
+        )
+        app = daemon.application(core)
+        async with listening(app) as port:
+            await app[keys.HUB].listening()
+            daemon.tune_garbage_collection()
+            return await webhook_to_socket(
+                port, upgrade() + subscribe("*"), seed=SEED, markets=WEBHOOK_MARKETS, wallets=WEBHOOK_WALLETS
+            )
+
+
 @click.command()
+@click.option("--only", type=click.Choice(["webhook"]), help="Measure only this.")
 @click.option("--clients", type=click.IntRange(1, 10_000), default=1_000, show_default=True)
 @click.option("--messages", type=click.IntRange(10, 100_000), default=200, show_default=True)
 @click.option("--rate", type=click.FloatRange(1, 1_000), default=50, show_default=True, help="A second.")
 @click.option("--idle", type=click.IntRange(100, 60_000), default=18_000, show_default=True)
 @click.option("--returning", type=click.IntRange(100, 20_000), default=10_000, show_default=True)
 @click.option("--json", "only_json", is_flag=True, help="Print JSON only.")
-def main(clients: int, messages: int, rate: float, idle: int, returning: int, only_json: bool) -> None:
+def main(
+    only: str | None, clients: int, messages: int, rate: float, idle: int, returning: int, only_json: bool
+) -> None:
     """Measure how a message reaches many WebSocket clients, beside writing the same bytes."""
     with tempfile.TemporaryDirectory(prefix="zmartd-bench-") as directory, open(os.devnull, "w") as nowhere:
         log.configure("warning", "json", nowhere)
         Path(directory).chmod(0o711)  # Postgres may run as another user
-        figures = uvloop.run(measure(Path(directory), clients, messages, rate, idle, returning))
+        measured = (
+            measure_webhook(Path(directory))
+            if only
+            else measure(Path(directory), clients, messages, rate, idle, returning)
+        )
+        figures = uvloop.run(measured)
     print_figures(figures, only_json=only_json)
 
 

@@ -23,9 +23,9 @@ TIMEOUT_SECONDS = 120.0
 READY_SECONDS = 300.0
 MAX_OPENING = 500
 """Connections that are not ready yet: of more than it can hold, the system would drop some."""
-_PING = b"\x89\x00"
+PING = b"\x89\x00"
 """No other frame has these bytes: not in its text, nor in the lengths that are used here."""
-_PONG = b"\x8a\x80" + bytes(4)
+PONG = b"\x8a\x80" + bytes(4)
 
 
 class WatchPlan(Struct, frozen=True):
@@ -73,12 +73,12 @@ class _Connection(asyncio.Protocol):
             self._watching.refused(self._head)
 
     def data_received(self, data: bytes) -> None:
-        if pings := data.count(_PING):
+        if pings := data.count(PING):
             assert self._transport is not None, "it is connected"
-            self._transport.write(_PONG)
+            self._transport.write(PONG)
         if self._head is None:
             before = self.got
-            self.got += len(data) - pings * len(_PING)
+            self.got += len(data) - pings * len(PING)
             self._watching.count(before, self.got)
             return
         self._head += data

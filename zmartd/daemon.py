@@ -54,6 +54,7 @@ from zmartd.http.ws.endpoint import WEBSOCKET, WebSocketEndpoint
 from zmartd.indexer.fetch import Fetcher
 from zmartd.indexer.inbox import Inbox
 from zmartd.indexer.pulse import PulseWriter
+from zmartd.indexer.repricing import Repricer
 from zmartd.ipfs.retrieval import Retrieval
 from zmartd.log import get_logger
 from zmartd.probes import Probes
@@ -212,7 +213,8 @@ def _install_probes(app: web.Application, core: Core) -> None:
 
 
 async def _background(core: Core, app: web.Application) -> AsyncIterator[None]:
-    """Run the background work: the hub and its beats, the pulse, the inbox, transactions that were sent and
+    """Run the background work: the hub and its beats, the pulse, the inbox, trades that are
+    priced anew, transactions that were sent and
     have not ended, WebSockets whose session ends, the check of file descriptors, what is reported and
     delivered about alerts, and the periodic tasks with what prompts them. Clients of all daemons are told
     that they may have missed something.
@@ -236,6 +238,7 @@ async def _background(core: Core, app: web.Application) -> AsyncIterator[None]:
             "pulse": _pulse_writer(core).run,
             "gap": core.bus.report_gap,
             "inbox": app[keys.INBOX].run,
+            "repricing": Repricer(core.indexer, core.clock).run,
             "adopt": core.sender.adopt,
             "sockets": app[WEBSOCKET].watch_sessions,
             "places": app[WEBSOCKET].keep_places,

@@ -87,17 +87,19 @@ def _replay(settings: Settings, as_json: bool) -> None:
     from zmartd.indexer.replay.replay import replay
 
     with progress_bar(as_json, "transactions") as progress:
-        replayed = run_with_core(
-            settings,
-            lambda core: replay(
+
+        async def compare(core: Core) -> ReplayReport:
+            await core.indexer.reprice_everything()
+            return await replay(
                 core.database,
                 settings.database,
                 rpc=core.rpc,
                 program_id=core.idl.program_id,
                 parse=core.parse,
                 progress=progress,
-            ),
-        )
+            )
+
+        replayed = run_with_core(settings, compare)
     print_result(as_json, replayed, _replay_text(replayed))
     sys.exit(0 if replayed.ok else 1)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Final, TypeVar
 
 import asyncpg
@@ -39,6 +40,7 @@ from zmartd.indexer.effects.market_messages import (
     market_promotion_messages,
     promotion_messages,
 )
+from zmartd.indexer.effects.repricing import due_markets
 from zmartd.indexer.effects.wallet_messages import (
     finalized_messages,
     wallet_messages,
@@ -58,6 +60,7 @@ from zmartd.indexer.rebuild.event_diff import EventDiff, differing_signatures
 from zmartd.indexer.rebuild.markets import rebuild_markets
 from zmartd.indexer.rebuild.places import place_events
 from zmartd.indexer.rebuild.replacement import rebuild_configuration, replace_events
+from zmartd.indexer.rebuild.repricing import reprice_market
 from zmartd.indexer.rebuild.rollback import Rollback, roll_back
 from zmartd.log import get_logger
 from zmartd.metrics import Counter, Histogram
@@ -71,6 +74,7 @@ from zmartd.store.pulses import ChainProgress, Pulse
 MAX_SIGNATURES_LOGGED: Final = 20
 """How many of the transactions that are applied together each log line names."""
 _ATTEMPTS = 5
+_MOST_REPRICED_MARKETS = 20
 _EVENTS = Counter(
     "zmartd_indexer_events_total", "Program events applied to the projection, each once.", ["type"]
 )
@@ -276,6 +280,22 @@ class Indexer:
 
         await self._commit(work)
 
+    async def reprice(self) -> int:
+        """Price some trades anew that were left to the background: a step for each of a few markets.
+
+        Returns for how many, so 0 once nothing is left. Raises what `apply` raises.
+        """
+        async with self._database.service_reader() as connection:
+            due = await due_markets(connection, _MOST_REPRICED_MARKETS)
+        for market_id in due:
+            await self._commit(partial(reprice_market, market_id=market_id), keeps_plans=True)
+        return len(due)
+
+    async def reprice_everything(self) -> None:
+        """Price all trades anew that were left to the background. Raises what `apply` raises."""
+        while await self.reprice():
+            pass
+
     async def pulse(self, interval_seconds: float, progress: ChainProgress | None) -> Pulse | None:
         """Raise the pulse in a commit like those of batches, and publish it.
 
@@ -408,7 +428,7 @@ def _contained(batch: Batch, before: Mapping[str, markets.LockedMarket]) -> set[
         market_id
         for row in batch.rows
         if (market_id := batch.market_of(row)) is not None
-        and (corrected_slot := before[market_id].corrected_slot) is not None
+        and (corrected_slot := before[market_id].curve.corrected_slot) is not None
         and row.slot <= corrected_slot
     }
 

@@ -14,13 +14,13 @@ from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from zmartd.cancellation import require_not_cancelled
 from zmartd.clock import Clock
 from zmartd.faults import Point, reached
 from zmartd.log import get_logger
 from zmartd.realtime.messages import AnyMessage, Channel, Gap, Message, WalletMessage, decode_message
+from zmartd.realtime.pushed import pushed
 from zmartd.store.pulses import Pulse
 
 MAX_MESSAGE_BYTES = 65_536
@@ -152,28 +152,21 @@ class Bus:
             await pubsub.subscribe(_VOTES, _GAP, _PULSE)
             await pubsub.psubscribe(_MARKET_PATTERN)
             await pubsub.psubscribe(_WALLET_PATTERN)
-        pinged = False
-        while True:
-            response = await pubsub.get_message(timeout=self._silence_seconds)
-            require_not_cancelled()
-            if pubsub.connection_pool is not self._redis.connection_pool:
-                raise RedisConnectionError("Redis is elsewhere now")
-            if response is None:
-                if pinged:
-                    raise RedisTimeoutError("Redis does not answer")
-                await pubsub.ping()
-                pinged = True
-                continue
-            pinged = False
-            match response["type"]:
-                case "psubscribe" if response["channel"] == _WALLET_PATTERN.encode():
-                    # The last confirmation. It is repeated when redis-py reconnects on its own.
-                    self.is_listening = True
-                    yield Gap()
-                case "message" | "pmessage":
-                    item = self._decoded(response["channel"], response["data"])
-                    if item is not None:
-                        yield item
+        async with aclosing(pushed(pubsub, self._silence_seconds)) as chunks:
+            async for responses in chunks:
+                require_not_cancelled()
+                if pubsub.connection_pool is not self._redis.connection_pool:
+                    raise RedisConnectionError("Redis is elsewhere now")
+                for response in responses:
+                    match response:
+                        case [b"message", channel, payload] | [b"pmessage", _, channel, payload]:
+                            item = self._decoded(channel, payload)
+                            if item is not None:
+                                yield item
+                        case [b"psubscribe", name, _] if name == _WALLET_PATTERN.encode():
+                            # The last confirmation.
+                            self.is_listening = True
+                            yield Gap()
 
     def _decoded(self, channel: bytes, payload: bytes) -> AnyMessage | Gap | None:
         """What a payload says to who listens; None for a pulse, which is kept, and what is unreadable."""

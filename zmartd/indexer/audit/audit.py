@@ -82,6 +82,7 @@ class MarketComparison(Struct, frozen=True):
     slot: int
     """The accounts were read at this slot or later."""
     changed_meanwhile: bool = False
+    """Whether it did, or is about to: trades of it are still to be priced anew."""
     is_behind: bool = False
     """Whether the node, or one behind its address, was at a slot before what the index has applied."""
     missing: tuple[SignatureInfo, ...] = ()
@@ -129,7 +130,7 @@ async def compare_market(
     if not differences:
         return found
     missing = await missing_signatures(database, rpc, market, equal_slot)
-    changed = await read_one_market(database, market) != before
+    changed = await read_one_market(database, market) != before or str(market) in before.unfinished
     is_behind = _is_behind(on_chain.slot, before.slots.get(str(market), 0))
     return replace(found, changed_meanwhile=changed, is_behind=is_behind, missing=missing)
 

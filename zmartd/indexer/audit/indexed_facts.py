@@ -21,7 +21,7 @@ from zmartd.indexer.effects.facts import (
 from zmartd.indexer.rebuild.corrections import Correction, corrections_by_address
 
 _MARKETS = f"""
-select market.on_chain_address, market.version, {MARKET_FACTS},
+select market.on_chain_address, market.version, market.reprice_from is not null as unfinished, {MARKET_FACTS},
        coalesce(traded.trades, 0) as trades, coalesce(traded.volume, 0) as trades_volume,
        coalesce(traded.protocol_fees, 0) as trades_protocol_fees,
        coalesce(cast_.proposal, 0) as proposal_votes, coalesce(cast_.dispute, 0) as dispute_votes,
@@ -74,6 +74,8 @@ class IndexedFacts(Struct, frozen=True):
     """A change of a market gives it a new one."""
     slots: Mapping[str, int]
     """What was applied last is of this slot: an account of an earlier one is older than the index."""
+    unfinished: frozenset[str] = frozenset()
+    """The addresses of markets of which trades are still to be priced anew."""
 
 
 async def read_index(connection: Connection) -> IndexedFacts:
@@ -115,6 +117,7 @@ async def _read(
         ),
         {row["on_chain_address"]: row["version"] for row in markets},
         {row["on_chain_address"]: row["seen_slot"] for row in markets},
+        frozenset(row["on_chain_address"] for row in markets if row["unfinished"]),
     )
 
 

@@ -16,7 +16,7 @@ from zmartd.indexer.effects.batch import Batch
 from zmartd.indexer.effects.markets import ChangedMarket, LockedMarket
 from zmartd.indexer.effects.trades import Fill
 from zmartd.indexer.events.commitment import Promoted, PublishedMarket
-from zmartd.indexer.events.rows import EventRow
+from zmartd.indexer.events.rows import TRADES, EventRow
 from zmartd.market import ids
 from zmartd.market.lifecycle import VoteKind
 from zmartd.realtime.messages import (
@@ -30,7 +30,6 @@ from zmartd.realtime.messages import (
 )
 from zmartd.realtime.snapshots import market_update
 
-_TRADES = frozenset({SharesBought.__name__, SharesSold.__name__})
 _VOTES = {
     ProposalVoteSubmitted.__name__: VoteKind.PROPOSAL,
     DisputeVoteSubmitted.__name__: VoteKind.DISPUTE,
@@ -168,7 +167,7 @@ def _retraction(record: Record) -> Retraction | None:
     Its payload need not be readable.
     """
     event_type, slot = record["event_type"], record["slot"]
-    if event_type in _TRADES:
+    if event_type in TRADES:
         record_id = ids.trade_id(record["tx_signature"], record["event_index"])
         return Retraction(kind="trade", record_id=record_id, slot=slot)
     kind = _VOTES.get(event_type)

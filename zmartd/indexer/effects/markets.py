@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from zmartd.chain.commitment import Commitment
 from zmartd.chain.events import MarketCreated
-from zmartd.indexer.effects.trades import StoredCurve, price_yes
+from zmartd.indexer.effects.curves import CURVE_COLUMNS, StoredCurve, price_yes, stored_curve
 from zmartd.indexer.events.rows import EventRow
 from zmartd.market.lifecycle import MarketState
 from zmartd.store import metadata
@@ -28,22 +28,30 @@ select * from unnest($1::text[], $2::text[], $3::timestamptz[])
 on conflict do nothing
 returning id, on_chain_address
 """
-_LOCK = """
-select id, shares_yes, shares_no, b_parameter, state, version, orphaned, corrected_slot
+_LOCK = f"""
+select id, state, version, orphaned, {CURVE_COLUMNS}
   from markets where id = any($1::text[]) order by id for update
-"""
+"""  # noqa: S608 - constants
 _WAITING = """
 update trade_events set market_id = known.id
   from unnest($1::text[], $2::text[]) as known (id, address)
  where trade_events.market_id is null and trade_events.payload ->> 'market' = known.address
 returning event_type, tx_signature, event_index, slot, index_in_block, block_time, payload
 """
-_TRADES_TO_REPRICE = """
-select market_id, min(slot) as slot from trades
- where market_id = any($1::text[]) or slot >= $2::bigint
- group by market_id
+_FIRST_TRADES = """
+select given.id as market_id, first.slot
+  from unnest($1::text[]) as given (id)
+ cross join lateral (
+       select slot from trades where trades.market_id = given.id order by slot limit 1) as first
 """
-_CURVES = "select id, shares_yes, shares_no, b_parameter from markets where id = any($1::text[])"
+_FIRST_TRADES_SINCE = """
+select markets.id as market_id, first.slot
+  from markets
+ cross join lateral (
+       select slot from trades where trades.market_id = markets.id and trades.slot >= $1
+        order by slot limit 1) as first
+"""
+_CURVES = f"select id, {CURVE_COLUMNS} from markets where id = any($1::text[])"  # noqa: S608 - constants
 _ADVANCE = """
 update markets
    set current_price_yes = advanced.price::numeric / 1000000000,
@@ -67,8 +75,6 @@ class LockedMarket(Struct, frozen=True):
     state: MarketState
     version: int
     orphaned: bool
-    corrected_slot: int | None
-    """The slot whose accounts it was corrected from: the row contains all that happened until then."""
 
     @property
     def is_known(self) -> bool:
@@ -125,16 +131,14 @@ async def lock_markets(connection: Connection, market_ids: Iterable[str]) -> dic
     order = sorted(market_ids)
     rows = await connection.fetch(_LOCK, order) if order else []
     return {
-        row["id"]: LockedMarket(
-            _curve(row), MarketState[row["state"]], row["version"], row["orphaned"], row["corrected_slot"]
-        )
+        row["id"]: LockedMarket(stored_curve(row), MarketState[row["state"]], row["version"], row["orphaned"])
         for row in rows
     }
 
 
 async def adopt_metadata(connection: Connection, rows: Sequence[EventRow]) -> None:
     """Copy the texts that creators registered to their newly created markets."""
-    created = _created(rows)
+    created = created_markets(rows)
     if created:
         await metadata.adopt(connection, created)
 
@@ -146,14 +150,17 @@ async def trades_to_reprice(
 
     A market's creation gives its curve a starting point; a change of fee rates affects every later trade.
     """
-    created = _created(rows)
-    if not created and rates_changed_slot is None:
-        return {}
-    found = await connection.fetch(_TRADES_TO_REPRICE, created, rates_changed_slot)
+    created = created_markets(rows)
+    found: list[Record] = []
+    if rates_changed_slot is not None:
+        found += await connection.fetch(_FIRST_TRADES_SINCE, rates_changed_slot)
+    if created:
+        found += await connection.fetch(_FIRST_TRADES, created)
     return {row["market_id"]: row["slot"] for row in found}
 
 
-def _created(rows: Sequence[EventRow]) -> list[str]:
+def created_markets(rows: Sequence[EventRow]) -> list[str]:
+    """The ids of the markets that events create."""
     return [row.event.market_id.hex() for row in rows if type(row.event) is MarketCreated]
 
 
@@ -162,7 +169,7 @@ async def curves_after_creations(
 ) -> dict[str, StoredCurve]:
     """The curves before the batch's trades. Only a creation can have changed one since it was locked."""
     curves = {market_id: market.curve for market_id, market in locked.items()}
-    created = _created(rows)
+    created = created_markets(rows)
     return curves | await _curves(connection, created) if created else curves
 
 
@@ -188,13 +195,9 @@ async def advance_markets(
 
 async def _curves(connection: Connection, market_ids: Iterable[str]) -> dict[str, StoredCurve]:
     """The curves as this database transaction sees them."""
-    return {row["id"]: _curve(row) for row in await connection.fetch(_CURVES, list(market_ids))}
+    return {row["id"]: stored_curve(row) for row in await connection.fetch(_CURVES, list(market_ids))}
 
 
 async def _ids(connection: Connection, addresses: Sequence[str]) -> dict[str, str]:
     rows = await connection.fetch(_BY_ADDRESS, addresses)
     return {row["on_chain_address"]: row["id"] for row in rows}
-
-
-def _curve(row: Record) -> StoredCurve:
-    return StoredCurve(row["shares_yes"], row["shares_no"], row["b_parameter"])

@@ -72,6 +72,8 @@ _ACTOR: dict[type[Any], Callable[[Any], Pubkey | None]] = {
 }
 
 _TRADES = frozenset({events.SharesBought, events.SharesSold})
+TRADES = frozenset(kind.__name__ for kind in _TRADES)
+"""The event types of trades."""
 
 
 class UnreadableRow(ZmartdError):

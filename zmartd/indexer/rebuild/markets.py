@@ -72,7 +72,8 @@ update markets
        dispute_counted_slot = default, approved_at = default, activated_at = default,
        resolution_proposed_at = default, dispute_initiated_at = default, finalized_at = default,
        cancelled_at = default, awaiting_admin_approval = default, awaiting_decision = default,
-       settles_at = default,
+       settles_at = default, reprice_from = default, reprice_before = default,
+       reprice_shares_yes = default, reprice_shares_no = default,
        chain_confirmed = default, commitment = default, slot = default, corrected_slot = default,
        orphaned = true
  where id = any($1::text[])

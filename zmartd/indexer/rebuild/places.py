@@ -9,7 +9,9 @@ from asyncpg import Connection
 from zmartd.chain.transactions import ChainTransaction
 from zmartd.indexer.effects.configuration import CONFIGURATION_EVENTS, rates_set_in, refresh_configuration
 from zmartd.indexer.effects.lifecycle import out_of_order
+from zmartd.indexer.effects.repricing import note_placed_trades
 from zmartd.indexer.events.places import record_places
+from zmartd.indexer.events.rows import TRADES
 from zmartd.indexer.rebuild.markets import rebuild_markets
 from zmartd.realtime.messages import AnyMessage
 
@@ -26,6 +28,9 @@ async def place_events(
         return []
     if any(row["event_type"] in CONFIGURATION_EVENTS for row in placed):
         await refresh_configuration(connection)
+    await note_placed_trades(
+        connection, [(row["market_id"], row["slot"]) for row in placed if row["event_type"] in TRADES]
+    )
     rates_from = await rates_set_in(connection, {row["slot"] for row in placed})
     events = [(row["event_type"], row["market_id"], row["slot"], row["tx_signature"]) for row in placed]
     market_ids = await out_of_order(connection, events)

@@ -58,6 +58,7 @@ class Repairer:
 
     def __init__(self, rpc: Rpc, fetcher: Fetcher, database: Database, program_id: Pubkey) -> None:
         self._rpc = rpc
+        self._fetcher = fetcher
         self._database = database
         self._program_id = program_id
         self._resync = Resync(rpc, fetcher, database, program_id)
@@ -158,6 +159,7 @@ class Repairer:
         return done, tuple(failed)
 
     async def _audit(self, patience_seconds: float = PATIENCE_SECONDS) -> AuditReport:
+        await self._fetcher.indexer.reprice_everything()
         return await audit(self._database, self._rpc, self._program_id, patience_seconds=patience_seconds)
 
 

@@ -113,6 +113,7 @@ async def replay_into(
             await _recover(recovery, finalized_slot)
             await _copy_corrections(database, replayed, fetcher.indexer)
             await _recover(recovery, finalized_slot)
+            await fetcher.indexer.reprice_everything()
             report = ReplayReport(done.transactions, await _compare(database, replayed))
             if report.ok or attempt == _ATTEMPTS:
                 return report

@@ -161,7 +161,11 @@ class TruncationRecovery:
             return 0, reason
 
     async def _infer(self, transaction: ChainTransaction) -> tuple[int, str | None]:
-        """Infer and apply. How many events were added, and why some are missing; None if none is."""
+        """Infer and apply. How many events were added, and why some are missing; None if none is.
+
+        What happened is inferred from what earlier trades came to, so all of them have to be priced.
+        """
+        await self._fetcher.indexer.reprice_everything()
         inference = await self._inference(transaction)
         added = await self._apply(transaction, inference)
         async with self._database.service() as connection:

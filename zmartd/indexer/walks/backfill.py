@@ -78,6 +78,7 @@ async def backfill(
                 parked += filled.parked
                 done += len(batch)
                 progress(done, walk.transactions)
+    await fetcher.indexer.reprice_everything()
     return BackfillReport(done, applied, new_events, tuple(not_found), tuple(parked))
 
 
