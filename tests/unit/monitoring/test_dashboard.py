@@ -27,6 +27,7 @@ NOT_SHOWN = {
     "zmartd_audit_accounts_total",
     "zmartd_fetched_future_total",
     "zmartd_indexer_quarantined_total",
+    "zmartd_indexer_repriced_total",
     "zmartd_indexer_truncated_total",
     "zmartd_parked_transactions_retried_total",
     "zmartd_present_questions_total",
