@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import time
@@ -148,14 +149,17 @@ be empty, and plans be made for that until somebody counts again.
 
 
 @pytest.fixture(autouse=True)
-def _untouched_logging() -> Iterator[None]:
-    """Commands configure the logging of their process, which here is that of all tests."""
+def _untouched_process() -> Iterator[None]:
+    """Commands configure the logging and the garbage collection of their process, which here is that of all
+    tests.
+    """
     root = logging.getLogger()
     handlers, level, settings = root.handlers[:], root.level, structlog.get_config()
     yield
     structlog.configure(**settings)
     root.handlers[:] = handlers
     root.setLevel(level)
+    gc.enable()
 
 
 @pytest.fixture

@@ -59,7 +59,7 @@ async def _assert_the_verdict_sees_what_is_wrong(rig: Rig) -> None:
         await connection.execute("delete from trade_events where event_index = 99")
         await connection.execute("update user_positions set shares_yes = shares_yes + 1")
         assert (await rig.verdict()).differences > 0
-        assert await rig.replayed() == ("user_positions differs from a replay",)
+        assert "user_positions differs from a replay" in await rig.replayed()
         await connection.execute("update user_positions set shares_yes = shares_yes - 1")
         signature = await connection.fetchval(
             "delete from trade_events where ctid = (select ctid from trade_events limit 1) "

@@ -6,7 +6,7 @@ from zmartd.cancellation import is_being_cancelled
 from zmartd.clock import Clock
 from zmartd.indexer.apply import Indexer
 
-LOOK_SECONDS = 2.0
+LOOK_SECONDS = 10.0
 """How often a daemon looks whether there is something to do."""
 
 

@@ -116,6 +116,7 @@ class FollowedStreams:
         """How many messages they have."""
         self._due = asyncio.Event()
         self._fetches: set[asyncio.Task[None]] = set()
+        self._has_ended = False
         self._fetching: set[str] = set()
         self._since: dict[str, StreamPosition] = {}
         self.seen: Look | None = None
@@ -131,6 +132,7 @@ class FollowedStreams:
 
     async def run(self) -> None:
         """Ask the database what has changed, again and again, until cancelled."""
+        self._has_ended = False
         for stream in self._streams.values():
             if stream.behind:
                 self._fetch(stream)
@@ -151,6 +153,7 @@ class FollowedStreams:
                         await self._due.wait()
                         await self._clock.sleep(LOOK_SECONDS)
         finally:
+            self._has_ended = True
             for fetch in self._fetches:
                 fetch.cancel()
 
@@ -392,8 +395,11 @@ class FollowedStreams:
             self._kept -= oldest.forget()
 
     def _fetch(self, stream: Stream) -> None:
-        """Fetch what the stream is behind of, beside what else goes on."""
-        if stream.name in self._fetching:
+        """Fetch what the stream is behind of, beside what else goes on.
+
+        Not once `run` has ended, which does it when it begins again.
+        """
+        if self._has_ended or stream.name in self._fetching:
             return
         self._fetching.add(stream.name)
         task = asyncio.create_task(self._catch_up(stream), name="catch up with a stream")

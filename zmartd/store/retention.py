@@ -1,7 +1,8 @@
 """Rows that are needed for a time only: which, of what age, and how they are deleted, a few at a time.
 
 Each is declared once. What is not here is kept for ever, or goes with what it belongs to. Ages are by
-Postgres's clock. Nothing depends on rows being gone in time: who reads them looks at their times, too.
+Postgres's clock. They are deleted by where they are, which Postgres looks up whatever it takes the
+table for. Nothing depends on rows being gone in time: who reads them looks at their times, too.
 """
 
 from __future__ import annotations
@@ -24,17 +25,16 @@ EXPIRED_KEPT: Final = timedelta(days=1)
 """What says itself when it expires, by the clock of another machine, is deleted so much later."""
 
 _DELETE = """
-with chosen as materialized (
-    select {key} from {table} as old where {expired}
-     order by {order} limit $2 for update of old skip locked
-)
-delete from {table} where ({key}) in (select {key} from chosen)
+delete from {table} where ctid = any(array(
+    select ctid from {table} as old where {expired} order by {order} limit $2 for update of old skip locked
+))
 """
 _DELETE_OLDEST = """
-with oldest as materialized (
-    select {key}, {expired} as is_expired from {table} as old order by {order} limit $2
-)
-delete from {table} where ({key}) in (select {key} from oldest where is_expired)
+delete from {table} where ctid = any(array(
+    select ctid from (select ctid, {expired} as is_expired from {table} as old
+                       order by {order} limit $2) as oldest
+     where is_expired
+))
 """
 _IS_ANY = "select exists (select from {table} as old where {expired})"
 _IS_OLDEST = "select {expired} from {table} as old order by {order} limit 1"
@@ -46,8 +46,6 @@ class ExpiringRows(Struct, frozen=True, kw_only=True):
     table: str
     keep: timedelta
     """How long after their time they are kept."""
-    key: str = "id"
-    """The columns of the primary key."""
     expired: str
     """SQL, true of a row `old` that is to go; $1 is `keep`."""
     order: str
@@ -76,7 +74,7 @@ class ExpiringRows(Struct, frozen=True, kw_only=True):
         return self._filled(_DELETE_OLDEST if self.came_in_order else _DELETE)
 
     def _filled(self, template: str) -> str:
-        return template.format(table=self.table, key=self.key, expired=self.expired, order=self.order)
+        return template.format(table=self.table, expired=self.expired, order=self.order)
 
 
 def expiring_rows(
@@ -94,7 +92,6 @@ def expiring_rows(
             keep=timedelta(seconds=realtime.history_seconds),
             expired="created_at < now() - $1::interval",
             order="committed_by",
-            key="stream_id, seq",
             came_in_order=True,
             bite=2_000,
         ),
@@ -108,7 +105,6 @@ def expiring_rows(
         ),
         ExpiringRows(
             table="outbox_transactions",
-            key="signature",
             keep=timedelta(days=transactions.keep_days),
             # One that is not in the index yet keeps another one for the same purpose from being sent.
             expired="""
@@ -123,7 +119,6 @@ def expiring_rows(
         ),
         ExpiringRows(
             table="idempotency_keys",
-            key="subject, key",
             keep=timedelta(0),
             expired="expires_at < now() - $1::interval",
             order="expires_at",
@@ -142,7 +137,6 @@ def expiring_rows(
         ),
         ExpiringRows(
             table="prompted_moments",
-            key="market_id, task, kind",
             keep=PROMPTED_KEPT,
             expired="again_at < now() - $1::interval",
             order="again_at",
@@ -155,14 +149,12 @@ def expiring_rows(
         ),
         ExpiringRows(
             table="revocations",
-            key="name",
             keep=EXPIRED_KEPT,
             expired="expires_at < now() - $1::interval",
             order="expires_at",
         ),
         ExpiringRows(
             table="market_metadata",
-            key="market_id, creator_wallet",
             keep=timedelta(days=markets.keep_pending_days),
             expired="appeared_at is null and created_at < now() - $1::interval",
             order="created_at",
@@ -175,7 +167,6 @@ def expiring_rows(
         ),
         ExpiringRows(
             table="daemons",
-            key="instance",
             keep=DAEMONS_KEPT,
             expired="seen_at < now() - $1::interval",
             order="seen_at",

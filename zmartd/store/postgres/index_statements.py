@@ -9,8 +9,8 @@ from pathlib import Path
 from zmartd.store.postgres.migrations import SQL_DIRECTORY, all_migrations
 
 _CHANGE = re.compile(
-    r"^create (?P<unique>unique )?index (?P<made>\w+)\s+on (?P<rest>[^;]+);"
-    r"|^drop index public\.(?P<dropped>\w+);"
+    r"^create (?P<unique>unique )?index (?:concurrently if not exists )?(?P<made>\w+)\s+on (?P<rest>[^;]+);"
+    r"|^drop index (?:public\.|concurrently if exists )(?P<dropped>\w+);"
     r"|^alter table public\.(?P<table>\w+)(?P<changes>[^;]+);",
     re.MULTILINE,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from importlib import resources
@@ -163,9 +164,12 @@ class Stage(Struct, frozen=True):
         return 0 if account is None else account.lamports
 
     async def travel(self, seconds: int) -> None:
-        """Move the chain's clock forward."""
-        now = (await self.api.rpc.chain_time()).unix_timestamp
-        await self.cheat("surfnet_timeTravel", {"absoluteTimestamp": (now + seconds) * 1_000})
+        """Move the chain's clock forward, and wait until the API knows it."""
+        there = (await self.api.rpc.chain_time()).unix_timestamp + seconds
+        await self.cheat("surfnet_timeTravel", {"absoluteTimestamp": there * 1_000})
+        async with asyncio.timeout(60):
+            while (await self.api.rpc.chain_time()).unix_timestamp < there:  # noqa: ASYNC110 - a node tells nobody
+                await asyncio.sleep(0.05)
 
     async def cheat(self, method: str, *params: Any) -> Any:
         """Ask the chain, or do to it what no chain does by itself."""

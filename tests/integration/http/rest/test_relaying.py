@@ -15,6 +15,7 @@ from solders.system_program import TransferParams, transfer
 from tests.integration.chain.chain_nodes import node_before, refused
 from tests.integration.http.rest.rest_api import PROGRAM, Answer, running_api
 from tests.integration.http.rest.rest_stage import ALICE, BOB, SOL, Stage
+from tests.integration.store.expiry import delete_expired
 from zmartd.chain.assemble import build_transaction, compute_budget, sign
 from zmartd.chain.signed_transactions import Fate, SignedTransaction
 from zmartd.chain.transport import MAX_IN_FLIGHT
@@ -202,6 +203,7 @@ async def test_what_is_no_longer_kept_is_answered_from_the_chain(stage: Stage) -
         await connection.execute(
             "update outbox_transactions set settled_at = settled_at - interval '31 days'"
         )
+    await delete_expired(stage.api.database, "outbox_transactions")
     another, _ = await signed_buy(stage, market_id, 2 * SOL)
     await stage.alice.relay(another)
 
