@@ -71,6 +71,7 @@ _POLICY_OR_TRIGGER = re.compile(
 )
 _TRIGGER = re.compile(rf"create (?:or replace )?(?:constraint )?trigger .*? on {_NAME}")
 _COMMENT = re.compile(rf"comment on table {_NAME}")
+_LOCKED = re.compile(rf"lock table {_NAME} in ([a-z ]+) mode")
 _WRITTEN = re.compile(rf"\b(?:update|insert into|delete from) {_NAME}")
 _DROPPED = re.compile(
     rf"drop (table|view|materialized view|function|routine|type|domain|sequence|schema) {_NAME}"
@@ -133,6 +134,8 @@ def _effects_of(statement: str) -> Iterator[Effect]:
         yield Effect(one[1], Lock.ACCESS_EXCLUSIVE)
     elif one := _TRIGGER.match(statement):
         yield Effect(one[1], Lock.SHARE_ROW_EXCLUSIVE)
+    elif one := _LOCKED.match(statement):
+        yield Effect(one[1], Lock(one[2]))
     elif one := _COMMENT.match(statement):
         yield Effect(one[1], Lock.SHARE_UPDATE_EXCLUSIVE)
     elif one := _DROPPED.match(statement):

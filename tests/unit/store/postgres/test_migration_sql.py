@@ -22,6 +22,7 @@ ADDED = [
     "update markets set weight = 1; insert into protocol default values; delete from streams where true",
     "drop index markets_by_weight",
     "alter table markets validate constraint positive",
+    "lock table markets in access exclusive mode",
     "create function zmartd.twice(x int) returns int language sql return $$ drop table markets; $$",
     "-- drop table markets\ncomment on table markets is 'not; drop table markets;'",
 ]
