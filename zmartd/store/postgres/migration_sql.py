@@ -71,6 +71,11 @@ _POLICY_OR_TRIGGER = re.compile(
 )
 _TRIGGER = re.compile(rf"create (?:or replace )?(?:constraint )?trigger .*? on {_NAME}")
 _COMMENT = re.compile(rf"comment on table {_NAME}")
+_LOCKS: Final = {
+    _POLICY_OR_TRIGGER: Lock.ACCESS_EXCLUSIVE,
+    _TRIGGER: Lock.SHARE_ROW_EXCLUSIVE,
+    _COMMENT: Lock.SHARE_UPDATE_EXCLUSIVE,
+}
 _LOCKED = re.compile(rf"lock table {_NAME} in ([a-z ]+) mode")
 _WRITTEN = re.compile(rf"\b(?:update|insert into|delete from) {_NAME}")
 _DROPPED = re.compile(
@@ -130,14 +135,8 @@ def _effects_of(statement: str) -> Iterator[Effect]:
     elif one := _TABLE_CHANGED.match(statement):
         for action in _split(one[2]):
             yield from _altered(one[1], action)
-    elif one := _POLICY_OR_TRIGGER.match(statement):
-        yield Effect(one[1], Lock.ACCESS_EXCLUSIVE)
-    elif one := _TRIGGER.match(statement):
-        yield Effect(one[1], Lock.SHARE_ROW_EXCLUSIVE)
-    elif one := _LOCKED.match(statement):
-        yield Effect(one[1], Lock(one[2]))
-    elif one := _COMMENT.match(statement):
-        yield Effect(one[1], Lock.SHARE_UPDATE_EXCLUSIVE)
+    elif effect := _lock_alone(statement):
+        yield effect
     elif one := _DROPPED.match(statement):
         yield Effect(one[2], Lock.ACCESS_EXCLUSIVE, breaks=f"the {one[1]} {one[2]} is gone")
     elif one := _INDEX_DROPPED.match(statement):
@@ -148,6 +147,15 @@ def _effects_of(statement: str) -> Iterator[Effect]:
         yield Effect(one[1], Lock.ROW_EXCLUSIVE, Work.WRITE)
     elif not _HARMLESS.match(statement):
         yield Effect("?", Lock.UNKNOWN, breaks=f"nobody can tell what this does: {statement[:40]}")
+
+
+def _lock_alone(statement: str) -> Effect | None:
+    """The effect of a statement that takes a lock, and touches no row."""
+    for pattern, lock in _LOCKS.items():
+        if one := pattern.match(statement):
+            return Effect(one[1], lock)
+    one = _LOCKED.match(statement)
+    return Effect(one[1], Lock(one[2])) if one else None
 
 
 def _altered(table: str, action: str) -> Iterator[Effect]:
