@@ -36,6 +36,7 @@ from zmartd.embedded.valkey import EmbeddedValkey
 from zmartd.faults import Point
 from zmartd.http.auth.signing_secrets import audience_of
 from zmartd.http.auth.tokens import Tokens
+from zmartd.indexer.plausibility import JUMPS_SECONDS
 from zmartd.private_file import write_private
 from zmartd.store.postgres.migrations import migrate
 from zmartd.task_settings import (
@@ -301,9 +302,14 @@ class System:
         return answer["result"]
 
     async def let_days_pass(self) -> None:
-        """Move the chain's clock until every market that is resolved or disputed by now is due."""
+        """Move the chain's clock until every market that is resolved or disputed by now is due.
+
+        Returns when a delivery from then on has the daemon ask for the time again: one that came before would
+        be of its future, and wait for a reconciler.
+        """
         clock = await self.cheat("getBlockTime", await self.cheat("getSlot", {"commitment": "confirmed"}))
         await self.cheat("surfnet_timeTravel", {"absoluteTimestamp": (clock + DUE_SECONDS) * 1_000})
+        await asyncio.sleep(JUMPS_SECONDS)
 
     async def mend(self) -> None:
         """Put everything right, whatever is broken."""

@@ -36,7 +36,7 @@ _FASTEST_SLOT_SECONDS = 0.2
 """Slots take 0.4 seconds by design. The estimate must stay ahead of the chain while no node answers."""
 _FRESH_SECONDS = 30.0
 """After this time an answer is stale: by then the estimate is 75 slots too high."""
-_JUMPS_SECONDS = 0.5
+JUMPS_SECONDS = 0.5
 """The same, and the least time between two requests, where the chain's clock can be moved."""
 _PATIENCE_SECONDS = 1.0
 """How long deliveries wait for the node's answer at most."""
@@ -58,8 +58,8 @@ class Plausibility:
         """
         self._ask = ask
         self._clock = clock
-        self._fresh_seconds = _JUMPS_SECONDS if jumps else _FRESH_SECONDS
-        self._pause_seconds = _JUMPS_SECONDS if jumps else _PAUSE_SECONDS
+        self._fresh_seconds = JUMPS_SECONDS if jumps else _FRESH_SECONDS
+        self._pause_seconds = JUMPS_SECONDS if jumps else _PAUSE_SECONDS
         self._newest = ChainTime(0, 0)
         self._answered_at = clock.monotonic()
         self._answers = 0
