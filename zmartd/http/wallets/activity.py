@@ -135,7 +135,7 @@ async def get_statistics(call: Call[None]) -> TradingStatistics:
     wallet = call.wallet
     database = call.app[keys.DATABASE]
     found = await read_positions(database, wallet)
-    valued = await value_positions(database, found.positions)
+    valued = await value_positions(database, found.rows)
     async with database.reader(call.caller) as connection:
         volume_lamports = await wallet_activity.volume_lamports(connection, wallet)
     ended = [one for one in valued if one.position.market.state is MarketState.FINALIZED]

@@ -174,15 +174,14 @@ async def get_portfolio(call: Call[PortfolioQuery]) -> Portfolio:
     after = decode_cursor(query.cursor, PositionPageKey)
     database = call.app[keys.DATABASE]
     found = await read_positions(database, wallet, after)
-    of_all = await value_positions(database, found.positions, with_sales=True)
-    valued = {one.position.market.id: one for one in of_all}
+    valued = dict(zip(found.rows, await value_positions(database, found.rows, with_sales=True), strict=True))
     page = found.page(_DEFAULT_LENGTH if query.limit is None else query.limit, after)
     return Portfolio(
         wallet=wallet,
         cost_basis_method="average",
-        positions=tuple(_position(valued[position.market.id]) for position in page.rows),
+        positions=tuple(_position(valued[row]) for row in page.rows),
         count=len(page.rows),
-        total=len(found.positions),
+        total=len(found.rows),
         totals=_totals(valued.values()),
         next_cursor=encode_cursor(page.next_key),
     )
