@@ -193,5 +193,6 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         tag="users",
         responses={200: TradingStatistics},
         access=Access.OWNER,
+        is_shared=True,
     ),
 )

@@ -281,5 +281,6 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         responses={200: Portfolio},
         export=Export(PortfolioPosition, _export),
         access=Access.OWNER,
+        is_shared=True,
     ),
 )

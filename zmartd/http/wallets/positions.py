@@ -277,6 +277,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         responses={200: tuple[PositionBody, ...]},
         export=Export(PositionBody, _export_positions),
         access=Access.OWNER,
+        is_shared=True,
     ),
     Operation(
         method="GET",
@@ -300,5 +301,6 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         responses={200: tuple[PositionRow, ...]},
         export=Export(PositionRow, _export_position_rows),
         access=Access.OWNER,
+        is_shared=True,
     ),
 )

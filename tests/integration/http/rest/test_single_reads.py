@@ -1,15 +1,17 @@
-"""Answers about one market that are made of one statement."""
+"""Answers that are made of one statement, or of one for many."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from solders.keypair import Keypair
 
 from tests.integration.http.rest.rest_api import running_api
-from tests.integration.store.rows import insert_market
+from tests.integration.store.rows import insert_market, insert_position
 from zmartd import config
 from zmartd.config_values import PostgresUrl
 from zmartd.http.kit.operation import STREAM_POSITION
@@ -18,6 +20,7 @@ from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.reader import Reads
 from zmartd.store.postgres.rls import Caller
 
+ALICE, BOB = (Keypair.from_seed(bytes([number] * 32)) for number in (5, 6))
 DETAIL = "/api/markets/{}"
 ESTIMATE = "/api/trades/estimate?market_id={}&outcome=true&target_cost=1000000000"
 
@@ -78,3 +81,29 @@ async def test_an_answer_about_a_market_is_one_statement_and_says_its_position(
         assert answer.status == 200, await answer.text()
         assert answer.headers[STREAM_POSITION].endswith(":0")
         assert len([one for one in database.statements if "markets" in one]) == 1
+
+
+async def test_a_wallet_that_asks_for_its_positions_many_times_at_once_is_answered_by_few_readings(
+    database_url: str, redis_url: str
+) -> None:
+    database = CountingDatabase(config.DatabaseSettings(url=PostgresUrl(database_url)))
+    database.statements = []
+    async with database.service() as connection:
+        for holder in (ALICE, BOB):
+            market = await insert_market(connection, f"of {holder}")
+            await insert_position(connection, market, str(holder.pubkey()))
+    async with running_api(database, redis_url) as api:
+        database.statements.clear()
+        asked = [
+            api.as_wallet(holder).get(f"/api/users/{holder.pubkey()}/positions")
+            for holder in (ALICE, BOB)
+            for _ in range(20)
+        ]
+        answers = await asyncio.gather(*asked)
+        assert [answer.status for answer in answers] == [200] * len(asked)
+        of_alice, of_bob = (answers[:20], answers[20:])
+        assert len({str(answer.body) for answer in of_alice}) == 1
+        assert len({str(answer.body) for answer in of_bob}) == 1
+        assert of_alice[0].body[0]["market_id"] != of_bob[0].body[0]["market_id"]
+        readings = [one for one in database.statements if "from user_positions" in one]
+        assert len(readings) < len(asked) / 2, "one goes on while all others wait for the next"
