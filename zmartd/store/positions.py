@@ -37,7 +37,11 @@ select {POSITION_ROW} as row, held.traded_at, {{newest_trade}} as newest_trade
     on yes.market_id = held.market_id
   full join (select market_id, shares, cost from lots where user_wallet = $1 and not outcome offset 0) as no
     on no.market_id = held.market_id
-  left join lateral (select * from markets where id = held.market_id offset 0) as market on true
+  left join lateral (
+    select on_chain_address, question, state, b_parameter, shares_yes, shares_no, current_liquidity,
+           current_price_yes, proposed_outcome, final_outcome
+      from markets where id = held.market_id offset 0
+  ) as market on true
   cross join protocol
  where coalesce(held.market_id, '') <> ''
  {{order}}
