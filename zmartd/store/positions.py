@@ -48,10 +48,11 @@ select {POSITION_ROW} as row, held.traded_at, {{newest_trade}} as newest_trade
 """  # noqa: S608 - the same
 # Where another wallet has the same hash, its markets are looked at as well, and nothing else comes of it.
 _ITS_LOTS: Final = "hashtextextended(user_wallet, 0) = hashtextextended($1, 0)"
-_NEWEST_TRADE: Final = f"""
+NEWEST_TRADE: Final = f"""
 coalesce((select newest_trade from lots where {_ITS_LOTS}
            order by hashtextextended(user_wallet, 0), newest_trade desc limit 1), 0)
 """  # noqa: S608 - constants
+"""SQL: the newest trade of the wallet $1; 0 without any."""
 _TRADED_SINCE: Final = f"(select market_id from lots where {_ITS_LOTS} and newest_trade > {{newest}})"  # noqa: S608
 _TRADED_BEFORE: Final = """
 (select max(block_time) from trades
@@ -86,19 +87,17 @@ select *, case when market_id in {_TRADED_SINCE.format(newest="$2")}
                then {_TRADED_BEFORE.format(newest="$2")} else last_trade_at end as traded_at
   from user_positions as held where user_wallet = $1
 """  # noqa: S608 - the same
-_FIRST_PAGE: Final = kept(
-    _LOOKED_UP.format(chosen=_NOW, newest_trade=_NEWEST_TRADE, order=_LAST_TRADED_FIRST)
-)
+_FIRST_PAGE: Final = kept(_LOOKED_UP.format(chosen=_NOW, newest_trade=NEWEST_TRADE, order=_LAST_TRADED_FIRST))
 _LATER_PAGE: Final = _LOOKED_UP.format(chosen=_THEN, newest_trade="$3::bigint", order=_LAST_TRADED_FIRST)
 _WHOLE: Final = kept(
     _READ_AT_ONCE.format(
         chosen="select *, last_trade_at as traded_at from user_positions where user_wallet = $1",
-        newest_trade=_NEWEST_TRADE,
+        newest_trade=NEWEST_TRADE,
         order=_LAST_TRADED_FIRST,
     )
 )
 _WHOLE_THEN: Final = _READ_AT_ONCE.format(
-    chosen=_ALL, newest_trade=f"least($2, {_NEWEST_TRADE})", order=_LAST_TRADED_FIRST
+    chosen=_ALL, newest_trade=f"least($2, {NEWEST_TRADE})", order=_LAST_TRADED_FIRST
 )
 _FIND: Final = kept(
     _LOOKED_UP.format(

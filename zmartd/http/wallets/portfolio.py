@@ -11,6 +11,7 @@ from zmartd.http.kit import keys
 from zmartd.http.kit.fields import Amount, MarketKey, SignedAmount, StateName, Time, amount
 from zmartd.http.kit.operation import MAX_EXPORT_ROWS, Access, Call, Export, ExportedRows, Operation
 from zmartd.http.kit.pagination import Limit, NextCursor, NextPage, PageLength, decode_cursor, encode_cursor
+from zmartd.http.trading.position_memory import POSITION_MEMORY
 from zmartd.http.trading.position_valuation import (
     ValuedPosition,
     read_page,
@@ -173,7 +174,10 @@ async def get_portfolio(call: Call[PortfolioQuery]) -> Portfolio:
     wallet = call.wallet
     after = decode_cursor(query.cursor, PositionPageKey)
     database = call.app[keys.DATABASE]
-    found = await read_positions(database, wallet, after)
+    if after is None:
+        found = await call.app[POSITION_MEMORY].read(database, wallet)
+    else:
+        found = await read_positions(database, wallet, after)
     valued = dict(zip(found.rows, await value_positions(database, found.rows, with_sales=True), strict=True))
     page = found.page(_DEFAULT_LENGTH if query.limit is None else query.limit, after)
     return Portfolio(

@@ -35,6 +35,7 @@ from zmartd.http.kit.operation import (
 )
 from zmartd.http.kit.pagination import Limit, NextCursor, array_response, decode_cursor
 from zmartd.http.markets.lookup import any_market
+from zmartd.http.trading.position_memory import POSITION_MEMORY
 from zmartd.http.trading.position_valuation import (
     ValuedPosition,
     read_page,
@@ -201,6 +202,8 @@ async def _page(
     """The page that `query` requests: without a limit `default` positions, or all of them."""
     after = decode_cursor(query.cursor, PositionPageKey)
     limit = default if query.limit is None else query.limit
+    if limit is None and after is None:
+        return Page((await call.app[POSITION_MEMORY].read(call.app[keys.DATABASE], wallet)).rows, None)
     return await read_page(call.app[keys.DATABASE], wallet, limit, after)
 
 
