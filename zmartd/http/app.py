@@ -19,17 +19,20 @@ from zmartd.http.middleware.rate_limiter import RateLimiter
 from zmartd.http.middleware.request_buckets import RequestBuckets
 from zmartd.http.response_cache.cache import RESPONSE_CACHE, ResponseCache
 from zmartd.http.routes import OPERATIONS, setup_routes
+from zmartd.http.trading.position_memory import POSITION_MEMORY, PositionMemory
 
 
 def setup(app: web.Application) -> None:
     """Install the routes and the middleware (`zmartd.http.middleware` lists its steps).
 
     All keys of `zmartd.http.kit.keys` but BODIES_STAY_COMPRESSED have to be set, and SESSIONS, SIGN_IN,
-    TRUSTED_PROXIES, HEALTH and WEBSOCKET. This sets RESPONSE_CACHE, DELIVERY_VERIFIER, OPENAPI and DOCS.
+    TRUSTED_PROXIES, HEALTH and WEBSOCKET. This sets RESPONSE_CACHE, POSITION_MEMORY,
+    DELIVERY_VERIFIER, OPENAPI and DOCS.
     Raises ConfigError where settings of the webhook contradict each other.
     """
     clock = app[keys.CLOCK]
     app[RESPONSE_CACHE] = ResponseCache(clock)
+    app[POSITION_MEMORY] = PositionMemory(clock)
     app[keys.BUS].add_observer(app[RESPONSE_CACHE].invalidate)
     app[keys.BUS].add_observer(lambda _message: app[keys.REPLICA].log.announced())
     limits = app[keys.RATE_LIMITS]

@@ -137,7 +137,7 @@ def refund(
     holders; where the pool holds less, each gets a proportional part.
     """
     owed = max(invested_lamports - returned_lamports, 0)
-    if refundable_lamports <= current_liquidity_lamports:
+    if not owed or refundable_lamports <= current_liquidity_lamports:
         return owed
     return owed * current_liquidity_lamports // refundable_lamports
 

@@ -9,14 +9,25 @@ from msgspec import Struct
 from zmartd.market.lifecycle import MarketState
 from zmartd.store.postgres.reader import Reads
 
+# What has left the day since the standings were added up is taken from them, and what came is added. Where
+# that is more than the day itself, because they are old, the wallets of the day are counted.
+_TRADERS_OF_THE_DAY = """
+case when (select abs(extract(epoch from as_of - interval '24 hours' - since)) < 43200
+             from standing_periods where period = '24h')
+     then zmartd.traders_of('24h', as_of + interval '1 microsecond')
+     else (select count(distinct trade.user_wallet)
+             from trade_results as result join trades as trade on trade.id = result.trade_id
+            where result.at > zmartd.newest_time() - interval '24 hours')
+end
+"""
 # One statement, so that all sums are of one snapshot. Where there is no market, its only row has no state.
-_TOTALS = """
+_TOTALS = f"""
 with day as materialized (
     select zmartd.newest_time() as as_of
 ), last_24h as materialized (
     select as_of, coalesce(sum(traded.volume), 0) as volume_24h,
            coalesce(sum(traded.trades), 0)::bigint as trades_24h,
-           zmartd.traders_of('24h', as_of + interval '1 microsecond') as traders_24h,
+           {_TRADERS_OF_THE_DAY} as traders_24h,
            zmartd.traders_of('all', as_of)
            + (select count(distinct user_wallet)
                 from (select id from markets where corrected_slot is not null offset 0) as corrected
@@ -32,7 +43,7 @@ with day as materialized (
       from markets where not orphaned group by state
 )
 select * from last_24h left join by_state on true
-"""
+"""  # noqa: S608 - constants
 _FEES = """
 select accumulated_protocol_fees as protocol, resolver_fees_earned as resolver, lp_fees_earned as lp
   from markets where id = $1

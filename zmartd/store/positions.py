@@ -2,53 +2,57 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from asyncpg import Record
 from msgspec import Struct
 
-from zmartd.market.fees import FeeRates, configured_rates
 from zmartd.market.ids import is_market_id
-from zmartd.market.lifecycle import MarketState
-from zmartd.store.keyset import BigInt, Page, from_micros, page_of, to_micros
+from zmartd.store.keyset import BigInt, Page, from_micros, to_micros
 from zmartd.store.postgres.plans import kept
 from zmartd.store.postgres.reader import Reads
+from zmartd.store.raw_positions import POSITION_ROW, Position, RawPosition, position_of
 
-# Each lot is looked up: Postgres takes the number of lots of a wallet for that of the usual one, and would go
-# through all of them for each position. What shares have cost is worked out as `zmartd.held_cost` does it:
-# calls of that function would take ten times as long as the rest.
-_POSITIONS: Final = """
-select held.user_wallet, held.shares_yes, held.shares_no, held.total_invested, held.total_returned,
-       case when coalesce(yes.shares, 0) <= 0 or held.shares_yes <= 0 then 0
-            when held.shares_yes >= yes.shares then yes.cost
-            else div(yes.cost * held.shares_yes, yes.shares) end as cost_yes,
-       case when coalesce(no.shares, 0) <= 0 or held.shares_no <= 0 then 0
-            when held.shares_no >= no.shares then no.cost
-            else div(no.cost * held.shares_no, no.shares) end as cost_no,
-       held.trades_count, held.has_claimed, held.claimed_amount, held.claimed_at, held.first_trade_at,
-       held.last_trade_at, held.slot, held.updated_at, held.traded_at,
-       held.market_id, market.on_chain_address, market.question, market.state, market.b_parameter,
-       market.shares_yes, market.shares_no, market.current_liquidity,
-       (market.current_price_yes * 1000000000)::bigint as price_yes, market.proposed_outcome,
-       market.final_outcome, protocol.protocol_fee_bps, protocol.resolver_reward_bps,
-       protocol.liquidity_provider_fee_bps, {newest_trade} as newest_trade
-  from ({chosen}) as held
+# For a page each lot is looked up.
+_LOOKED_UP: Final = f"""
+select {POSITION_ROW} as row, held.traded_at, {{newest_trade}} as newest_trade
+  from ({{chosen}}) as held
   join markets as market on market.id = held.market_id
   left join lateral (select * from lots where user_wallet = held.user_wallet and market_id = held.market_id
                                           and outcome offset 0) as yes on true
   left join lateral (select * from lots where user_wallet = held.user_wallet and market_id = held.market_id
                                           and not outcome offset 0) as no on true
   cross join protocol
- {order}
-"""
+ {{order}}
+"""  # noqa: S608 - constants
+# All lots of the wallet are read at once, and found by their hash. Postgres takes their number for that of
+# the usual wallet, and would go through all of them for each position: a full join is never done like that.
+_READ_AT_ONCE: Final = f"""
+select {POSITION_ROW} as row, held.traded_at, {{newest_trade}} as newest_trade
+  from ({{chosen}} offset 0) as held
+  full join (select market_id, shares, cost from lots where user_wallet = $1 and outcome offset 0) as yes
+    on yes.market_id = held.market_id
+  full join (select market_id, shares, cost from lots where user_wallet = $1 and not outcome offset 0) as no
+    on no.market_id = held.market_id
+  left join lateral (
+    select on_chain_address, question, state, b_parameter, shares_yes, shares_no, current_liquidity,
+           current_price_yes, proposed_outcome, final_outcome
+      from markets where id = held.market_id offset 0
+  ) as market on true
+  cross join protocol
+ where coalesce(held.market_id, '') <> ''
+ {{order}}
+"""  # noqa: S608 - the same
 # Where another wallet has the same hash, its markets are looked at as well, and nothing else comes of it.
 _ITS_LOTS: Final = "hashtextextended(user_wallet, 0) = hashtextextended($1, 0)"
-_NEWEST_TRADE: Final = f"""
+NEWEST_TRADE: Final = f"""
 coalesce((select newest_trade from lots where {_ITS_LOTS}
            order by hashtextextended(user_wallet, 0), newest_trade desc limit 1), 0)
 """  # noqa: S608 - constants
+"""SQL: the newest trade of the wallet $1; 0 without any."""
 _TRADED_SINCE: Final = f"(select market_id from lots where {_ITS_LOTS} and newest_trade > {{newest}})"  # noqa: S608
 _TRADED_BEFORE: Final = """
 (select max(block_time) from trades
@@ -83,18 +87,26 @@ select *, case when market_id in {_TRADED_SINCE.format(newest="$2")}
                then {_TRADED_BEFORE.format(newest="$2")} else last_trade_at end as traded_at
   from user_positions as held where user_wallet = $1
 """  # noqa: S608 - the same
-_FIRST_PAGE: Final = _POSITIONS.format(chosen=_NOW, newest_trade=_NEWEST_TRADE, order=_LAST_TRADED_FIRST)
-_LATER_PAGE: Final = _POSITIONS.format(chosen=_THEN, newest_trade="$3::bigint", order=_LAST_TRADED_FIRST)
-_OF_WALLET: Final = _POSITIONS.format(
-    chosen=_ALL, newest_trade=f"least($2, {_NEWEST_TRADE})", order=_LAST_TRADED_FIRST
+_FIRST_PAGE: Final = kept(_LOOKED_UP.format(chosen=_NOW, newest_trade=NEWEST_TRADE, order=_LAST_TRADED_FIRST))
+_LATER_PAGE: Final = _LOOKED_UP.format(chosen=_THEN, newest_trade="$3::bigint", order=_LAST_TRADED_FIRST)
+_WHOLE: Final = kept(
+    _READ_AT_ONCE.format(
+        chosen="select *, last_trade_at as traded_at from user_positions where user_wallet = $1",
+        newest_trade=NEWEST_TRADE,
+        order=_LAST_TRADED_FIRST,
+    )
 )
-_FIND: Final = _POSITIONS.format(
-    chosen="select *, last_trade_at as traded_at from user_positions"
-    " where user_wallet = $1 and market_id = $2",
-    newest_trade="0",
-    order="",
+_WHOLE_THEN: Final = _READ_AT_ONCE.format(
+    chosen=_ALL, newest_trade=f"least($2, {NEWEST_TRADE})", order=_LAST_TRADED_FIRST
 )
-_ALL_TRADES: Final = 2**63 - 1
+_FIND: Final = kept(
+    _LOOKED_UP.format(
+        chosen="select *, last_trade_at as traded_at from user_positions"
+        " where user_wallet = $1 and market_id = $2",
+        newest_trade="0",
+        order="",
+    )
+)
 _REFUNDABLE = kept("select market_id, refundable from market_holdings where market_id = any($1::text[])")
 HAS_CLAIMS: Final = """
 market.state = 'FINALIZED'
@@ -106,53 +118,6 @@ and exists (select from market_holdings as held
 """
 """SQL: whether some holder can claim in `market` and has not."""
 _CLAIMABLE = kept(f"select id from markets as market where id = any($1::text[]) and {HAS_CLAIMS}")  # noqa: S608
-
-
-class PositionMarket(Struct, frozen=True):
-    """What a position's value depends on. Shares, price and `b_parameter` have nine decimals."""
-
-    id: str
-    on_chain_address: str
-    question: str
-    state: MarketState
-    b_parameter: int | None
-    shares_yes: int
-    shares_no: int
-    current_liquidity: int
-    price_yes: int
-    proposed_outcome: bool | None
-    final_outcome: bool | None
-    rates: FeeRates
-    """The fees that a sale would be charged."""
-
-
-class Position(Struct, frozen=True):
-    """A wallet's holding in one market, true at `slot`. Amounts are lamports, shares have nine decimals.
-
-    Shares can be negative for as long as an earlier purchase is not indexed yet.
-    """
-
-    user_wallet: str
-    shares_yes: int
-    shares_no: int
-    total_invested: int
-    """All purchases with fees."""
-    total_returned: int
-    """All sales after fees."""
-    cost_yes: int
-    """The cost of the YES shares still held, with fees, by the average cost method."""
-    cost_no: int
-    trades_count: int
-    has_claimed: bool
-    claimed_amount: int
-    claimed_at: datetime | None
-    first_trade_at: datetime | None
-    last_trade_at: datetime | None
-    slot: int
-    updated_at: datetime
-    traded_at: datetime | None
-    """Its last trade when the first page of the wallet's positions was read."""
-    market: PositionMarket
 
 
 class PositionPageKey(Struct, frozen=True, tag="positions/1"):
@@ -182,18 +147,29 @@ class PositionPageKey(Struct, frozen=True, tag="positions/1"):
 class Holdings(Struct, frozen=True):
     """All positions of a wallet, the last traded first."""
 
-    positions: tuple[Position, ...]
+    rows: tuple[RawPosition, ...]
+    traded_at: tuple[datetime | None, ...]
+    """The last trade of each when the first page of them was read."""
     newest_trade: int
     """The wallet's last trade when the first page was read."""
 
-    def page(self, limit: int, after: PositionPageKey | None) -> Page[Position, PositionPageKey]:
+    @property
+    def positions(self) -> tuple[Position, ...]:
+        return tuple(map(position_of, self.rows))
+
+    def page(self, limit: int, after: PositionPageKey | None) -> Page[RawPosition, PositionPageKey]:
         """A page of the positions, from the beginning or after the key `after`."""
+        begin = 0
+        if after is not None:
+            begin = bisect_right(range(len(self.rows)), after.rank, key=lambda place: self._key(place).rank)
+        end = begin + limit
+        rows = self.rows[begin:end]
+        return Page(rows, self._key(end - 1) if rows and end < len(self.rows) else None)
 
-        def key_of(position: Position) -> PositionPageKey:
-            return _key_of(position, self.newest_trade)
-
-        ahead = [one for one in self.positions if after is None or key_of(one).rank > after.rank]
-        return page_of(ahead, limit, key_of)
+    def _key(self, place: int) -> PositionPageKey:
+        traded_at = self.traded_at[place]
+        micros = None if traded_at is None else to_micros(traded_at)
+        return PositionPageKey(self.newest_trade, micros, position_of(self.rows[place]).market.id)
 
 
 async def of_wallet(connection: Reads, wallet: str, after: PositionPageKey | None = None) -> Holdings:
@@ -201,34 +177,34 @@ async def of_wallet(connection: Reads, wallet: str, after: PositionPageKey | Non
 
     Takes a transaction or reader of that wallet.
     """
-    last_trade = _ALL_TRADES if after is None else after.newest_trade
-    rows = await connection.fetch(_OF_WALLET, wallet, last_trade)
-    return Holdings(tuple(map(_position, rows)), rows[0]["newest_trade"] if rows else 0)
+    if after is None:
+        return _holdings(await connection.fetch(_WHOLE, wallet))
+    return _holdings(await connection.fetch(_WHOLE_THEN, wallet, after.newest_trade))
 
 
 async def page(
     connection: Reads, wallet: str, limit: int | None, after: PositionPageKey | None = None
-) -> Page[Position, PositionPageKey]:
+) -> Page[RawPosition, PositionPageKey]:
     """A page of a wallet's positions, the last traded first; all that are left with a limit of None.
 
     Takes a transaction or reader of that wallet.
     """
+    if limit is None and after is None:
+        return Page((await of_wallet(connection, wallet)).rows, None)
     most = None if limit is None else limit + 1
     if after is None:
-        rows = await connection.fetch(_FIRST_PAGE, wallet, most)
+        found = _holdings(await connection.fetch(_FIRST_PAGE, wallet, most))
     else:
         traded_at = None if after.micros is None else from_micros(after.micros)
         key = (after.newest_trade, traded_at, after.market_id)
-        rows = await connection.fetch(_LATER_PAGE, wallet, most, *key)
-    newest_trade = rows[0]["newest_trade"] if rows else 0
-    found = [_position(row) for row in rows]
-    return page_of(found, len(found) if limit is None else limit, lambda one: _key_of(one, newest_trade))
+        found = _holdings(await connection.fetch(_LATER_PAGE, wallet, most, *key))
+    return found.page(len(found.rows) if limit is None else limit, None)
 
 
-async def find(connection: Reads, wallet: str, market_id: str) -> Position | None:
+async def find(connection: Reads, wallet: str, market_id: str) -> RawPosition | None:
     """A wallet's position in one market. Takes a transaction or reader of that wallet."""
     row = await connection.fetchrow(_FIND, wallet, market_id)
-    return None if row is None else _position(row)
+    return None if row is None else RawPosition(row["row"])
 
 
 async def refundable(connection: Reads, market_ids: Sequence[str]) -> dict[str, int]:
@@ -248,15 +224,10 @@ async def claimable(connection: Reads, market_ids: Sequence[str]) -> set[str]:
     return {row["id"] for row in await connection.fetch(_CLAIMABLE, market_ids)}
 
 
-def _key_of(position: Position, newest_trade: int) -> PositionPageKey:
-    traded_at = position.traded_at
-    micros = None if traded_at is None else to_micros(traded_at)
-    return PositionPageKey(newest_trade, micros, position.market.id)
-
-
-def _position(row: Record) -> Position:
-    """The columns are those of a Position and of its PositionMarket, in their order."""
-    values: tuple[Any, ...] = tuple(row)
-    market = (*values[16:19], MarketState[values[19]], *values[20:27], configured_rates(*values[27:30]))
-    position: list[Any] = [*values[:16], PositionMarket(*market)]
-    return Position(*position)
+def _holdings(found: Sequence[Record]) -> Holdings:
+    newest_trade = found[0]["newest_trade"] if found else 0
+    return Holdings(
+        tuple(RawPosition(one["row"]) for one in found),
+        tuple(one["traded_at"] for one in found),
+        newest_trade,
+    )

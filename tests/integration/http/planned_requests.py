@@ -121,6 +121,9 @@ _MATCHES: Final = Allowance("what matches is counted", 500)
 _OPEN_VOTES: Final = Allowance("votes that are open are counted, each market's once", 800)
 _TRADED_TOGETHER: Final = Allowance("all trades of the wallet or of the market are looked through", 3_000)
 _ITS_MARKETS: Final = Allowance("the wallet's sums are over the markets that it has traded in", 1_200)
+_ITS_POSITIONS: Final = Allowance(
+    "all of the wallet's positions are compared with those known, in one row", 1_200
+)
 _ITS_VOTES: Final = Allowance("and over its votes, each with the state of its market", 6_000)
 ALLOWANCES: Final[dict[str, Allowance]] = {
     "/api/admin/alerts": _ALERTS,
@@ -141,6 +144,7 @@ ALLOWANCES: Final[dict[str, Allowance]] = {
     "/api/markets?state=PROPOSED,DISPUTED": _OPEN_VOTES,
     "/api/markets/{id}/stats": Allowance("the market's days of trading are summed", 366),
     "/api/markets/{id}/votes": Allowance("the votes of the market are counted", 2_000),
+    "/api/positions/{wallet}": _ITS_POSITIONS,
     "/api/stats": Allowance(
         "the sums are of all markets, once for all callers (see CacheForAllMarkets), and of the last day",
         2_000,
@@ -150,6 +154,9 @@ ALLOWANCES: Final[dict[str, Allowance]] = {
     "/api/trades/history?market_id=MARKET": _TRADED_TOGETHER,
     "/api/users/me": _ITS_VOTES,
     "/api/users/{wallet}": _ITS_VOTES,
+    "/api/users/{wallet}/portfolio": _ITS_POSITIONS,
+    "/api/users/{wallet}/portfolio?limit=10": _ITS_POSITIONS,
+    "/api/users/{wallet}/positions": _ITS_POSITIONS,
     "/api/users/{wallet}/stats": _ITS_MARKETS,
     "/api/users/{wallet}/trades": _ITS_MARKETS,
     "/api/users/{wallet}/votes": _ITS_VOTES,

@@ -14,6 +14,7 @@ from zmartd.store import positions
 from zmartd.store.positions import PositionPageKey
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.rls import Caller
+from zmartd.store.raw_positions import position_of
 
 ALICE = wallet("alice")
 
@@ -68,7 +69,7 @@ async def test_trading_during_a_walk_neither_hides_a_position_nor_shows_it_twice
             at_first = [position.market.id for position in holdings.positions]
         if with_all:
             page = holdings.page(limit, after)
-        found += [position.market.id for position in page.rows]
+        found += [position_of(row).market.id for row in page.rows]
         after = page.next_key
         if after is None:
             break

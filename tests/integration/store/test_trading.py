@@ -19,9 +19,9 @@ from tests.integration.store.rows import (
 from zmartd.market.ids import masked
 from zmartd.market.lifecycle import MarketState
 from zmartd.store import indexed_transactions, positions, trades
-from zmartd.store.positions import Position
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.rls import ANYBODY, Caller
+from zmartd.store.raw_positions import Position, position_of
 from zmartd.store.trades import PricePageKey, PricePoint, TradeFilter, TradeStatistics
 
 ALICE, BOB = wallet("alice"), wallet("bob")
@@ -203,7 +203,9 @@ async def test_positions_carry_what_their_worth_depends_on(database: Database) -
 
     async with database.caller(Caller(ALICE)) as connection:
         first, second = (await positions.of_wallet(connection, ALICE)).positions
-        assert await positions.find(connection, ALICE, settled) == second
+        found = await positions.find(connection, ALICE, settled)
+        assert found is not None
+        assert position_of(found) == second
 
     assert (first.market.id, first.market.question) == (newer, "Will it rain tomorrow?")
     assert second.market.id == settled

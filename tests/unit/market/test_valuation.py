@@ -180,3 +180,7 @@ def test_profit_is_always_what_came_out_and_is_left_minus_what_went_in(
     came_out = position.returned_lamports + position.claimed_lamports
     assert valuation.profit_lamports == came_out + valuation.value_lamports - position.invested_lamports
     assert min(valuation.value_lamports, valuation.cost_lamports, valuation.claimable_lamports) >= 0
+
+
+def test_nobody_is_owed_a_part_of_a_pool_that_told_events_made_negative() -> None:
+    assert refund(5, 5, 0, -1) == 0

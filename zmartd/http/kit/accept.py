@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from functools import lru_cache
+from typing import Final
 
 MAX_RANGES = 32
 """Browsers send about ten. A header has room for thousands, and is read before the request is counted."""
 
+_KEPT: Final = 128
+"""Headers of which the answer is kept: clients of one kind send the same."""
+
 _QUALITY = re.compile(r";[ \t]*q=([01](?:\.[0-9]{0,3})?)[ \t]*(?:;|$)", re.ASCII | re.IGNORECASE)
 
 
-def preferred_type(accept: str, offered: Sequence[str]) -> str | None:
+@lru_cache(_KEPT)
+def preferred_type(accept: str, offered: tuple[str, ...]) -> str | None:
     """Which of `offered`, media types in lower case, `accept` prefers: the first of those of equal quality.
 
     None where it accepts none of them. A range with parameters besides `q` stands for its type. Ranges after

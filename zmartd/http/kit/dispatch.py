@@ -4,7 +4,8 @@ A cached response (`cache`) is looked up by `peek_of` before the request is coun
 The steps without one, each of which may refuse the request with an error:
 
 1. A query is refused where the operation takes none.
-2. Where the response may be cached, one that is being made is shared, and a new one is cached.
+2. Where the response may be cached, one that is being made is shared, and a new one is cached. Where it is
+   shared (`is_shared`), a caller's requests for the same wait for one reading together.
 3. The query or the body, then the variables of the path, are decoded. Malformed input is reported to every
    caller, whether or not it has access.
 4. The caller's access is checked.
@@ -24,10 +25,11 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import msgspec
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 from asyncpg import Connection
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from zmartd.http.errors.requests import NotYours
 from zmartd.http.kit import idempotency, keys
@@ -57,8 +59,10 @@ from zmartd.http.kit.operation import (
 )
 from zmartd.http.kit.own_positions import keeping_position
 from zmartd.http.kit.replica_reads import read_somewhere
+from zmartd.http.kit.shared_reads import SharedReads
 from zmartd.http.kit.stream_positions import at_its_position
 from zmartd.http.kit.weights import EXPORT, REQUEST
+from zmartd.store.postgres.rls import Caller
 
 Peek = Callable[[web.Request], TaggedResponse | None]
 """Returns the response to a request if it is in memory. Never raises, and waits for nothing."""
@@ -92,6 +96,8 @@ def _handler_of(operation: Operation[Any]) -> Handler:
         return _cached(dispatcher, operation.cache)
     if operation.takes_idempotency_key:
         return _idempotent(dispatcher, operation)
+    if operation.is_shared:
+        return _shared(dispatcher, operation)
 
     async def handle(request: web.Request) -> web.StreamResponse:
         dispatcher.check_query(request)
@@ -133,6 +139,20 @@ def _cached(dispatcher: _Dispatcher, cache: CachePolicy) -> Handler:
     return handle
 
 
+def _shared(dispatcher: _Dispatcher, operation: Operation[Any]) -> Handler:
+    reads: SharedReads[tuple[Caller, str], JsonResponse] = SharedReads()
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        dispatcher.check_query(request)
+        identity = request[IDENTITY]
+        if operation.export is not None and export_type(request) is not None:
+            return await dispatcher.respond(request, identity)
+        key = identity.caller, request.rel_url.raw_path_qs
+        return dispatcher.response(await reads.get(key, partial(dispatcher.load, request, identity)))
+
+    return handle
+
+
 def _idempotent(dispatcher: _Dispatcher, operation: Operation[Any]) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
         dispatcher.check_query(request)
@@ -168,14 +188,14 @@ class _Dispatcher:
         """The response to `identity`. `body`: the body of the request if it has been read already."""
         keep = None if key is None else partial(self._keep, key)
         result = await self._call_handler(request, identity, body, keep)
-        return result if isinstance(result, web.StreamResponse) else self._response(result)
+        return result if isinstance(result, web.StreamResponse) else self.response(result)
 
     async def _keep(
         self, key: idempotency.HeldKey, connection: Connection, answer: Struct | JsonResponse
     ) -> None:
-        await key.keep(connection, self._response(answer))
+        await key.keep(connection, self.response(answer))
 
-    def _response(self, result: Struct | Sequence[Struct] | JsonResponse) -> web.Response:
+    def response(self, result: Struct | Sequence[Struct] | JsonResponse) -> web.Response:
         if isinstance(result, JsonResponse):
             response = json_response(result.body, result.status, result.headers)
         else:
@@ -183,6 +203,15 @@ class _Dispatcher:
         if self._operation.export is not None:
             response.headers[hdrs.VARY] = VARY
         return response
+
+    async def load(self, request: web.Request, identity: Identity) -> JsonResponse:
+        """What `identity` gets, its body as JSON. Raises TypeError if the handler returns no JSON."""
+        result = await self._call_handler(request, identity)
+        if isinstance(result, web.StreamResponse):
+            raise TypeError(f"{self._operation.path}: only JSON can be shared, not any response")
+        if isinstance(result, JsonResponse):
+            return msgspec.structs.replace(result, body=Raw(encode_body(result.body)))
+        return JsonResponse(Raw(encode_body(result)), self._operation.default_status)
 
     async def load_public(self, request: web.Request) -> LoadedBody:
         """The JSON that an anonymous caller gets. Raises TypeError if the handler returns no JSON."""

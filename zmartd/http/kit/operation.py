@@ -255,6 +255,10 @@ class Operation(Struct, Generic[Input], frozen=True, kw_only=True):
     """Whether it may be read from a replica that has all that was announced, and all that its caller has
     written. Its handler reads from `Call.database`, and does nothing but read: it may be called twice."""
 
+    is_shared: bool = False
+    """Whether one reading answers all requests of a caller for the same that came before it began: for what
+    takes longer to read than a round trip. An export is not shared."""
+
     def __post_init__(self) -> None:
         """Raises TypeError where parts of the declaration contradict each other."""
         for is_contradiction, rule in (
@@ -283,6 +287,10 @@ class Operation(Struct, Generic[Input], frozen=True, kw_only=True):
                 "a cached response is a public one to GET",
             ),
             (self.from_replica and self.method != _READ, "a replica takes no writes"),
+            (
+                self.is_shared and (self.method != _READ or self.cache is not None),
+                "what is shared is read, and not cached",
+            ),
             (
                 self.export is not None and not self._is_exportable,
                 "an export is of a list that is not cached, with limit and cursor in its query",

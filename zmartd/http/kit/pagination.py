@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar, Protocol, Self, TypeVar
 
 import msgspec
 from aiohttp import hdrs, web
-from msgspec import Meta, Struct
+from msgspec import Meta, Raw, Struct
 
 from zmartd.http.errors.requests import InvalidRequest, Problem
 from zmartd.http.kit.fields import MEANING, Field
@@ -98,7 +98,9 @@ def start_key(query: PageQuery, kind: type[Key]) -> Key | None:
     return after
 
 
-def array_response(request: web.Request, rows: Sequence[Struct], next_key: Struct | None) -> JsonResponse:
+def array_response(
+    request: web.Request, rows: Sequence[Struct] | Sequence[Raw], next_key: Struct | None
+) -> JsonResponse:
     """A page as a bare JSON array, with the cursor of the next page in headers."""
     return JsonResponse(rows, HTTPStatus.OK, next_page_headers(request, next_key))
 

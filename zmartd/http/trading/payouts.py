@@ -140,10 +140,11 @@ async def get_position_claim(call: Call[None]) -> PositionClaimBody:
     wallet, database = call.wallet, call.app[keys.DATABASE]
     async with database.reader(call.caller) as connection:
         market = await any_market(connection, call.path["id"])
-        position = await positions.find(connection, wallet, market.id)
-    if position is None:
+        found = await positions.find(connection, wallet, market.id)
+    if found is None:
         raise PositionNotFound(AboutMarket(market.id))
-    (valued,) = await value_positions(database, [position])
+    (valued,) = await value_positions(database, [found])
+    position = valued.position
     claimable, claimed = amount(valued.valuation.claimable_lamports), amount(position.claimed_amount)
     return PositionClaimBody(
         PositionClaim(

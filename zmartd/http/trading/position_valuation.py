@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 from msgspec import Struct
 
@@ -10,9 +11,10 @@ from zmartd.market.lifecycle import MarketState
 from zmartd.market.valuation import MarketFigures, PositionFigures, Valuation, value_position
 from zmartd.store import positions
 from zmartd.store.keyset import Page
-from zmartd.store.positions import Holdings, Position, PositionPageKey
+from zmartd.store.positions import Holdings, PositionPageKey
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.rls import Caller
+from zmartd.store.raw_positions import KEPT, Position, RawPosition, position_of
 
 
 class ValuedPosition(Struct, frozen=True):
@@ -33,39 +35,40 @@ async def read_positions(database: Database, wallet: str, after: PositionPageKey
 
 async def read_page(
     database: Database, wallet: str, limit: int | None, after: PositionPageKey | None
-) -> Page[Position, PositionPageKey]:
+) -> Page[RawPosition, PositionPageKey]:
     """A page of a wallet's positions, last traded first; all that are left with a limit of None."""
     async with database.reader(Caller(wallet)) as connection:
         return await positions.page(connection, wallet, limit, after)
 
 
 async def value_positions(
-    database: Database, found: Sequence[Position], *, with_sales: bool = False
+    database: Database, rows: Sequence[RawPosition], *, with_sales: bool = False
 ) -> tuple[ValuedPosition, ...]:
-    """Each of the positions with its valuation, `with_sales` also with what selling its shares would bring.
+    """Each of the positions with its valuation, `with_sales` also with what selling its shares brings."""
+    refundable = await refundable_lamports(database, rows)
+    return tuple(value_row(row, refundable.get(row, 0), with_sales) for row in rows)
 
-    Refunds also depend on other wallets' positions. These sums are read in a statement of their own, which
-    is consistent because they do not change once a market has ended without an outcome.
+
+async def refundable_lamports(database: Database, rows: Sequence[RawPosition]) -> Mapping[RawPosition, int]:
+    """Of those positions whose markets ended without an outcome what all holders together may be refunded.
+
+    These sums are of other wallets' positions, too, and read in a statement of their own, which is consistent
+    because they do not change once a market has ended so.
     """
-    refunded = [position.market.id for position in found if _is_refunded(position)]
-    refundable: dict[str, int] = {}
-    if refunded:
-        async with database.service_reader() as connection:
-            refundable = await positions.refundable(connection, refunded)
-    return tuple(
-        ValuedPosition(position, _value(position, refundable.get(position.market.id, 0), with_sales))
-        for position in found
-    )
+    refunded = {row: position_of(row).market.id for row in rows if _is_refunded(position_of(row))}
+    if not refunded:
+        return {}
+    async with database.service_reader() as connection:
+        lamports = await positions.refundable(connection, list(refunded.values()))
+    return {row: lamports.get(market_id, 0) for row, market_id in refunded.items()}
 
 
-def _is_refunded(position: Position) -> bool:
+@lru_cache(KEPT)
+def value_row(row: RawPosition, refundable_lamports: int, with_sale: bool) -> ValuedPosition:
+    """The position of a row with its valuation."""
+    position = position_of(row)
     market = position.market
-    return market.state is MarketState.FINALIZED and market.final_outcome is None
-
-
-def _value(position: Position, refundable_lamports: int, with_sale: bool) -> Valuation:
-    market = position.market
-    return value_position(
+    valuation = value_position(
         PositionFigures(
             shares_yes=position.shares_yes,
             shares_no=position.shares_no,
@@ -89,3 +92,9 @@ def _value(position: Position, refundable_lamports: int, with_sale: bool) -> Val
         ),
         with_sale=with_sale,
     )
+    return ValuedPosition(position, valuation)
+
+
+def _is_refunded(position: Position) -> bool:
+    market = position.market
+    return market.final_outcome is None and market.state is MarketState.FINALIZED

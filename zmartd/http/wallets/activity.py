@@ -12,12 +12,11 @@ from zmartd.http.kit.earlier_names import DEPRECATED
 from zmartd.http.kit.fields import Amount, SignedAmount, amount
 from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.kit.pagination import Limit, NextCursor, NextPage, PageLength, decode_cursor, encode_cursor
-from zmartd.http.trading.position_valuation import ValuedPosition, read_positions, value_positions
 from zmartd.http.trading.schemas import TradeBody
 from zmartd.http.trading.trade_lists import TradesQuery, export_of, read_trades
 from zmartd.http.voting.votes import VoteBody, vote_body
-from zmartd.market.lifecycle import MarketState, VoteKind
-from zmartd.store import wallet_activity
+from zmartd.market.lifecycle import VoteKind
+from zmartd.store import trading_results, wallet_activity
 from zmartd.store.postgres.reader import Reads
 from zmartd.store.trades import TradeFilter
 from zmartd.store.wallet_activity import OwnVote, VotePageKey
@@ -132,27 +131,16 @@ async def _of_wallet(call: Call[Any], _connection: Reads) -> TradeFilter:
 
 async def get_statistics(call: Call[None]) -> TradingStatistics:
     """The results of all of the caller's own trading."""
-    wallet = call.wallet
-    database = call.app[keys.DATABASE]
-    found = await read_positions(database, wallet)
-    valued = await value_positions(database, found.positions)
-    async with database.reader(call.caller) as connection:
-        volume_lamports = await wallet_activity.volume_lamports(connection, wallet)
-    ended = [one for one in valued if one.position.market.state is MarketState.FINALIZED]
-    won = sum(one.valuation.profit_lamports > 0 for one in ended)
+    async with call.app[keys.DATABASE].service_reader() as connection:
+        found = await trading_results.of_wallet(connection, call.wallet)
     results: dict[str, Any] = {
-        "trades_count": sum(one.position.trades_count for one in valued),
-        "total_volume": amount(volume_lamports),
-        "win_rate": round(won * 100 / len(ended), 2) if ended else None,
-        "total_pnl": amount(sum(one.valuation.profit_lamports for one in valued)),
-        "active_positions": sum(_is_active(one) for one in valued),
+        "trades_count": found.trades,
+        "total_volume": amount(found.volume),
+        "win_rate": round(found.won * 100 / found.ended, 2) if found.ended else None,
+        "total_pnl": amount(found.profit),
+        "active_positions": found.active,
     }
     return TradingStatistics(**results, **earlier_answers.of_wallet_statistics(**results))
-
-
-def _is_active(valued: ValuedPosition) -> bool:
-    position = valued.position
-    return position.market.state < MarketState.FINALIZED and max(position.shares_yes, position.shares_no) > 0
 
 
 def _votes(wallet: str, kind: VoteKind, found: Sequence[OwnVote]) -> tuple[VoteBody, ...]:
@@ -193,5 +181,6 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         tag="users",
         responses={200: TradingStatistics},
         access=Access.OWNER,
+        is_shared=True,
     ),
 )

@@ -11,6 +11,7 @@ from zmartd.http.kit import keys
 from zmartd.http.kit.fields import Amount, MarketKey, SignedAmount, StateName, Time, amount
 from zmartd.http.kit.operation import MAX_EXPORT_ROWS, Access, Call, Export, ExportedRows, Operation
 from zmartd.http.kit.pagination import Limit, NextCursor, NextPage, PageLength, decode_cursor, encode_cursor
+from zmartd.http.trading.position_memory import POSITION_MEMORY
 from zmartd.http.trading.position_valuation import (
     ValuedPosition,
     read_page,
@@ -173,16 +174,18 @@ async def get_portfolio(call: Call[PortfolioQuery]) -> Portfolio:
     wallet = call.wallet
     after = decode_cursor(query.cursor, PositionPageKey)
     database = call.app[keys.DATABASE]
-    found = await read_positions(database, wallet, after)
-    of_all = await value_positions(database, found.positions, with_sales=True)
-    valued = {one.position.market.id: one for one in of_all}
+    if after is None:
+        found = await call.app[POSITION_MEMORY].read(database, wallet)
+    else:
+        found = await read_positions(database, wallet, after)
+    valued = dict(zip(found.rows, await value_positions(database, found.rows, with_sales=True), strict=True))
     page = found.page(_DEFAULT_LENGTH if query.limit is None else query.limit, after)
     return Portfolio(
         wallet=wallet,
         cost_basis_method="average",
-        positions=tuple(_position(valued[position.market.id]) for position in page.rows),
+        positions=tuple(_position(valued[row]) for row in page.rows),
         count=len(page.rows),
-        total=len(found.positions),
+        total=len(found.rows),
         totals=_totals(valued.values()),
         next_cursor=encode_cursor(page.next_key),
     )
@@ -282,5 +285,6 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         responses={200: Portfolio},
         export=Export(PortfolioPosition, _export),
         access=Access.OWNER,
+        is_shared=True,
     ),
 )

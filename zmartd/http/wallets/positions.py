@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from functools import lru_cache
 from typing import Annotated, Any, Final
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Raw, Struct
 
 from zmartd.errors import AboutMarket
 from zmartd.http.errors.requests import PositionNotFound
 from zmartd.http.kit import earlier_answers, keys
+from zmartd.http.kit.codec import encode_body
 from zmartd.http.kit.earlier_names import DEPRECATED
 from zmartd.http.kit.fields import (
     Amount,
@@ -33,13 +35,21 @@ from zmartd.http.kit.operation import (
 )
 from zmartd.http.kit.pagination import Limit, NextCursor, array_response, decode_cursor
 from zmartd.http.markets.lookup import any_market
-from zmartd.http.trading.position_valuation import ValuedPosition, read_page, value_positions
+from zmartd.http.trading.position_memory import POSITION_MEMORY
+from zmartd.http.trading.position_valuation import (
+    ValuedPosition,
+    read_page,
+    refundable_lamports,
+    value_positions,
+    value_row,
+)
 from zmartd.market.iso_time import iso_time, iso_time_or_none
 from zmartd.market.lmsr import SCALE
 from zmartd.store import positions
 from zmartd.store.keyset import Page
 from zmartd.store.markets import MarketNotFound
-from zmartd.store.positions import Position, PositionPageKey
+from zmartd.store.positions import PositionPageKey
+from zmartd.store.raw_positions import KEPT, RawPosition, position_of
 
 _BATCH_ROWS: Final = 200
 """Positions of an export that are valued at once."""
@@ -139,8 +149,9 @@ async def list_positions(call: Call[ArrayQuery]) -> JsonResponse:
     """A bare array, last traded first. Headers have the cursor of the next page."""
     query = call.input
     page = await _page(call, call.wallet, query)
-    valued = await value_positions(call.app[keys.DATABASE], page.rows)
-    return array_response(call.request, [_body(one) for one in valued], page.next_key)
+    refundable = await refundable_lamports(call.app[keys.DATABASE], page.rows)
+    bodies = [_encoded_body(row, refundable.get(row, 0)) for row in page.rows]
+    return array_response(call.request, bodies, page.next_key)
 
 
 async def get_position(call: Call[None]) -> PositionBody:
@@ -149,10 +160,10 @@ async def get_position(call: Call[None]) -> PositionBody:
     database = call.app[keys.DATABASE]
     async with database.reader(call.caller) as connection:
         market = await any_market(connection, call.path["id"])
-        position = await positions.find(connection, wallet, market.id)
-    if position is None:
+        row = await positions.find(connection, wallet, market.id)
+    if row is None:
         raise PositionNotFound(AboutMarket(market.id))
-    (valued,) = await value_positions(database, [position])
+    (valued,) = await value_positions(database, [row])
     return _body(valued)
 
 
@@ -160,7 +171,7 @@ async def list_position_rows(call: Call[ArrayQuery]) -> JsonResponse:
     """A bare array of shares, last traded first. Headers have the cursor of the next page."""
     query = call.input
     page = await _page(call, call.wallet, query)
-    return array_response(call.request, [_row(position) for position in page.rows], page.next_key)
+    return array_response(call.request, [_encoded_row(row) for row in page.rows], page.next_key)
 
 
 async def _export_positions(call: Call[ArrayQuery]) -> ExportedRows:
@@ -180,21 +191,29 @@ async def _export_position_rows(call: Call[ArrayQuery]) -> ExportedRows:
 
     async def batches() -> AsyncIterator[Sequence[PositionRow]]:
         for start in range(0, len(page.rows), _BATCH_ROWS):
-            yield [_row(position) for position in page.rows[start : start + _BATCH_ROWS]]
+            yield [_row(row) for row in page.rows[start : start + _BATCH_ROWS]]
 
     return ExportedRows(batches(), page.next_key)
 
 
 async def _page(
     call: Call[Any], wallet: str, query: ArrayQuery, default: int | None = None
-) -> Page[Position, PositionPageKey]:
+) -> Page[RawPosition, PositionPageKey]:
     """The page that `query` requests: without a limit `default` positions, or all of them."""
     after = decode_cursor(query.cursor, PositionPageKey)
     limit = default if query.limit is None else query.limit
+    if limit is None and after is None:
+        return Page((await call.app[POSITION_MEMORY].read(call.app[keys.DATABASE], wallet)).rows, None)
     return await read_page(call.app[keys.DATABASE], wallet, limit, after)
 
 
-def _row(position: Position) -> PositionRow:
+@lru_cache(KEPT)
+def _encoded_row(row: RawPosition) -> Raw:
+    return Raw(encode_body(_row(row)))
+
+
+def _row(row: RawPosition) -> PositionRow:
+    position = position_of(row)
     return PositionRow(
         id=f"{position.market.id}:{position.user_wallet}",
         market_id=position.market.id,
@@ -204,6 +223,11 @@ def _row(position: Position) -> PositionRow:
         created_at=iso_time_or_none(position.first_trade_at),
         updated_at=iso_time(position.updated_at),
     )
+
+
+@lru_cache(KEPT)
+def _encoded_body(row: RawPosition, refundable_lamports: int) -> Raw:
+    return Raw(encode_body(_body(value_row(row, refundable_lamports, False))))
 
 
 def _body(valued: ValuedPosition) -> PositionBody:
@@ -256,6 +280,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         responses={200: tuple[PositionBody, ...]},
         export=Export(PositionBody, _export_positions),
         access=Access.OWNER,
+        is_shared=True,
     ),
     Operation(
         method="GET",
@@ -279,5 +304,6 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         responses={200: tuple[PositionRow, ...]},
         export=Export(PositionRow, _export_position_rows),
         access=Access.OWNER,
+        is_shared=True,
     ),
 )
