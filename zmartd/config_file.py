@@ -11,10 +11,10 @@ import os
 import re
 import tomllib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
-from functools import cache
+from functools import cache, cached_property
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import msgspec
 from msgspec import Meta, Struct
@@ -77,9 +77,8 @@ def settings_table(section: type[Struct] = Settings) -> tuple[Setting, ...]:
 
 
 def _settings_of(section: type[Struct], prefix: str) -> Iterator[Setting]:
-    hints = get_type_hints(section, include_extras=True)
     for field in msgspec.structs.fields(section):
-        annotation = hints[field.name]
+        annotation = field.type
         if isinstance(annotation, type) and issubclass(annotation, Struct):
             yield from _settings_of(annotation, f"{prefix}{field.name}.")
             continue
@@ -154,7 +153,7 @@ def read(
     version than this is a warning.
     """
     environ = os.environ if environ is None else environ
-    intake = _Intake(fixed, plugin_names() if plugins is None else plugins)
+    intake = _Intake(fixed, plugins)
     file: Path | None = None
     try:
         file = find(path, environ)
@@ -181,7 +180,7 @@ def read(
 class _Intake:
     """What the sources give, taken from one after the other; what a later one gives wins."""
 
-    def __init__(self, fixed: Mapping[str, str], plugins: Collection[str]) -> None:
+    def __init__(self, fixed: Mapping[str, str], plugins: Collection[str] | None) -> None:
         self.known = {setting.name: setting for setting in settings_table()}
         self.values: dict[str, Any] = {}
         self.tables: dict[str, dict[str, Any]] = {}
@@ -190,7 +189,12 @@ class _Intake:
         self.warnings: list[str] = []
         self.unusable: set[str] = set()
         self._fixed = fixed
-        self._plugins = plugins
+        self._given_plugins = plugins
+
+    @cached_property
+    def _plugins(self) -> Collection[str]:
+        """Asked for only where something is for one: to find those installed reads a file of each package."""
+        return plugin_names() if self._given_plugins is None else self._given_plugins
 
     def give_up(self, error: ConfigError) -> None:
         """Note that a source cannot be read, so that only what later ones give is usable."""
@@ -282,8 +286,8 @@ def _is_newer(version: Any, file: Path, problems: list[str]) -> bool:
 
 def plugin_names() -> list[str]:
     """The names of the installed tasks of other packages."""
-    own = {field.name for field in msgspec.structs.fields(TaskSettings)}
-    return sorted({plugin.name for plugin in entry_points(group=TASK_PLUGINS)} - own)
+    own = TaskSettings.__struct_fields__
+    return sorted({plugin.name for plugin in entry_points(group=TASK_PLUGINS)}.difference(own))
 
 
 def read_table(kind: type[AnyStruct], table: Mapping[str, Any], section: str) -> AnyStruct:
@@ -308,9 +312,8 @@ def read_table(kind: type[AnyStruct], table: Mapping[str, Any], section: str) ->
 
 def _made(kind: type[AnyStruct], values: Mapping[str, Any], section: str, prefix: str = "") -> AnyStruct:
     given: dict[str, Any] = {}
-    hints = get_type_hints(kind, include_extras=True)
     for field in msgspec.structs.fields(kind):
-        name, annotation = f"{prefix}{field.name}", hints[field.name]
+        name, annotation = f"{prefix}{field.name}", field.type
         if isinstance(annotation, type) and issubclass(annotation, Struct):
             given[field.name] = _made(annotation, values, section, f"{name}.")
         elif name in values:
@@ -481,11 +484,11 @@ def _unquoted(text: str) -> str:
 def _build(section: Any, values: Mapping[str, Any], prefix: str = "") -> Any:
     """`section` with the values of its settings replaced by `values`, by their dotted names."""
     given: dict[str, Any] = {}
-    for field in msgspec.structs.fields(section):
-        name = f"{prefix}{field.name}"
-        old = getattr(section, field.name)
+    for field in section.__struct_fields__:
+        name = f"{prefix}{field}"
+        old = getattr(section, field)
         if isinstance(old, Struct):
-            given[field.name] = _build(old, values, f"{name}.")
+            given[field] = _build(old, values, f"{name}.")
         elif name in values:
-            given[field.name] = values[name]
+            given[field] = values[name]
     return msgspec.structs.replace(section, **given)

@@ -24,6 +24,7 @@ from zmartd.chain.wire import (
     Bytes119,
     Layout,
     UndecodableData,
+    layout_of,
 )
 from zmartd.market.lifecycle import MarketState, VoteKind
 
@@ -141,5 +142,5 @@ class VoteRecord(_Account, frozen=True):
 ACCOUNTS: tuple[type[Any], ...] = (GlobalConfig, MarketAccount, UserPosition, VoteRecord)
 
 _FORMS: dict[type[Any], tuple[bytes, Layout[Any]]] = {
-    kind: (discriminator("account", kind.__name__), Layout(kind)) for kind in ACCOUNTS
+    kind: (discriminator("account", kind.__name__), layout_of(kind)) for kind in ACCOUNTS
 }

@@ -11,7 +11,7 @@ from solders.pubkey import Pubkey
 from zmartd.chain.discriminators import DISCRIMINATOR_BYTES, discriminator
 from zmartd.chain.interface import CreateMarket, FinalizeMarket
 from zmartd.chain.raw import RawInstruction
-from zmartd.chain.wire import Layout, UndecodableData
+from zmartd.chain.wire import UndecodableData, layout_of
 from zmartd.errors import ZmartdError
 from zmartd.market import ids
 
@@ -55,10 +55,10 @@ class MalformedTransaction(ZmartdError):
 
 
 _CREATE_MARKET = discriminator("global", "create_market")
-_CREATE_MARKET_LAYOUT = Layout(CreateMarket)
+_CREATE_MARKET_LAYOUT = layout_of(CreateMarket)
 _CREATE_MARKET_BYTES = 102
 _FINALIZE_MARKET = discriminator("global", "finalize_market")
-_FINALIZE_MARKET_LAYOUT = Layout(FinalizeMarket)
+_FINALIZE_MARKET_LAYOUT = layout_of(FinalizeMarket)
 _FINALIZE_MARKET_BYTES = range(DISCRIMINATOR_BYTES, 19)
 
 

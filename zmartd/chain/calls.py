@@ -14,7 +14,7 @@ from solders.pubkey import Pubkey
 from zmartd.chain.discriminators import DISCRIMINATOR_BYTES, discriminator
 from zmartd.chain.interface import INTERFACE, Instruction
 from zmartd.chain.raw import RawInstruction, RawTransaction
-from zmartd.chain.wire import Layout, UndecodableData
+from zmartd.chain.wire import UndecodableData, layout_of
 from zmartd.market import ids
 
 
@@ -31,7 +31,7 @@ class Call(Struct, frozen=True):
 
 
 _FORMS = {
-    discriminator("global", name): (name, form.accounts, Layout(form.arguments))
+    discriminator("global", name): (name, form.accounts, layout_of(form.arguments))
     for name, form in INTERFACE.items()
 }
 _UNKNOWN = "unknown"

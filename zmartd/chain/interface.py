@@ -6,7 +6,7 @@ from msgspec import Struct
 from solders.pubkey import Pubkey
 
 from zmartd.chain.idl import Idl, IdlError
-from zmartd.chain.wire import I64, U16, U32, U64, Bytes32, Bytes46, Layout
+from zmartd.chain.wire import I64, U16, U32, U64, Bytes32, Bytes46, layout_of
 
 
 class Instruction(Struct, frozen=True, gc=False):
@@ -156,7 +156,7 @@ def check_interface(idl: Idl) -> None:
                 f"the IDL has {', '.join(accounts)}"
             )
         arguments = [(argument.name, idl.words(argument.type)) for argument in instruction.args]
-        expected = list(Layout(form.arguments).types.items())
+        expected = list(layout_of(form.arguments).types.items())
         if arguments != expected:
             raise IdlError(
                 f"instructions.{name}.args: must be {_listed(expected)}; the IDL has {_listed(arguments)}"

@@ -13,7 +13,7 @@ from solders.pubkey import Pubkey
 
 from zmartd.chain.discriminators import DISCRIMINATOR_BYTES, discriminator
 from zmartd.chain.interface import INTERFACE, BuyShares, CreateMarket
-from zmartd.chain.wire import Layout, UndecodableData
+from zmartd.chain.wire import UndecodableData, layout_of
 
 _LAMPORTS_PER_BYTE = 6_960
 _OVERHEAD_BYTES = 128
@@ -36,7 +36,7 @@ _MADE = {
 """Place and size of the account that an instruction makes; a position with the first purchase only."""
 
 _BUY, _CREATE_MARKET = discriminator("global", "buy_shares"), discriminator("global", "create_market")
-_BUY_LAYOUT, _CREATE_MARKET_LAYOUT = Layout(BuyShares), Layout(CreateMarket)
+_BUY_LAYOUT, _CREATE_MARKET_LAYOUT = layout_of(BuyShares), layout_of(CreateMarket)
 
 
 class Outlay(Struct, frozen=True):

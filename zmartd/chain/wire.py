@@ -12,7 +12,7 @@ from collections.abc import Callable
 from enum import Enum
 from functools import partial
 from types import NoneType, UnionType
-from typing import Annotated, Any, Generic, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Generic, TypeVar, get_args, get_origin
 
 import msgspec
 from msgspec import Struct
@@ -87,8 +87,7 @@ class Layout(Generic[T]):
 
     def __init__(self, kind: type[T]) -> None:
         self.kind = kind
-        hints = get_type_hints(kind, include_extras=True)
-        self._fields = tuple(_field(field.name, hints[field.name]) for field in msgspec.structs.fields(kind))
+        self._fields = tuple(_field(field.name, field.type) for field in msgspec.structs.fields(kind))
         self._parts = _compile(self._fields)
 
     @property

@@ -30,7 +30,7 @@ from zmartd.chain.discriminators import DISCRIMINATOR_BYTES, discriminator
 from zmartd.chain.interface import INTERFACE, BuyShares, CreateMarket, ResolveMarket, SellShares
 from zmartd.chain.network_fees import fee_lamports
 from zmartd.chain.outlays import Outlay, outlay
-from zmartd.chain.wire import Layout, UndecodableData
+from zmartd.chain.wire import Layout, UndecodableData, layout_of
 from zmartd.errors import DetailedError
 from zmartd.market.json_fields import Amount
 from zmartd.transactions.price_protection import Trade
@@ -39,10 +39,10 @@ _COMPUTE_BUDGET = instruction_pattern.read(f"{COMPUTE_BUDGET}:01-04")
 """Heap, units, price and size of the accounts; 0 is not in use any more."""
 _INSTRUCTIONS = {discriminator("global", name): name for name in INTERFACE}
 _TRADES: dict[bytes, Layout[BuyShares] | Layout[SellShares]] = {
-    discriminator("global", "buy_shares"): Layout(BuyShares),
-    discriminator("global", "sell_shares"): Layout(SellShares),
+    discriminator("global", "buy_shares"): layout_of(BuyShares),
+    discriminator("global", "sell_shares"): layout_of(SellShares),
 }
-_CREATION, _RESOLUTION = Layout(CreateMarket), Layout(ResolveMarket)
+_CREATION, _RESOLUTION = layout_of(CreateMarket), layout_of(ResolveMarket)
 _TRADE_ACCOUNTS = INTERFACE["buy_shares"].accounts
 assert INTERFACE["sell_shares"].accounts == _TRADE_ACCOUNTS
 _TRADED_MARKET, _POSITION = _TRADE_ACCOUNTS.index("market"), _TRADE_ACCOUNTS.index("position")

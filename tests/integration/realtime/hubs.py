@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from tests.integration.realtime.listeners import RecordingWriter
+from tests.patience import SECONDS
 from zmartd import config
 from zmartd.clock import SystemClock
 from zmartd.realtime.bus import Bus
 from zmartd.realtime.followed import History
 from zmartd.realtime.history import StreamHistory
-from zmartd.realtime.hub import TURN_SECONDS, Hub
+from zmartd.realtime.hub import Hub
 from zmartd.store.postgres.database import Database
 from zmartd.store.streams import StreamPosition
 
@@ -25,8 +26,9 @@ async def running_hub(
     database: Database,
     history: History | None = None,
     settings: config.RealtimeSettings = SETTINGS,
-    turn_seconds: float = TURN_SECONDS,
+    turn_seconds: float = SECONDS,
 ) -> AsyncIterator[Hub]:
+    """A hub that listens. Its subscriptions wait for the database for `turn_seconds`."""
     history = history or StreamHistory(database)
     hub = Hub(bus, history, settings, SystemClock(), turn_seconds=turn_seconds)
     task = asyncio.create_task(hub.run())

@@ -33,4 +33,8 @@ class Authenticator:
                 return Identity(Caller(wallet), Credential.LEGACY)
         except (Unauthorized, SessionsUnavailable) as error:
             return Identity(refused=error)
-        return Identity(refused=BadMessage("Send the Authorization header as `Bearer <token>`."))
+        return Identity(
+            refused=BadMessage(
+                "Send the Authorization header as `Bearer <token>`, with the token of POST /api/auth/login."
+            )
+        )

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
 from zmartd.chain import events
-from zmartd.chain.wire import Layout
+from zmartd.chain.wire import layout_of
 from zmartd.http.markets.program_events import EVIDENCE_CID, EVIDENCE_HASH
 from zmartd.http.openapi.schemas import Json, reference
 from zmartd.indexer.events import rows
@@ -154,7 +154,7 @@ def _name(kind: type[Any]) -> Json:
 def _own_fields(kind: type[Any]) -> Json:
     own = {
         name: {**_schema(wire_type), "description": _MEANINGS[name]}
-        for name, wire_type in Layout(kind).types.items()
+        for name, wire_type in layout_of(kind).types.items()
     }
     return own | ({EVIDENCE_CID: _EVIDENCE_CID} if EVIDENCE_HASH in own else {})
 
