@@ -26,6 +26,7 @@ _CREATE = """
 insert into markets (id, on_chain_address, created_at)
 select * from unnest($1::text[], $2::text[], $3::timestamptz[]) as given (id, on_chain_address, created_at)
  where not exists (select from markets where markets.id = given.id)
+ order by given.id
 on conflict do nothing
 returning id, on_chain_address
 """
