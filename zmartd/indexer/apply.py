@@ -380,10 +380,13 @@ class Indexer:
         if not new:
             return [], []
         await reached(Point.APPLY_RECORDED)
-        waited = await self._ensure_markets(connection, new, addresses)
-        # Events of this batch whose market this batch creates are in both lists.
-        due = Batch(list({row.key: row for row in new + waited}.values()), addresses, commitment)
-        before = await markets.lock_markets(connection, due.slots)
+        due = Batch(new, addresses, commitment)
+        before = await markets.lock_markets(connection, due.slots, unless_one_is_missing=True)
+        if not before and due.slots:
+            waited = await self._create_markets(connection, new, addresses)
+            # Events of this batch whose market this batch creates are in both lists.
+            due = Batch(list({row.key: row for row in new + waited}.values()), addresses, commitment)
+            before = await markets.lock_markets(connection, due.slots)
         contained = _contained(due, before)
         contained |= await out_of_order(
             connection, [(row.event_type, due.market_of(row), row.slot, row.signature) for row in due.rows]
@@ -394,10 +397,12 @@ class Indexer:
         traded = await apply_effects(connection, batch, before)
         await reached(Point.APPLY_COUNTED)
         slots = dict.fromkeys(traded.changed, 0) | batch.slots
-        after = await markets.advance_markets(connection, slots, commitment)
+        after = await markets.advance_markets(connection, slots, traded.curves, traded.sums, commitment)
         await reached(Point.APPLY_SETTLED)
         messages: list[AnyMessage] = [*batch_messages(batch, before, after, traded.fills)]
-        messages += await wallet_messages(connection, others, batch.market_of, traded.fills, commitment)
+        messages += await wallet_messages(
+            connection, others, batch.market_of, traded.fills, commitment, read=traded.positions
+        )
         if (rates_from := rates_changed_from(due.rows)) is not None:
             contained |= await corrected_since(connection, rates_from)
         if contained:
@@ -407,7 +412,7 @@ class Indexer:
             )
         return new, messages
 
-    async def _ensure_markets(
+    async def _create_markets(
         self, connection: Connection, rows: Sequence[EventRow], addresses: dict[str, str]
     ) -> list[EventRow]:
         """Create missing market rows, add them to `addresses`, and return the events that waited for them."""

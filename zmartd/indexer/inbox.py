@@ -78,6 +78,8 @@ class Inbox:
         self._clock = clock
         self._plausibility = plausibility
         self._arrived = asyncio.Event()
+        self._has_taken_all = False
+        """Whether the last batch had all deliveries that waited, but for those that came meanwhile."""
         self._commit: GroupCommit[NewDelivery] = GroupCommit(self._add, _MAX_COMMIT, _BURST, calm_seconds)
 
     async def accept(self, body: bytes) -> int:
@@ -101,6 +103,9 @@ class Inbox:
                 started = self._clock.monotonic()
                 while await self.apply_batch():
                     await self._pause_in_burst(self._clock.monotonic() - started)
+                    if self._has_taken_all and not self._arrived.is_set():
+                        break
+                    self._arrived.clear()
                     started = self._clock.monotonic()
             except (DatabaseUnavailable, DatabaseTimeout) as error:
                 log.warning("inbox.waiting_for_database", reason=error.message)
@@ -132,8 +137,12 @@ class Inbox:
     async def _apply_taken(self, *, may_ask: bool) -> int | None:
         """Take a batch and apply it. None where the node is to be asked first: the batch is let go."""
         now = datetime.fromtimestamp(self._clock.time(), tz=UTC)
-        async with self._database.service() as connection:
+        async with self._database.service(keeps_plans=True) as connection:
             deliveries = await inbox.take(connection, now, _MAX_TAKE)
+            transactions_taken = sum(one.transactions for one in deliveries)
+            self._has_taken_all = (
+                len(deliveries) < _MAX_TAKE and transactions_taken < inbox.ENOUGH_TRANSACTIONS
+            )
             if deliveries:
                 read = [read_delivery(delivery, self._parse) for delivery in deliveries]
                 transactions = [tx for one in read for tx in one.transactions]

@@ -8,6 +8,7 @@ from datetime import datetime
 from asyncpg import Connection
 from msgspec import Struct
 
+from zmartd.store.postgres import plans
 from zmartd.store.postgres.reader import Reads
 from zmartd.store.text import storable
 
@@ -19,17 +20,14 @@ select * from unnest($1::bytea[], $2::int[], $3::text[])
 """
 _TAKE = """
 with free as materialized (
-    select id, transactions from webhook_inbox
+    select id, body, transactions, attempts, received_at, request_id from webhook_inbox
      where status = 'pending' and next_attempt_at <= $1
      order by id limit $2
        for update skip locked
 ), queued as (
-    select id, sum(transactions) over (order by id) - transactions as ahead from free
+    select *, sum(transactions) over (order by id) - transactions as ahead from free
 )
-select id, body, attempts, received_at, request_id
-  from webhook_inbox join queued using (id)
- where ahead < $3
- order by id
+select id, body, transactions, attempts, received_at, request_id from queued where ahead < $3 order by id
 """
 _FINISH = """
 update webhook_inbox set status = 'done', error = null, settled_at = now() where id = any($1::bigint[])
@@ -59,6 +57,8 @@ with ranked as (
 )
 delete from webhook_inbox as gone using free where gone.id = free.id
 """
+ENOUGH_TRANSACTIONS = 1_000
+"""In the deliveries that are taken together."""
 MOST_PARKED = 1_000
 """The most deliveries that are kept parked because they cannot be read, and again as many that cannot be
 applied, so that nobody can fill the table. The oldest are deleted first; reconciliation finds what was
@@ -98,10 +98,12 @@ class NewDelivery(Struct, frozen=True):
 
 
 class Delivery(Struct, frozen=True):
-    """One request body. `attempts` counts the failed attempts to index it."""
+    """One request body, and the number of transactions in it. `attempts` counts the failed attempts to index
+    it."""
 
     id: int
     body: bytes
+    transactions: int
     attempts: int
     received_at: datetime
     request_id: str | None
@@ -136,7 +138,7 @@ async def add(connection: Connection, deliveries: Sequence[NewDelivery]) -> None
 
 
 async def take(
-    connection: Connection, now: datetime, limit: int, enough_transactions: int = 1_000
+    connection: Connection, now: datetime, limit: int, enough_transactions: int = ENOUGH_TRANSACTIONS
 ) -> tuple[Delivery, ...]:
     """Lock pending deliveries until the transaction ends, the oldest first. Other daemons skip them.
 
@@ -147,7 +149,12 @@ async def take(
 
 
 async def finish(connection: Connection, ids: Sequence[int]) -> list[float]:
-    """Mark deliveries as indexed. Returns how many seconds ago each was received."""
+    """Mark deliveries as indexed. Returns how many seconds ago each was received.
+
+    The transaction's commit does not wait for the disk: should Postgres crash and forget it, they are applied
+    again, which changes nothing.
+    """
+    await connection.execute("set local synchronous_commit = off")
     return [row[0] for row in await connection.fetch(_FINISH, ids)]
 
 
@@ -167,7 +174,11 @@ async def park(connection: Connection, errors: Mapping[int, str], *, unreadable:
 async def trim_parked(
     connection: Connection, most: int = MOST_PARKED, most_bytes: int = MOST_PARKED_BYTES
 ) -> int:
-    """Delete the oldest parked deliveries beyond the bounds, of each kind. Returns how many."""
+    """Delete the oldest parked deliveries beyond the bounds, of each kind. Returns how many.
+
+    All that follows in the transaction is planned anew.
+    """
+    await connection.execute(plans.ANEW)
     return int((await connection.execute(_TRIM, most, most_bytes)).split()[-1])
 
 

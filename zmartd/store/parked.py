@@ -35,9 +35,10 @@ _DUE = """
 select tx_signature, slot from parked_transactions
  where next_attempt_at <= now() order by next_attempt_at, tx_signature limit $1
 """
+_ALL_SLOTS = "select tx_signature, slot from parked_transactions order by slot, tx_signature"
 _SLOTS = """
 select tx_signature, slot from parked_transactions
- where $1::text[] is null or tx_signature = any($1::text[]) order by slot, tx_signature
+ where tx_signature = any($1::text[]) order by slot, tx_signature
 """
 _POSTPONE = """
 update parked_transactions
@@ -96,7 +97,8 @@ async def due(connection: Reads, limit: int) -> dict[str, int]:
 
 async def slots(connection: Reads, signatures: Sequence[str] | None = None) -> dict[str, int]:
     """Those of these signatures that are parked, or all that are, with their slots; the oldest first."""
-    return {row["tx_signature"]: row["slot"] for row in await connection.fetch(_SLOTS, signatures)}
+    statement, arguments = (_ALL_SLOTS, ()) if signatures is None else (_SLOTS, (signatures,))
+    return {row["tx_signature"]: row["slot"] for row in await connection.fetch(statement, *arguments)}
 
 
 async def postpone(connection: Connection, signatures: Sequence[str]) -> None:

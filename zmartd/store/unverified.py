@@ -8,6 +8,7 @@ from datetime import datetime
 from asyncpg import Connection
 from msgspec import Struct
 
+from zmartd.store.postgres import plans
 from zmartd.store.postgres.reader import Reads
 from zmartd.store.text import storable
 
@@ -78,7 +79,8 @@ class UnverifiedTransaction(Struct, frozen=True):
 async def add(connection: Connection, claims: Sequence[Claim]) -> int:
     """Add claims; returns how many rows were deleted.
 
-    `claims` must be sorted, so that two daemons that add the same ones cannot deadlock.
+    `claims` must be sorted, so that two daemons that add the same ones cannot deadlock. All that follows in
+    the transaction is planned anew.
     """
     await connection.execute(
         _ADD,
@@ -87,6 +89,7 @@ async def add(connection: Connection, claims: Sequence[Claim]) -> int:
         [storable(claim.doubt, _MAX_DOUBT_LENGTH) for claim in claims],
         [claim.unreadable for claim in claims],
     )
+    await connection.execute(plans.ANEW)
     return int((await connection.execute(_TRIM, MOST)).split()[-1])
 
 

@@ -21,7 +21,8 @@ async def apply_effects(
     before: Mapping[str, markets.LockedMarket],
     rates_from: int | None = None,
 ) -> AppliedTrades:
-    """Apply the effects of a batch. Returns what its trades and repricing did.
+    """Apply the effects of a batch. Returns what its trades and repricing did; what they add to markets is
+    for `markets.advance_markets` to write.
 
     `before` are the batch's markets as they were when the batch locked them. `rates_from` is the slot from
     which fee rates changed without an event of the batch, if they did.
@@ -33,10 +34,10 @@ async def apply_effects(
     await apply_payouts(connection, batch.rows, batch.addresses)
     changed_from = min((slot for slot in (rates_from, configured_from) if slot is not None), default=None)
     reprice_from = await markets.trades_to_reprice(connection, batch.rows, changed_from)
-    traded = AppliedTrades()
+    locked = {**before, **await markets.lock_markets(connection, reprice_from.keys() - before.keys())}
+    curves = await markets.curves_after_creations(connection, locked, batch.rows)
+    traded = AppliedTrades(curves)
     if reprice_from or any(row.is_trade for row in batch.rows):
-        locked = {**before, **await markets.lock_markets(connection, reprice_from.keys() - before.keys())}
-        curves = await markets.curves_after_creations(connection, locked, batch.rows)
         traded = await apply_trades(connection, batch, curves, reprice_from, await rate_history(connection))
-    await refresh_electorates(connection, batch)
+    await refresh_electorates(connection, batch, before)
     return traded

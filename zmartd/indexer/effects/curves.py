@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from asyncpg import Record
 from msgspec import Struct
+from msgspec.structs import replace
 
 from zmartd.market.errors import MarketMathError
 from zmartd.market.lmsr import SCALE, Curve
@@ -41,6 +42,10 @@ class StoredCurve(Struct, frozen=True):
     @property
     def curve(self) -> Curve | None:
         return None if self.b_parameter is None else Curve(self.shares_yes, self.shares_no, self.b_parameter)
+
+    def after(self, yes: int, no: int) -> StoredCurve:
+        """The same with so many more shares of each outcome."""
+        return replace(self, shares_yes=self.shares_yes + yes, shares_no=self.shares_no + no)
 
     @property
     def first_slot(self) -> int:

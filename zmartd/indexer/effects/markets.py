@@ -11,6 +11,7 @@ from msgspec import Struct
 from zmartd.chain.commitment import Commitment
 from zmartd.chain.events import MarketCreated
 from zmartd.indexer.effects.curves import CURVE_COLUMNS, StoredCurve, price_yes, stored_curve
+from zmartd.indexer.effects.market_sums import MarketSums
 from zmartd.indexer.events.rows import EventRow
 from zmartd.market.lifecycle import MarketState
 from zmartd.store import metadata
@@ -21,16 +22,24 @@ _LOCK_ADDRESSES = """
 select pg_advisory_xact_lock(hashtextextended('market address:' || address, 7))
   from unnest($1::text[]) as address
 """
-_KNOWN = "select id from markets where id = any($1::text[])"
 _CREATE = """
 insert into markets (id, on_chain_address, created_at)
-select * from unnest($1::text[], $2::text[], $3::timestamptz[])
+select * from unnest($1::text[], $2::text[], $3::timestamptz[]) as given (id, on_chain_address, created_at)
+ where not exists (select from markets where markets.id = given.id)
+ order by given.id
 on conflict do nothing
 returning id, on_chain_address
 """
 _LOCK = f"""
-select id, state, version, orphaned, {CURVE_COLUMNS}
+select id, state, version, orphaned, resolution_proposed_at is not null as is_resolved, {CURVE_COLUMNS}
   from markets where id = any($1::text[]) order by id for update
+"""  # noqa: S608 - constants
+_LOCK_IF_ALL_ARE_THERE = f"""
+select id, state, version, orphaned, resolution_proposed_at is not null as is_resolved, {CURVE_COLUMNS}
+  from markets
+ where id = any($1::text[])
+   and (select count(*) from markets where id = any($1::text[])) = cardinality($1::text[])
+ order by id for update
 """  # noqa: S608 - constants
 _WAITING = """
 update trade_events set market_id = known.id
@@ -54,12 +63,22 @@ select markets.id as market_id, first.slot
 _CURVES = f"select id, {CURVE_COLUMNS} from markets where id = any($1::text[])"  # noqa: S608 - constants
 _ADVANCE = """
 update markets
-   set current_price_yes = advanced.price::numeric / 1000000000,
+   set shares_yes = shares_yes + advanced.yes, shares_no = shares_no + advanced.no,
+       trades_count = trades_count + advanced.trades,
+       current_liquidity = current_liquidity + advanced.liquidity,
+       total_volume = total_volume + advanced.volume,
+       accumulated_protocol_fees = accumulated_protocol_fees + advanced.protocol_fees,
+       resolver_fees_earned = resolver_fees_earned + advanced.resolver_fees,
+       lp_fees_earned = lp_fees_earned + advanced.lp_fees,
+       current_price_yes = advanced.price::numeric / 1000000000,
        current_price_no = (1000000000 - advanced.price)::numeric / 1000000000,
        slot = greatest(markets.slot, advanced.slot), version = markets.version + 1,
-       commitment = case when $4 = 'confirmed' then 'confirmed' else markets.commitment end,
+       commitment = case when $12 = 'confirmed' then 'confirmed' else markets.commitment end,
        orphaned = markets.orphaned and advanced.slot = 0
-  from unnest($1::text[], $2::bigint[], $3::bigint[]) as advanced (id, price, slot)
+  from unnest($1::text[], $2::bigint[], $3::bigint[], $4::numeric[], $5::numeric[], $6::int[], $7::numeric[],
+              $8::numeric[], $9::numeric[], $10::numeric[], $11::numeric[])
+       as advanced (id, price, slot, yes, no, trades, liquidity, volume, protocol_fees, resolver_fees,
+                    lp_fees)
  where markets.id = advanced.id
 returning markets.id, on_chain_address, state, shares_yes, shares_no, b_parameter, total_volume,
           current_liquidity, proposed_outcome, final_outcome, awaiting_admin_approval, awaiting_decision,
@@ -75,6 +94,8 @@ class LockedMarket(Struct, frozen=True):
     state: MarketState
     version: int
     orphaned: bool
+    is_resolved: bool
+    """Whether an outcome was proposed."""
 
     @property
     def is_known(self) -> bool:
@@ -112,10 +133,7 @@ async def ensure_markets(
 
     `first_seen` maps market ids to the market's address and the time of its earliest event.
     """
-    known = {row["id"] for row in await connection.fetch(_KNOWN, list(first_seen))}
-    order = sorted(first_seen.keys() - known)
-    if not order:
-        return []
+    order = sorted(first_seen)
     made = await connection.fetch(
         _CREATE, order, [first_seen[key][0] for key in order], [first_seen[key][1] for key in order]
     )
@@ -126,12 +144,24 @@ async def ensure_markets(
     return list(await connection.fetch(_WAITING, [row["id"] for row in made], addresses))
 
 
-async def lock_markets(connection: Connection, market_ids: Iterable[str]) -> dict[str, LockedMarket]:
-    """Lock market rows in the order of their ids, so that two batches never deadlock."""
+async def lock_markets(
+    connection: Connection, market_ids: Iterable[str], *, unless_one_is_missing: bool = False
+) -> dict[str, LockedMarket]:
+    """Lock market rows in the order of their ids, so that two batches never deadlock.
+
+    With `unless_one_is_missing` none of them is locked if one is: who creates it has to lock nothing before.
+    """
     order = sorted(market_ids)
-    rows = await connection.fetch(_LOCK, order) if order else []
+    statement = _LOCK_IF_ALL_ARE_THERE if unless_one_is_missing else _LOCK
+    rows = await connection.fetch(statement, order) if order else []
     return {
-        row["id"]: LockedMarket(stored_curve(row), MarketState[row["state"]], row["version"], row["orphaned"])
+        row["id"]: LockedMarket(
+            stored_curve(row),
+            MarketState[row["state"]],
+            row["version"],
+            row["orphaned"],
+            row["is_resolved"],
+        )
         for row in rows
     }
 
@@ -170,32 +200,37 @@ async def curves_after_creations(
     """The curves before the batch's trades. Only a creation can have changed one since it was locked."""
     curves = {market_id: market.curve for market_id, market in locked.items()}
     created = created_markets(rows)
-    return curves | await _curves(connection, created) if created else curves
+    if not created:
+        return curves
+    return curves | {row["id"]: stored_curve(row) for row in await connection.fetch(_CURVES, created)}
 
 
 async def advance_markets(
-    connection: Connection, slots: Mapping[str, int], commitment: Commitment
+    connection: Connection,
+    slots: Mapping[str, int],
+    curves: Mapping[str, StoredCurve],
+    sums: Mapping[str, MarketSums],
+    commitment: Commitment,
 ) -> list[ChangedMarket]:
-    """Write the price, the slot and the next version of changed markets. Returns their rows.
+    """Add what trades add to changed markets, and write their price, slot and next version. Returns the rows.
 
-    `slots` maps market ids to the slot of the last change, or to 0 where only trades were repriced.
-    `commitment` is that of the change.
+    `slots` maps market ids to the slot of the last change, or to 0 where only trades were repriced; `curves`
+    are those in their rows, which are locked. `commitment` is that of the change.
     """
-    now = await _curves(connection, slots)
-    order = sorted(now)
+    order = sorted(slots.keys() & curves.keys())
+    if not order:
+        return []
+    added = [sums.get(market_id, MarketSums()) for market_id in order]
+    after = [curves[key].after(one.yes, one.no) for key, one in zip(order, added, strict=True)]
     rows = await connection.fetch(
         _ADVANCE,
         order,
-        [price_yes(now[key].curve) for key in order],
+        [price_yes(one.curve) for one in after],
         [slots[key] for key in order],
+        *([getattr(one, name) for one in added] for name in MarketSums.__struct_fields__),
         commitment,
     )
     return [ChangedMarket(**{**dict(row), "state": MarketState[row["state"]]}) for row in rows]
-
-
-async def _curves(connection: Connection, market_ids: Iterable[str]) -> dict[str, StoredCurve]:
-    """The curves as this database transaction sees them."""
-    return {row["id"]: stored_curve(row) for row in await connection.fetch(_CURVES, list(market_ids))}
 
 
 async def _ids(connection: Connection, addresses: Sequence[str]) -> dict[str, str]:

@@ -16,7 +16,8 @@ from msgspec.structs import replace
 
 from zmartd.indexer.effects.configuration import RateHistory
 from zmartd.indexer.effects.curves import Repricing, StoredCurve
-from zmartd.indexer.effects.trade_rows import MarketSums, trades_between, write_trades
+from zmartd.indexer.effects.market_sums import MarketSums
+from zmartd.indexer.effects.trade_rows import trades_between, write_trades
 from zmartd.log import get_logger
 from zmartd.market import trade_pricing
 from zmartd.market.lmsr import Curve
@@ -119,14 +120,14 @@ def repricing_after(
 
 async def reprice_step(
     connection: Connection, market_id: str, stored: StoredCurve, history: RateHistory, most: int
-) -> bool:
-    """Do the next step for a market that is locked. Returns whether that changed its totals.
+) -> MarketSums:
+    """Do the next step for a market that is locked. Returns what is to be added to its row.
 
     It reads `most` trades and those of a slot, twice at most. Takes a service transaction.
     """
     due = stored.repricing
     if due is None:
-        return False
+        return MarketSums()
     from_slot = max(due.from_slot, stored.first_slot)
     before_slot = _LAST_SLOT if due.before_slot is None else due.before_slot
     is_begun = due.before_slot is not None
@@ -137,20 +138,18 @@ async def reprice_step(
         (later,) = await connection.fetch(_SHARES_BETWEEN, market_id, slot, before_slot)
         back = Repricing(from_slot, slot, yes - later["yes"], no - later["no"])
         await put_repricings(connection, {market_id: back})
-        return False
+        return MarketSums()
     end_slot: int | None = await connection.fetchval(_END, market_id, from_slot, most)
     known = await trades_between(connection, market_id, from_slot, end_slot or _LAST_SLOT, history)
     curve = None if stored.b_parameter is None else Curve(yes, no, stored.b_parameter)
-    sums = await _reprice(connection, market_id, curve, known)
+    sums = await _reprice(connection, curve, known)
     more_yes, more_no = _shares(one.trade for one in known)
     after = Repricing(end_slot or 0, end_slot, yes + more_yes, no + more_no)
     await put_repricings(connection, {market_id: _rest(market_id, after, stored)})
-    return sums != MarketSums()
+    return sums
 
 
-async def _reprice(
-    connection: Connection, market_id: str, curve: Curve | None, known: Sequence[PricedTrade]
-) -> MarketSums:
+async def _reprice(connection: Connection, curve: Curve | None, known: Sequence[PricedTrade]) -> MarketSums:
     before = {(one.trade.signature, one.trade.ordinal): one for one in known}
     sums = MarketSums()
     repriced = []
@@ -160,7 +159,7 @@ async def _reprice(
             repriced.append(priced)
             sums.add(earlier, -1)
             sums.add(priced, 1)
-    await write_trades(connection, [], repriced, {market_id: sums})
+    await write_trades(connection, [], repriced)
     count_repriced(len(repriced))
     return sums
 

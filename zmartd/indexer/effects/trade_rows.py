@@ -1,19 +1,18 @@
-"""The rows of trades and what they add up to: read for repricing, and written."""
+"""The rows of trades: read for repricing, and written with the positions that they are of."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 from asyncpg import Connection, Record
-from msgspec import Struct
 
 from zmartd.indexer.effects.configuration import RateHistory
 from zmartd.indexer.events.rows import ChainPlace, EventRow
 from zmartd.market.lmsr import SCALE
 from zmartd.market.trade_pricing import PricedTrade, UnpricedTrade
+from zmartd.store.postgres import plans
 
 _COLUMNS = """
        market_id, tx_signature, event_index, slot, index_in_block, trade_type = 'buy' as buys,
@@ -31,44 +30,28 @@ select known.*
 """  # noqa: S608 - constants
 _BETWEEN = f"select {_COLUMNS} from trades where market_id = $1 and slot >= $2 and slot < $3"  # noqa: S608 - constants
 _INSERT = """
-insert into trades (market_id, user_wallet, trade_type, outcome, shares, cost, amount, protocol_fee,
-                    resolver_fee, lp_fee, exact, price_after, tx_signature, event_index, slot, index_in_block,
-                    block_time, commitment)
-select market_id, user_wallet, trade_type, outcome, shares, cost, amount, protocol_fee, resolver_fee, lp_fee,
-       exact, price::numeric / 1000000000, tx_signature, event_index, slot, index_in_block, block_time, $18
-  from unnest($1::text[], $2::text[], $3::text[], $4::bool[], $5::numeric[], $6::numeric[], $7::numeric[],
-              $8::numeric[], $9::numeric[], $10::numeric[], $11::bool[], $12::bigint[], $13::text[],
-              $14::int[], $15::bigint[], $16::int[], $17::timestamptz[])
-       as given (market_id, user_wallet, trade_type, outcome, shares, cost, amount, protocol_fee,
-                 resolver_fee, lp_fee, exact, price, tx_signature, event_index, slot, index_in_block,
-                 block_time)
-"""
-_REPRICE = """
-update trades
-   set amount = priced.amount, protocol_fee = priced.protocol_fee, resolver_fee = priced.resolver_fee,
-       lp_fee = priced.lp_fee, exact = priced.exact
-  from unnest($1::text[], $2::int[], $3::numeric[], $4::numeric[], $5::numeric[], $6::numeric[], $7::bool[])
-       as priced (tx_signature, event_index, amount, protocol_fee, resolver_fee, lp_fee, exact)
- where trades.tx_signature = priced.tx_signature and trades.event_index = priced.event_index
-"""
-_MARKET_SUMS = """
-update markets
-   set shares_yes = shares_yes + added.yes, shares_no = shares_no + added.no,
-       trades_count = trades_count + added.trades, current_liquidity = current_liquidity + added.liquidity,
-       total_volume = total_volume + added.volume,
-       accumulated_protocol_fees = accumulated_protocol_fees + added.protocol_fees,
-       resolver_fees_earned = resolver_fees_earned + added.resolver_fees,
-       lp_fees_earned = lp_fees_earned + added.lp_fees
-  from unnest($1::text[], $2::numeric[], $3::numeric[], $4::int[], $5::numeric[], $6::numeric[],
-              $7::numeric[], $8::numeric[], $9::numeric[])
-       as added (id, yes, no, trades, liquidity, volume, protocol_fees, resolver_fees, lp_fees)
- where markets.id = added.id
-"""
-_POSITION_SUMS = """
+with written as (
+    insert into trades (market_id, user_wallet, trade_type, outcome, shares, cost, amount, protocol_fee,
+                        resolver_fee, lp_fee, exact, price_after, tx_signature, event_index, slot,
+                        index_in_block, block_time, commitment)
+    select market_id, user_wallet, trade_type, outcome, shares, cost, amount, protocol_fee, resolver_fee,
+           lp_fee, exact, price::numeric / 1000000000, tx_signature, event_index, slot, index_in_block,
+           block_time, $18
+      from unnest($1::text[], $2::text[], $3::text[], $4::bool[], $5::numeric[], $6::numeric[], $7::numeric[],
+                  $8::numeric[], $9::numeric[], $10::numeric[], $11::bool[], $12::bigint[], $13::text[],
+                  $14::int[], $15::bigint[], $16::int[], $17::timestamptz[])
+           as given (market_id, user_wallet, trade_type, outcome, shares, cost, amount, protocol_fee,
+                     resolver_fee, lp_fee, exact, price, tx_signature, event_index, slot, index_in_block,
+                     block_time)
+    returning market_id, user_wallet, trade_type = 'buy' as buys, outcome, cost, slot, block_time,
+              case trade_type when 'buy' then shares else -shares end as shares
+)
 insert into user_positions as held (market_id, user_wallet, shares_yes, shares_no, total_invested,
                                     total_returned, trades_count, first_trade_at, last_trade_at, slot)
-select * from unnest($1::text[], $2::text[], $3::numeric[], $4::numeric[], $5::numeric[], $6::numeric[],
-                     $7::int[], $8::timestamptz[], $9::timestamptz[], $10::bigint[])
+select market_id, user_wallet, coalesce(sum(shares) filter (where outcome), 0),
+       coalesce(sum(shares) filter (where not outcome), 0), coalesce(sum(cost) filter (where buys), 0),
+       coalesce(sum(cost) filter (where not buys), 0), count(*), min(block_time), max(block_time), max(slot)
+  from written group by market_id, user_wallet order by market_id, user_wallet
 on conflict (market_id, user_wallet) do update
    set shares_yes = held.shares_yes + excluded.shares_yes,
        shares_no = held.shares_no + excluded.shares_no,
@@ -79,58 +62,17 @@ on conflict (market_id, user_wallet) do update
        last_trade_at = greatest(held.last_trade_at, excluded.last_trade_at),
        slot = greatest(held.slot, excluded.slot),
        updated_at = now()
+returning market_id, user_wallet, shares_yes, shares_no, total_invested, total_returned, claimed_amount,
+          has_claimed, trades_count
 """
-
-
-class MarketSums(Struct):
-    """What a batch adds to a market. Repricing earlier trades changes liquidity, fees and volume."""
-
-    yes: int = 0
-    no: int = 0
-    trades: int = 0
-    liquidity: int = 0
-    volume: int = 0
-    protocol_fees: int = 0
-    resolver_fees: int = 0
-    lp_fees: int = 0
-
-    def count(self, trade: UnpricedTrade) -> None:
-        shares = trade.shares if trade.buys else -trade.shares
-        self.yes += shares if trade.outcome else 0
-        self.no += 0 if trade.outcome else shares
-        self.trades += 1
-        self.volume += trade.cash_lamports if trade.buys else 0
-
-    def add(self, priced: PricedTrade, sign: int) -> None:
-        trade = priced.trade
-        self.liquidity += sign * (priced.amount_lamports if trade.buys else -priced.amount_lamports)
-        self.volume += 0 if trade.buys else sign * priced.amount_lamports
-        self.protocol_fees += sign * priced.protocol_fee_lamports
-        self.resolver_fees += sign * priced.resolver_fee_lamports
-        self.lp_fees += sign * priced.lp_fee_lamports
-
-
-class _PositionSums(Struct):
-    """What a batch adds to one wallet's position."""
-
-    first_at: datetime
-    last_at: datetime
-    yes: int = 0
-    no: int = 0
-    invested: int = 0
-    returned: int = 0
-    trades: int = 0
-    slot: int = 0
-
-    def count(self, trade: UnpricedTrade, at: datetime) -> None:
-        shares = trade.shares if trade.buys else -trade.shares
-        self.yes += shares if trade.outcome else 0
-        self.no += 0 if trade.outcome else shares
-        self.invested += trade.cash_lamports if trade.buys else 0
-        self.returned += 0 if trade.buys else trade.cash_lamports
-        self.trades += 1
-        self.slot = max(self.slot, trade.slot)
-        self.first_at, self.last_at = min(self.first_at, at), max(self.last_at, at)
+_REPRICE = """
+update trades
+   set amount = priced.amount, protocol_fee = priced.protocol_fee, resolver_fee = priced.resolver_fee,
+       lp_fee = priced.lp_fee, exact = priced.exact
+  from unnest($1::text[], $2::int[], $3::numeric[], $4::numeric[], $5::numeric[], $6::numeric[], $7::bool[])
+       as priced (tx_signature, event_index, amount, protocol_fee, resolver_fee, lp_fee, exact)
+ where trades.tx_signature = priced.tx_signature and trades.event_index = priced.event_index
+"""
 
 
 async def trades_since(
@@ -176,36 +118,21 @@ async def write_trades(
     connection: Connection,
     inserted: Sequence[tuple[EventRow, PricedTrade]],
     repriced: Sequence[PricedTrade],
-    sums: Mapping[str, MarketSums],
     commitment: str = "confirmed",
-) -> None:
-    """Write new trades and others that were priced anew, and add both to positions and markets.
+) -> list[Record]:
+    """Write new trades, add them to positions, and write others that were priced anew.
 
-    `sums` are what they add to each market. New ones get `commitment`.
+    New ones get `commitment`. Returns their positions.
     """
+    positions: list[Record] = []
     if inserted:
-        await connection.execute(_INSERT, *_columns([_trade_values(*one) for one in inserted]), commitment)
-        positions = _positions(row_and_priced for row_and_priced in inserted)
-        await connection.execute(
-            _POSITION_SUMS,
-            *_columns(
-                [
-                    (
-                        market,
-                        wallet,
-                        p.yes,
-                        p.no,
-                        p.invested,
-                        p.returned,
-                        p.trades,
-                        p.first_at,
-                        p.last_at,
-                        p.slot,
-                    )
-                    for (market, wallet), p in sorted(positions.items(), key=lambda item: item[0])
-                ]
-            ),
-        )
+        columns = _columns([_trade_values(*one) for one in inserted])
+        # The plan has no choices; that of the check of each row's market would be made anew for each row.
+        if len(inserted) > plans.FEW:
+            await connection.execute(plans.KEEP)
+        positions = await connection.fetch(_INSERT, *columns, commitment)
+        if len(inserted) > plans.FEW:
+            await connection.execute(plans.ANEW)
     if repriced:
         await connection.execute(
             _REPRICE,
@@ -213,25 +140,6 @@ async def write_trades(
                 [(one.trade.signature, one.trade.ordinal, *_amounts(one), one.exact) for one in repriced]
             ),
         )
-    changed = {market_id: added for market_id, added in sums.items() if added != MarketSums()}
-    if changed:
-        await connection.execute(
-            _MARKET_SUMS,
-            *_columns(
-                [
-                    (market_id, *(getattr(added, name) for name in MarketSums.__struct_fields__))
-                    for market_id, added in changed.items()
-                ]
-            ),
-        )
-
-
-def _positions(inserted: Iterable[tuple[EventRow, PricedTrade]]) -> dict[tuple[str, str], _PositionSums]:
-    positions: dict[tuple[str, str], _PositionSums] = {}
-    for row, priced in inserted:
-        at = row.occurred_at
-        key = (row.market_id or "", row.actor or "")
-        positions.setdefault(key, _PositionSums(at, at)).count(priced.trade, at)
     return positions
 
 

@@ -6,16 +6,17 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
-from asyncpg import Connection
+from asyncpg import Connection, Record
 from msgspec import Struct
 
 from zmartd.chain.events import SharesBought, SharesSold
 from zmartd.indexer.effects.batch import Batch
 from zmartd.indexer.effects.configuration import RateHistory
 from zmartd.indexer.effects.curves import Repricing, StoredCurve, price_yes
+from zmartd.indexer.effects.market_sums import MarketSums
 from zmartd.indexer.effects.markets import created_markets
 from zmartd.indexer.effects.repricing import count_repriced, put_repricings, repricing_after
-from zmartd.indexer.effects.trade_rows import MarketSums, trades_since, write_trades
+from zmartd.indexer.effects.trade_rows import trades_since, write_trades
 from zmartd.indexer.events.rows import EventRow
 from zmartd.market import trade_pricing
 from zmartd.market.fees import TradeFees
@@ -45,14 +46,18 @@ class Fill(Struct, frozen=True):
 
 
 class AppliedTrades(Struct, frozen=True):
-    """The markets that trades or repricing changed, and the fills of new trades by signature and ordinal."""
+    """What trades and repricing came to. Their markets' rows are still as they were."""
 
+    curves: Mapping[str, StoredCurve]
+    """Those in the rows of the markets."""
     changed: frozenset[str] = frozenset()
+    """The markets that they changed."""
+    sums: Mapping[str, MarketSums] = {}
+    """What is to be added to markets."""
     fills: Mapping[tuple[str, int], Fill] = {}
-
-    def and_then(self, later: AppliedTrades) -> AppliedTrades:
-        """Both together."""
-        return AppliedTrades(self.changed | later.changed, {**self.fills, **later.fills})
+    """Of new trades, by signature and ordinal."""
+    positions: Sequence[Record] = ()
+    """The rows of user_positions that new trades are of, with them."""
 
 
 class _Tails(Struct, frozen=True):
@@ -89,7 +94,7 @@ async def apply_trades(
             new_trades[row.market_id].append(row)
     tails = await _tails(connection, curves, new_trades, reprice_from, history)
     if not tails.start_slots:
-        return AppliedTrades()
+        return AppliedTrades(curves)
     late = [row for market_id in sorted(tails.deferred) for row in new_trades.get(market_id, ())]
     prices_before = await _prices_before(connection, late)
     created = created_markets(batch.rows)
@@ -129,11 +134,11 @@ async def apply_trades(
         )
         if due != stored.repricing:
             repricings[market_id] = due
-    await write_trades(connection, inserted, repriced, sums, batch.commitment)
+    positions = await write_trades(connection, inserted, repriced, batch.commitment)
     await put_repricings(connection, repricings)
     count_repriced(len(repriced))
     changed = {market_id for market_id, added in sums.items() if added != MarketSums()}
-    return AppliedTrades(frozenset(changed | new_trades.keys()), fills)
+    return AppliedTrades(curves, frozenset(changed | new_trades.keys()), sums, fills, positions)
 
 
 def as_trade(row: EventRow, history: RateHistory) -> UnpricedTrade:

@@ -7,7 +7,7 @@ electorate of a dispute are the wallets that held a position when the market's o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from asyncpg import Connection
 
@@ -20,6 +20,7 @@ from zmartd.chain.events import (
     SharesTransferred,
 )
 from zmartd.indexer.effects.batch import Batch
+from zmartd.indexer.effects.markets import LockedMarket
 from zmartd.indexer.events.rows import EventRow
 
 _CAST = """
@@ -39,7 +40,8 @@ select zmartd.refresh_electorate(array(
      where market_id = any($1::text[]) and event_type = 'MarketResolved'
 ))
 """
-_DECIDING = frozenset({MarketResolved, SharesBought, SharesSold, SharesTransferred})
+_DECIDING_LATE = frozenset({SharesBought, SharesSold, SharesTransferred})
+"""Events that decide it, too, if the outcome was proposed before they arrive."""
 
 
 async def apply_votes(connection: Connection, rows: Sequence[EventRow]) -> None:
@@ -56,12 +58,24 @@ async def apply_votes(connection: Connection, rows: Sequence[EventRow]) -> None:
             await connection.execute(statement, *map(list, columns))
 
 
-async def refresh_electorates(connection: Connection, batch: Batch) -> None:
+async def refresh_electorates(
+    connection: Connection, batch: Batch, before: Mapping[str, LockedMarket]
+) -> None:
     """Compute the electorates that these events decide, after their effects are applied.
+
+    `before` are the batch's markets as they were before that.
 
     A market trades until its outcome is proposed, so this computes something once in a market's life, and
     again if an earlier event arrives late.
     """
-    decided = {batch.market_of(row) for row in batch.rows if type(row.event) in _DECIDING}
+    decided = {
+        market_id
+        for row in batch.rows
+        if (market_id := batch.market_of(row)) is not None
+        and (
+            type(row.event) is MarketResolved
+            or (type(row.event) in _DECIDING_LATE and before[market_id].is_resolved)
+        )
+    }
     if decided:
-        await connection.execute(_REFRESH, sorted(market_id for market_id in decided if market_id))
+        await connection.execute(_REFRESH, sorted(decided))

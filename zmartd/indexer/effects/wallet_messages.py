@@ -57,13 +57,14 @@ async def wallet_messages(
     fills: Fills,
     commitment: Commitment,
     *,
+    read: Sequence[Record] = (),
     removed: Sequence[Record] = (),
     at: datetime | None = None,
 ) -> list[WalletMessage]:
     """Messages about new and removed events, each wallet's in the order of the chain, retractions first.
 
-    Runs after the effects, because it reads the positions. `fills` has all trades among `rows`. Messages
-    about what was removed have the time `at`.
+    Runs after the effects, because it reads the positions that are not `read` yet. `fills` has all trades
+    among `rows`. Messages about what was removed have the time `at`.
     """
     gone = [one for record in removed if (one := _removed(record)) is not None]
     holders: dict[Holder, None] = {holder: None for one in gone for holder in one.holders}
@@ -72,7 +73,7 @@ async def wallet_messages(
         holders.update({(market_id, wallet): None for wallet in _wallets(row)})
     if not holders:
         return []
-    positions = await _positions(connection, list(holders))
+    positions = await _positions(connection, holders, read)
     messages = [
         WalletMessage(one.holders[0][1], one.retraction, at or _latest(rows), "confirmed")
         for one in gone
@@ -193,20 +194,29 @@ def _removed(record: Record) -> Removed | None:
     return Removed([(market_id, wallet) for wallet in wallets], None)
 
 
-async def _positions(connection: Connection, holders: Sequence[Holder]) -> Mapping[Holder, WalletPosition]:
-    """Their positions, empty ones where there are none."""
-    positions = dict.fromkeys(holders, WalletPosition())
-    for row in await connection.fetch(_POSITIONS, *zip(*holders, strict=True)):
-        positions[row["market_id"], row["user_wallet"]] = WalletPosition(
-            shares_yes=int(row["shares_yes"]),
-            shares_no=int(row["shares_no"]),
-            invested_lamports=int(row["total_invested"]),
-            returned_lamports=int(row["total_returned"]),
-            claimed_lamports=int(row["claimed_amount"]),
-            has_claimed=row["has_claimed"],
-            trades_count=row["trades_count"],
-        )
+async def _positions(
+    connection: Connection, holders: Iterable[Holder], read: Sequence[Record]
+) -> Mapping[Holder, WalletPosition]:
+    """Their positions, empty ones where there are none; those that are not `read` yet are read."""
+    positions = {(row["market_id"], row["user_wallet"]): _position(row) for row in read}
+    missing = [holder for holder in holders if holder not in positions]
+    if missing:
+        positions.update(dict.fromkeys(missing, WalletPosition()))
+        for row in await connection.fetch(_POSITIONS, *zip(*missing, strict=True)):
+            positions[row["market_id"], row["user_wallet"]] = _position(row)
     return positions
+
+
+def _position(row: Record) -> WalletPosition:
+    return WalletPosition(
+        shares_yes=int(row["shares_yes"]),
+        shares_no=int(row["shares_no"]),
+        invested_lamports=int(row["total_invested"]),
+        returned_lamports=int(row["total_returned"]),
+        claimed_lamports=int(row["claimed_amount"]),
+        has_claimed=row["has_claimed"],
+        trades_count=row["trades_count"],
+    )
 
 
 def _latest(rows: Iterable[EventRow]) -> datetime:

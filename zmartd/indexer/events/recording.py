@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from asyncpg import Connection
 from msgspec import Struct
@@ -20,16 +21,14 @@ _INSERT = """
       from given where event_table = '{table}'
     on conflict do nothing returning tx_signature, event_index
 )"""
-_RECORD = f"""
+_GIVEN = """
 with given as (
     select *
       from unnest($1::text[], $2::text[], $3::text[], $4::int[], $5::bigint[], $6::int[], $7::timestamptz[],
                   $8::text[], $9::text[], $10::jsonb[])
         as given (event_table, event_type, tx_signature, event_index, slot, index_in_block, block_time,
                   market_id, actor, payload)
-), {for_each_table(_INSERT)}
-{for_each_table("select * from {table}_new", " union all ")}
-"""  # noqa: S608 - constants
+), """
 _KNOWN = """
 select tx_signature from program_events where tx_signature = any($1::text[])
 union select tx_signature from eventless_transactions where tx_signature = any($1::text[])
@@ -60,9 +59,12 @@ async def record_events(
 
     Takes the rows sorted by key, so that two daemons that record the same events lock them in the same order.
     """
+    tables = [row.table for row in rows]
+    if not tables:
+        return set()
     new = await connection.fetch(
-        _RECORD,
-        [row.table for row in rows],
+        _record(frozenset(tables)),
+        tables,
         [row.event_type for row in rows],
         [row.signature for row in rows],
         [row.ordinal for row in rows],
@@ -75,6 +77,14 @@ async def record_events(
         commitment,
     )
     return {(record["tx_signature"], record["event_index"]) for record in new}
+
+
+@lru_cache
+def _record(tables: frozenset[str]) -> str:
+    """The statement that writes rows of these tables: one that it only names costs as much as one it uses."""
+    order = sorted(tables)
+    inserts = for_each_table(_INSERT, tables=order)
+    return _GIVEN + inserts + for_each_table(" select * from {table}_new", " union all", order)
 
 
 async def record_eventless(connection: Connection, transactions: Sequence[ChainTransaction]) -> None:

@@ -115,26 +115,31 @@ async def rebuild_markets(
     traded = await apply_effects(
         connection, early, await markets.lock_markets(connection, market_ids), rates_from
     )
+    changed, fills = traded.changed, traded.fills
     if corrections:
+        await markets.advance_markets(
+            connection, dict.fromkeys(changed, 0), traded.curves, traded.sums, batch.commitment
+        )
         await apply_corrections(connection, corrections)
-        locked = await markets.lock_markets(connection, market_ids)
-        traded = traded.and_then(await apply_effects(connection, late, locked))
+        locked = await markets.lock_markets(connection, market_ids | changed)
+        traded = await apply_effects(connection, late, locked)
+        changed, fills = changed | traded.changed, {**fills, **traded.fills}
         await elect(connection, corrections)
     await connection.execute(_FORGET_RESOLUTIONS, ids)
     if trades:
         await connection.execute(_RESTORE_TRADES, *([row[column] for row in trades] for column in range(4)))
     await connection.execute(_COPY_TRADE_COMMITMENT, ids)
-    slots = dict.fromkeys(traded.changed | market_ids, 0) | batch.slots
+    slots = dict.fromkeys(changed | market_ids, 0) | batch.slots
     for market_id, correction in corrections.items():
         slots[market_id] = max(slots[market_id], correction.slot)
-    after = await markets.advance_markets(connection, slots, batch.commitment)
+    after = await markets.advance_markets(connection, slots, traded.curves, traded.sums, batch.commitment)
     messages: list[AnyMessage] = [
         *rebuild_messages(
-            before, after, at, removed=removed, recorded=recorded, fills=traded.fills, commitment=commitment
+            before, after, at, removed=removed, recorded=recorded, fills=fills, commitment=commitment
         )
     ]
     messages += await wallet_messages(
-        connection, recorded, batch.market_of, traded.fills, commitment, removed=removed, at=at
+        connection, recorded, batch.market_of, fills, commitment, removed=removed, at=at
     )
     return messages
 

@@ -8,7 +8,8 @@ is planned once on each connection, and again when its tables were analyzed.
 What a statement with a condition that an argument can switch off costs depends on its arguments; it is never
 kept, and neither is one about a table that is empty as a rule and long at times. Statements about all rows of
 a batch are planned for it, unless there are at most FEW: a transaction says when it begins whether all of its
-statements keep their plans.
+statements keep their plans, and KEEP and ANEW say it of some of them: also of the checks of foreign keys,
+which Postgres makes row by row.
 
 A plan that is kept was perhaps made when a table was empty, and the table grows. So it is made anew after
 MAX_SECONDS, and never reads a table from end to end where an index leads to the rows.
@@ -25,6 +26,10 @@ FEW: Final = 20
 """Transactions of a batch for which plans are kept."""
 MAX_SECONDS: Final = 60.0
 """How long a connection keeps plans."""
+KEEP: Final = "SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off"
+"""What has the plans of the statements that follow in the transaction kept."""
+ANEW: Final = "SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL enable_seqscan = on"
+"""What has the statements that follow in the transaction planned each time."""
 FORGET: Final = "DISCARD PLANS"
 """The statement that makes it plan anew what it runs next."""
 _ONCE: Final = (("plan_cache_mode", "force_generic_plan"), ("enable_seqscan", "off"))
