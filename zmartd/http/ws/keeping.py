@@ -88,6 +88,8 @@ async def leave(connections: Sequence[WebSocketConnection], hub: Hub, keeper: Ke
         for one, subscriptions in zip(resting, places, strict=True)
         if subscriptions is not None and one.is_at_rest
     ]
+    for one, _ in leaving:
+        one.socket.fall_silent()
     with Bundle() as bundle:
         count = bundle.add([one.socket.descriptor for one, _ in leaving])
         kept = leaving[:count]

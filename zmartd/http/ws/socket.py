@@ -196,9 +196,13 @@ class WebSocket(asyncio.Protocol):
         """Its file descriptor, while it is open."""
         return int(self._transport.get_extra_info("socket").fileno())
 
+    def fall_silent(self) -> None:
+        """Send nothing more but what `close` sends: no half of a frame may be left for another process."""
+        self.write = _write_nothing
+
     def let_go(self) -> None:
         """Close it here alone: another process has it, and the client notices nothing."""
-        self._ended_well = True
+        self._is_closing = self._ended_well = True
         self._transport.abort()
 
     def buffered_bytes(self) -> int:
@@ -213,7 +217,7 @@ class WebSocket(asyncio.Protocol):
     def ping(self) -> None:
         if not self._is_closing:
             self.awaits_pong = True
-            self._transport.write(_PING)
+            self.write(_PING)
 
     def end_silent(self) -> None:
         if self._transport.is_reading():  # otherwise its answer may wait for us
