@@ -1,12 +1,12 @@
 """Measures what applying and reading cost in databases with ever more trades.
 
     python -m bench.scale [--from N] [--up-to N] [--directory D] [--seconds S] [--requests N] [--pooled]
-                          [--json]
+                          [--in-place] [--json]
 
 It starts Postgres (every commit on disk), Valkey and a synthetic Solana node, and fills a database with each
-power of ten of trades, unless it is there from an earlier run. Of each it measures a copy: a daemon in its
-own process is asked over HTTP, then the indexer applies more trades. It prints a table and one line of JSON,
-and asserts nothing.
+power of ten of trades, unless it is there from an earlier run. Of each it measures a copy, or with --in-place
+the database itself, which is gone then: a daemon in its own process is asked over HTTP, then the indexer
+applies more trades. It prints a table and one line of JSON, and asserts nothing.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Limits(Struct, frozen=True):
 
 
 async def measure(
-    directory: Path, sizes: Sequence[int], limits: Limits, *, pooled: bool
+    directory: Path, sizes: Sequence[int], limits: Limits, *, pooled: bool, in_place: bool = False
 ) -> list[SizeFigures]:
     """The figures of each size, smallest first; through PgBouncer, if `pooled`."""
     async with AsyncExitStack() as stack:
@@ -82,15 +82,15 @@ async def measure(
                 server_idle_timeout="1",
             )
             url = (await stack.enter_async_context(pgbouncer)).url_of(_MEASURED)
-        return [await _of(surroundings, url, trades, limits) for trades in sizes]
+        return [await _of(surroundings, url, trades, limits, in_place=in_place) for trades in sizes]
 
 
-async def _of(surroundings: Servers, url: str, trades: int, limits: Limits) -> SizeFigures:
-    """`url` is that of the copy, for those who are measured."""
+async def _of(surroundings: Servers, url: str, trades: int, limits: Limits, *, in_place: bool) -> SizeFigures:
+    """`url` is that of the database that is measured, for those who are measured."""
     postgres = surroundings.postgres
     settings = msgspec.structs.replace(surroundings.settings, database=_database_settings(url))
     filled = await _filled(postgres, trades)
-    async with _copy(postgres, filled) as connection:
+    async with _measured(postgres, filled, in_place=in_place) as connection:
         await migrate(postgres.dsn_of(_MEASURED))  # it may have been filled by an earlier release
         size = await connection.fetchval("select pg_database_size(current_database())")
         costs = [await _edition("first edition of the leaderboard", settings.database, connection)]
@@ -126,14 +126,19 @@ async def _filled(postgres: EmbeddedPostgres, trades: int) -> str:
 
 
 @asynccontextmanager
-async def _copy(postgres: EmbeddedPostgres, filled: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection to a copy of a filled database."""
+async def _measured(
+    postgres: EmbeddedPostgres, filled: str, *, in_place: bool
+) -> AsyncIterator[asyncpg.Connection]:
+    """A connection to a copy of a filled database, or to that itself; either is gone afterwards."""
     administrator = await asyncpg.connect(postgres.dsn)
     try:
         await administrator.execute(f"drop database if exists {_MEASURED} with (force)")
-        await administrator.execute(
-            f"create database {_MEASURED} template {filled} strategy file_copy", timeout=3_600
-        )
+        if in_place:
+            await administrator.execute(f"alter database {filled} rename to {_MEASURED}")
+        else:
+            await administrator.execute(
+                f"create database {_MEASURED} template {filled} strategy file_copy", timeout=3_600
+            )
         connection = await asyncpg.connect(postgres.dsn_of(_MEASURED))
         try:
             yield connection
@@ -280,16 +285,25 @@ def _resident_bytes(pid: int) -> int:
 @click.option("--seconds", type=click.FloatRange(min=0.1), default=5, show_default=True, help="Of each read.")
 @click.option("--requests", type=click.IntRange(min=1), default=200, show_default=True, help="Of each read.")
 @click.option("--pooled", is_flag=True, help="Through PgBouncer, which pools transactions.")
+@click.option("--in-place", is_flag=True, help="Without a copy: the filled databases are gone afterwards.")
 @click.option("--json", "only_json", is_flag=True, help="Print JSON only.")
 def main(
-    least: int, most: int, directory: Path, seconds: float, requests: int, pooled: bool, only_json: bool
+    least: int,
+    most: int,
+    directory: Path,
+    seconds: float,
+    requests: int,
+    pooled: bool,
+    in_place: bool,
+    only_json: bool,
 ) -> None:
     """Measure databases of 1,000 to 10,000,000 trades, each ten times larger than the one before."""
     log.configure("warning", "console")
     directory.mkdir(parents=True, exist_ok=True)
     directory.chmod(0o711)  # Postgres may run as another user
     sizes = [size for size in SIZES if least <= size <= most]
-    figures = uvloop.run(measure(directory, sizes, Limits(requests, seconds), pooled=pooled))
+    limits = Limits(requests, seconds)
+    figures = uvloop.run(measure(directory, sizes, limits, pooled=pooled, in_place=in_place))
     print_sizes(figures, only_json=only_json)
 
 

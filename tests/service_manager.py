@@ -9,21 +9,27 @@ import socket
 import sys
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from tests import patience
 from tests.ports import free_port
 from zmartd.embedded.process import child_setup
 
 _HAND_OVER = """
-import os, sys
-os.dup2(int(sys.argv[1]), 3)
+import fcntl, os, sys
+high = [fcntl.fcntl(int(one), fcntl.F_DUPFD, 100) for one in sys.argv[1].split(",")]
+for number, descriptor in enumerate(high, 3):
+    os.dup2(descriptor, number)
+    os.close(descriptor)
 os.environ["LISTEN_PID"] = str(os.getpid())
 os.execv(sys.argv[2], sys.argv[2:])
 """
 """Only the process itself knows its number, and the first socket has descriptor 3."""
+RESTART: Final = signal.SIGUSR2
+"""What systemd sends to a service that it restarts: RestartKillSignal."""
 SERVE = (sys.executable, "-m", "zmartd", "serve")
 
 
@@ -38,8 +44,9 @@ class Service:
         port: int = 0,
         watchdog_seconds: float = 30.0,
         command: tuple[str, ...] = SERVE,
+        stores: int = 2,
     ) -> None:
-        """`directory` gets the service's log."""
+        """`directory` gets the service's log. `stores`: how many descriptors are kept for it."""
         self.log = directory / f"service-{port}.log"
         self._command = command
         self._socket = _listener(port)
@@ -51,17 +58,18 @@ class Service:
         self._heard = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._heard.bind(f"{self._sockets.name}/notify")
         self._heard.setblocking(False)
-        self._environment = dict(environment) | {
+        self.environment = dict(environment) | {
             "NOTIFY_SOCKET": f"{self._sockets.name}/notify",
             "WATCHDOG_USEC": str(round(watchdog_seconds * 1e6)),
-            "LISTEN_FDS": "1",
-            "LISTEN_FDNAMES": "server",
             "ZMARTD_SERVER_PORT": str(self.port),
             "ZMARTD_OPERATOR_PORT": str(operator_port),
         }
         self._hearing: asyncio.Task[None] | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._changed = asyncio.Event()
+        self._stores = stores
+        self.kept: list[tuple[str, int]] = []
+        """Names and descriptors that it has stored."""
         self.told: list[dict[str, str]] = []
         """The messages of the process that runs, oldest first."""
 
@@ -80,6 +88,7 @@ class Service:
             await asyncio.gather(self._hearing, return_exceptions=True)
         self._heard.close()
         self._socket.close()
+        self.forget()
         self._sockets.cleanup()
 
     async def start(self) -> None:
@@ -92,11 +101,13 @@ class Service:
         self.told.clear()
         if self._socket.fileno() < 0:
             self._socket = _listener(self.port)
+        names, descriptors = zip(("server", self._socket.fileno()), *self.kept, strict=True)
+        given = {"LISTEN_FDS": str(len(names)), "LISTEN_FDNAMES": ":".join(names)}
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-c", _HAND_OVER, str(self._socket.fileno()), *self._command,
-                env=self._environment,
-                pass_fds=(self._socket.fileno(),),
+                sys.executable, "-c", _HAND_OVER, ",".join(map(str, descriptors)), *self._command,
+                env=self.environment | given,
+                pass_fds=descriptors,
                 stdout=log,
                 stderr=log,
                 preexec_fn=child_setup(signal.SIGKILL),
@@ -124,6 +135,12 @@ class Service:
         """Refuse connections from now on, unless it runs, as when the unit of the socket is stopped."""
         self._socket.close()
 
+    def forget(self, name: str | None = None) -> None:
+        """Close what it has stored, as when it is stopped for good; only under this name, if there is one."""
+        for one in [one for one in self.kept if name in (None, one[0])]:
+            self.kept.remove(one)
+            os.close(one[1])
+
     def send(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
@@ -133,9 +150,14 @@ class Service:
             return await self.process.wait()
 
     async def restart(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Stop it, start it when it has ended, and return its exit status when the next one is ready."""
+        """Stop it, start it when it has ended, and return its exit status when the next one is ready.
+
+        What it has stored it gets again only where it was sent RESTART: otherwise it was stopped in between.
+        """
         self.send(number)
         status = await self.ended()
+        if number is not RESTART:
+            self.forget()
         await self.start()
         return status
 
@@ -150,10 +172,29 @@ class Service:
 
     async def _hear(self) -> None:
         loop = asyncio.get_running_loop()
-        while True:
-            message = (await loop.sock_recv(self._heard, 4_096)).decode()
-            self.told.append(dict(line.split("=", 1) for line in message.split("\n")))
-            self._changed.set()
+        heard = asyncio.Event()
+        loop.add_reader(self._heard, heard.set)
+        try:
+            while True:
+                await heard.wait()
+                heard.clear()
+                with suppress(BlockingIOError):
+                    while True:
+                        self._take(*socket.recv_fds(self._heard, 4_096, 1)[:2])
+        finally:
+            loop.remove_reader(self._heard)
+
+    def _take(self, text: bytes, descriptors: list[int]) -> None:
+        message = dict(line.split("=", 1) for line in text.decode().split("\n"))
+        if "FDSTORE" in message and len(self.kept) < self._stores:
+            self.kept += [(message["FDNAME"], one) for one in descriptors]
+        else:  # systemd closes what it may not keep, and a barrier once all before it was read
+            for one in descriptors:
+                os.close(one)
+        if "FDSTOREREMOVE" in message:
+            self.forget(message["FDNAME"])
+        self.told.append(message)
+        self._changed.set()
 
 
 def _listener(port: int) -> socket.socket:

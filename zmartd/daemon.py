@@ -51,6 +51,7 @@ from zmartd.http.server.connection_limits import MAX_READING_REFUSALS, Connectio
 from zmartd.http.server.runner import Runner
 from zmartd.http.server.timeouts import ConnectionTimeouts
 from zmartd.http.ws.endpoint import WEBSOCKET, WebSocketEndpoint
+from zmartd.http.ws.keeping import Keeper
 from zmartd.indexer.fetch import Fetcher
 from zmartd.indexer.inbox import Inbox
 from zmartd.indexer.pulse import PulseWriter
@@ -91,6 +92,10 @@ listener, and 64 for listeners, logs, the event loop and what plugins open.
 RESTART_SECONDS = 1.0
 CANCEL_SECONDS = 1.0
 CANCELLATIONS = 5
+RESTART_SIGNAL: Final = signal.SIGUSR2
+"""Ends a daemon as SIGTERM does, but that systemd keeps the WebSockets for the next one there: the unit's
+RestartKillSignal.
+"""
 BACKLOG = 16_384
 """Connections that the system holds until the daemon accepts them: of clients that all come back within one
 turn of the event loop. Of more it drops some, which wait for a second, and then twice as long each time.
@@ -255,6 +260,7 @@ async def _background(core: Core, app: web.Application) -> AsyncIterator[None]:
         await core.scheduler.start()
         yield
         await core.scheduler.stop()
+        await app[WEBSOCKET].leave()
         await app[HEALTH].close()
         await cancel_all(tasks, CANCEL_SECONDS, CANCELLATIONS)
 
@@ -315,13 +321,14 @@ class Daemon:
         """What takes over changed settings."""
         return self._app[RELOADS]
 
-    async def drain(self, seconds: float) -> None:
+    async def drain(self, seconds: float, keeper: Keeper | None = None) -> None:
         """Serve for so many seconds more, and lose those who are served: /ready says 503, each answer is the
-        last on its connection, and clients of streams are sent away one after the other.
+        last on its connection, and clients of streams are sent away one after the other. With `keeper`
+        WebSockets are served to the end, and then kept for the next process.
         """
         self._app[HEALTH].is_draining = True
         self._runner.drain()
-        await self._app[WEBSOCKET].drain(seconds)
+        await self._app[WEBSOCKET].drain(seconds, keeper if self._runner.hands_over else None)
 
 
 @asynccontextmanager
@@ -343,6 +350,9 @@ async def running(
             "server.max_connections_per_ip",
             apply=lambda new: limits.limit(new.server),
         )
+        for kept in sockets.kept:
+            await app[WEBSOCKET].take_over(kept, limits)
+            kept.close()
         runner = runner_of(app, server, limits)
         await listeners.enter_async_context(
             listening(runner, "server", server.host, server.port, sockets.api)
@@ -377,8 +387,18 @@ async def serve(
     clock = SystemClock()
     feeding = asyncio.create_task(manager.keep_watchdog_fed(clock), name="watchdog")
     manager.status("opening Postgres, Redis and the chain")
+    keeper: ServiceManager | None = None
+
+    def restart() -> None:
+        nonlocal keeper
+        keeper = manager
+        stop.set()
+
+    asyncio.get_running_loop().add_signal_handler(RESTART_SIGNAL, restart)
     try:
         async with running(settings, clock, sockets) as daemon, asyncio.TaskGroup() as reloading:
+            if sockets.kept:
+                manager.let_go()
             serving = f"serving on {settings.server.host}:{settings.server.port}"
 
             async def reload() -> None:
@@ -394,7 +414,7 @@ async def serve(
             await stop.wait()
             manager.stopping("sending clients to other daemons")
             log.info("daemon.draining", seconds=settings.server.drain_seconds)
-            await daemon.drain(settings.server.drain_seconds)
+            await daemon.drain(settings.server.drain_seconds, keeper)
             manager.status("finishing requests and tasks")
     finally:
         feeding.cancel()

@@ -6,6 +6,7 @@ is told and there are no sockets.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import time
@@ -22,6 +23,10 @@ FEEDS_PER_TIMEOUT: Final = 3
 """How often the watchdog is fed within the time after which systemd ends a service that does not."""
 OPERATOR: Final = "operator"
 """The FileDescriptorName of sockets for the operator's listener. All others are the API's."""
+KEPT: Final = "websockets"
+"""The name of what systemd keeps for the next process."""
+KEEP_SECONDS: Final = 5.0
+"""How long systemd may take to keep it."""
 SEND_SECONDS: Final = 1.0
 """How long a change of the service's state may wait for systemd to read."""
 
@@ -62,6 +67,37 @@ class ServiceManager:
         """The service begins to end."""
         self._send({"STOPPING": "1", "STATUS": text})
 
+    async def keep(self, descriptor: int) -> bool:
+        """Have systemd keep this for the next process. Whether it has heard of that.
+
+        It closes its copy at once where the service may not store any (FileDescriptorStoreMax), and when the
+        service is stopped for good.
+        """
+        told = self._send({"FDSTORE": "1", "FDNAME": KEPT, "FDPOLL": "0"}, descriptor=descriptor)
+        return told and await self._has_read()
+
+    def let_go(self) -> None:
+        """Have systemd keep nothing of what this process has been given."""
+        self._send({"FDSTOREREMOVE": "1", "FDNAME": KEPT})
+
+    async def _has_read(self) -> bool:
+        """Whether systemd has read, within KEEP_SECONDS, all that it was told: then it closes a pipe."""
+        end, theirs = os.pipe()
+        closed = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        loop.add_reader(end, closed.set)
+        try:
+            told = self._send({"BARRIER": "1"}, descriptor=theirs)
+            os.close(theirs)
+            async with asyncio.timeout(KEEP_SECONDS):
+                await closed.wait()
+        except TimeoutError:
+            return False
+        finally:
+            loop.remove_reader(end)
+            os.close(end)
+        return told
+
     def feed_watchdog(self) -> None:
         """The service works."""
         self._send({"WATCHDOG": "1"}, seconds=0)
@@ -74,25 +110,43 @@ class ServiceManager:
             self.feed_watchdog()
             await clock.sleep(self.watchdog_seconds / FEEDS_PER_TIMEOUT)
 
-    def _send(self, assignments: dict[str, str], seconds: float = SEND_SECONDS) -> None:
-        """Wait for at most so many `seconds`. The service works on where systemd cannot be told."""
+    def _send(
+        self,
+        assignments: dict[str, str],
+        seconds: float = SEND_SECONDS,
+        descriptor: int | None = None,
+    ) -> bool:
+        """Whether systemd was told, within so many `seconds`. The service works on where it cannot be."""
         if not self._address:
-            return
+            return False
         lines = (f"{name}={' '.join(value.split())}" for name, value in assignments.items())
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
                 sender.settimeout(seconds)
-                sender.sendto("\n".join(lines).encode(), self._address)
+                sender.connect(self._address)
+                descriptors = [] if descriptor is None else [descriptor]
+                socket.send_fds(sender, ["\n".join(lines).encode()], descriptors)
         except OSError as error:
             log.warning("systemd.not_told", told=next(iter(assignments)), error=str(error))
+            return False
+        return True
 
 
 class Sockets:
-    """The sockets that systemd listens on for this process, and keeps open while it restarts."""
+    """The sockets that systemd listens on for this process, and keeps open while it restarts.
 
-    def __init__(self, api: tuple[socket.socket, ...] = (), operator: tuple[socket.socket, ...] = ()) -> None:
+    `kept`: what the process before this one had it keep (`ServiceManager.keep`).
+    """
+
+    def __init__(
+        self,
+        api: tuple[socket.socket, ...] = (),
+        operator: tuple[socket.socket, ...] = (),
+        kept: tuple[socket.socket, ...] = (),
+    ) -> None:
         self.api = api
         self.operator = operator
+        self.kept = kept
 
     @classmethod
     def of_environment(
@@ -105,28 +159,36 @@ class Sockets:
         pid, count, names = (environ.pop(f"LISTEN_{name}", "") for name in ("PID", "FDS", "FDNAMES"))
         if pid != str(os.getpid()) or not count.isdecimal():
             return cls()
-        found: dict[bool, list[socket.socket]] = {True: [], False: []}
+        found: dict[str, list[socket.socket]] = {"": [], OPERATOR: [], KEPT: []}
         given = dict(enumerate(names.split(":") if names else ()))
         for number in range(int(count)):
             name = given.get(number, "")
-            found[name == OPERATOR].append(_listening(first + number, name))
-        return cls(tuple(found[False]), tuple(found[True]))
+            if name == KEPT:
+                found[KEPT].append(_opened(first + number, name))
+            else:
+                found[name if name == OPERATOR else ""].append(_listening(first + number, name))
+        return cls(tuple(found[""]), tuple(found[OPERATOR]), tuple(found[KEPT]))
 
 
 def _listening(descriptor: int, name: str) -> socket.socket:
     """The socket with this descriptor, which is not for children. Raises ConfigError."""
+    opened = _opened(descriptor, name)
+    is_stream = opened.type == socket.SOCK_STREAM
+    if not is_stream or opened.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) != 1:
+        raise ConfigError(
+            [f"LISTEN_FDS: descriptor {descriptor} ({name}) does not listen: use ListenStream= and Accept=no"]
+        )
+    return opened
+
+
+def _opened(descriptor: int, name: str) -> socket.socket:
+    """The socket with this descriptor, which is not for children. Raises ConfigError."""
     try:
         opened = socket.socket(fileno=descriptor)
-        is_stream = opened.type == socket.SOCK_STREAM
-        listens = is_stream and opened.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) == 1
     except OSError as error:
         raise ConfigError(
             [f"LISTEN_FDS: descriptor {descriptor} ({name}) is no socket: {error.strerror}"]
         ) from error
-    if not listens:
-        raise ConfigError(
-            [f"LISTEN_FDS: descriptor {descriptor} ({name}) does not listen: use ListenStream= and Accept=no"]
-        )
     opened.set_inheritable(False)
     opened.setblocking(False)
     return opened

@@ -5,7 +5,8 @@
 Clients of WebSockets follow markets on which comments are posted, which is what they are told; others read
 the API. Every request has to be answered well, and every client has to be told everything, in order. Then a
 daemon is killed in the middle, and nothing that was answered may be lost. Each daemon's socket stays open
-while it is away, as systemd's does. nginx has the configuration that is shipped, without TLS.
+while it is away, as systemd's does, and so do its WebSockets. nginx has the configuration that is shipped,
+without TLS.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from bench.servers import HistorySize, second_process, servers
 from tests import patience
 from tests.nginx import KEEPALIVE_SECONDS, Nginx
 from tests.ports import free_port
-from tests.service_manager import Service, clean_environment
+from tests.service_manager import RESTART, Service, clean_environment
 from tests.stress.rolling_clients import Plan, Report
 from zmartd import config, config_file
 from zmartd.chain.idl import default_idl
@@ -71,6 +72,8 @@ class Size(Struct, frozen=True, kw_only=True):
     """Requests that read, in a second."""
     restarts: int
     drain_seconds: float
+    keeps: bool = True
+    """Whether daemons are restarted, so that their WebSockets are kept, or stopped and started."""
 
 
 class Outcome(Struct, kw_only=True):
@@ -227,7 +230,7 @@ async def run(directory: Path, size: Size, show: Any = lambda _: None) -> Outcom
             await asyncio.sleep(ALL_DRAINED_SECONDS)
             for number in range(size.restarts):
                 began = time.monotonic()
-                status = await daemons[number % 2].restart()
+                status = await daemons[number % 2].restart(RESTART if size.keeps else signal.SIGTERM)
                 assert status == 0, f"a daemon ended with {status}"
                 outcome.restart_seconds.append(round(time.monotonic() - began, 2))
                 show(f"restart {number + 1}: {outcome.restart_seconds[-1]} s, failed: {dict(load.failed)}")
@@ -323,11 +326,19 @@ def _settings(settings: config.Settings, size: Size) -> config.Settings:
 @click.option("--reads", default=50.0, show_default=True, help="Reads a second.")
 @click.option("--restarts", default=10, show_default=True)
 @click.option("--drain-seconds", default=5.0, show_default=True)
-def main(clients: int, messages: float, reads: float, restarts: int, drain_seconds: float) -> None:
+@click.option("--keep/--stop", "keeps", default=True, help="Restart daemons, or stop and start them.")
+def main(
+    clients: int, messages: float, reads: float, restarts: int, drain_seconds: float, keeps: bool
+) -> None:
     """Restart daemons under load, and print what anybody noticed."""
     file_descriptors.raise_limit()
     size = Size(
-        clients=clients, messages=messages, reads=reads, restarts=restarts, drain_seconds=drain_seconds
+        clients=clients,
+        messages=messages,
+        reads=reads,
+        restarts=restarts,
+        drain_seconds=drain_seconds,
+        keeps=keeps,
     )
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o711)

@@ -16,6 +16,8 @@ import struct
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
 from typing import cast
 
 import msgspec
@@ -62,6 +64,8 @@ class Report(Struct, kw_only=True):
     """From the end of a connection until the client had resumed: median, 99th percentile, longest."""
     busiest_second: int = 0
     """The most returns within a second."""
+    late_seconds: list[float] = []
+    """From when something was told until clients had it that never had to come back: the same."""
 
 
 class _Data(Struct):
@@ -72,6 +76,7 @@ class _Frame(Struct):
     type: str
     seq: int | UnsetType = UNSET
     epoch: str | UnsetType = UNSET
+    timestamp: datetime | None = None
     data: _Data | None = None
 
 
@@ -86,6 +91,8 @@ class Crowd:
         self.report = Report()
         self.endings: Counter[str] = Counter()
         self.away: list[float] = []
+        self.late: Counter[float] = Counter()
+        """By tenths of a second."""
         self.returned: Counter[int] = Counter()
         self.rng = random.Random(1)
         self.opening = asyncio.Semaphore(MAX_OPENING)
@@ -102,14 +109,17 @@ class Crowd:
             for client in self.clients:
                 await client.until(last[client.market])
         self.away.sort()
+        self.report.late_seconds = _percentiles(sorted(self.late.elements()))
         self.report.endings = dict(self.endings)
         self.report.busiest_second = max(self.returned.values(), default=0)
-        if self.away:
-            self.report.away_seconds = [
-                round(self.away[min(len(self.away) - 1, len(self.away) * part // 100)], 3)
-                for part in (50, 99, 100)
-            ]
+        self.report.away_seconds = _percentiles(self.away)
         print(msgspec.json.encode(self.report).decode(), flush=True)
+
+
+def _percentiles(ordered: Sequence[float]) -> list[float]:
+    """The median, the 99th percentile and the longest; none of none."""
+    last = len(ordered) - 1
+    return [round(ordered[min(last, len(ordered) * part // 100)], 3) for part in (50, 99, 100) if ordered]
 
 
 class _Client(asyncio.Protocol):
@@ -124,6 +134,7 @@ class _Client(asyncio.Protocol):
         self._ending = "cut"
         self._retry_seconds: float | None = None
         self._left_at: float | None = None
+        self._has_left = False
         self._follows = asyncio.Event()
         self._moved = asyncio.Event()
 
@@ -158,6 +169,7 @@ class _Client(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         crowd = self._crowd
         crowd.endings[self._ending] += 1
+        self._has_left = True
         if self._left_at is None:
             self._left_at = time.monotonic()
         seconds = self._retry_seconds
@@ -222,6 +234,8 @@ class _Client(asyncio.Protocol):
             report.frames += 1
             report.gaps += frame.seq != self.seq + 1
             self.seq = frame.seq
+            if frame.timestamp is not None and not self._has_left:
+                self._crowd.late[round(time.time() - frame.timestamp.timestamp(), 1)] += 1
         self._moved.set()
 
     def _send(self, opcode: int, payload: bytes) -> None:

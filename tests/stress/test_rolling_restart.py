@@ -26,7 +26,7 @@ async def test_daemons_restart_one_after_the_other_and_nobody_notices(tmp_path: 
     assert (outcome.lost, outcome.doubled) == (0, 0)
     assert (clients.gaps, clients.unrecovered) == (0, 0)
     assert clients.frames > SIZE.clients
-    assert clients.returns >= SIZE.clients
-    assert clients.endings["1012"] >= SIZE.clients
-    assert outcome.moved_clients > 0
+    assert clients.endings["1012"] == outcome.moved_clients > 0
+    assert clients.endings["cut"] < SIZE.clients  # those of the one that was killed
+    assert clients.returns == clients.endings["1012"] + clients.endings["cut"]
     assert outcome.transactions_while_moved < outcome.moved_clients

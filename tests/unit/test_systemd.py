@@ -14,6 +14,7 @@ import pytest
 
 from zmartd.clock import SystemClock
 from zmartd.config_values import ConfigError
+from zmartd.socket_bundle import Bundle
 from zmartd.systemd import ServiceManager, Sockets
 
 
@@ -31,6 +32,9 @@ class Receiver:
             return self._socket.recv(4096).decode().split("\n")
         except BlockingIOError:
             return []
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
 
     def close(self) -> None:
         self._socket.close()
@@ -127,6 +131,62 @@ async def test_the_watchdog_is_fed_by_the_loop_and_not_while_that_is_blocked(tmp
     assert receiver.read() == ["WATCHDOG=1"]
     feeding.cancel()
     receiver.close()
+
+
+class Keeper(Receiver):
+    """systemd's end where it stores descriptors, or closes them."""
+
+    def __init__(self, address: str, stores: bool) -> None:
+        super().__init__(address)
+        self._stores = stores
+        self.messages: list[list[str]] = []
+        self.stored: list[int] = []
+
+    def take(self) -> None:
+        """Read a message as systemd does, which has been sent."""
+        text, found, _, _ = socket.recv_fds(self._socket, 4096, 1)
+        self.messages.append(text.decode().split("\n"))
+        if self._stores and "FDSTORE=1" in self.messages[-1]:
+            self.stored += found
+        else:
+            for one in found:
+                os.close(one)
+
+
+@pytest.mark.parametrize("stores", [True, False])
+async def test_what_is_kept_is_with_systemd_before_this_process_goes_on(tmp_path: Path, stores: bool) -> None:
+    keeper = Keeper(str(tmp_path / "notify"), stores)
+    asyncio.get_running_loop().add_reader(keeper.fileno(), keeper.take)
+    with Bundle() as bundle:
+        assert await ServiceManager(str(tmp_path / "notify")).keep(bundle.reader.fileno())
+        assert keeper.messages == [["FDSTORE=1", "FDNAME=websockets", "FDPOLL=0"], ["BARRIER=1"]]
+        bundle.give_away()
+        assert bundle.has_reader() is stores
+    for one in keeper.stored:
+        os.close(one)
+    asyncio.get_running_loop().remove_reader(keeper.fileno())
+    keeper.close()
+
+
+async def test_nothing_is_kept_where_nobody_listens(tmp_path: Path) -> None:
+    with Bundle() as bundle:
+        assert not await ServiceManager().keep(bundle.reader.fileno())
+        assert not await ServiceManager(str(tmp_path / "nobody")).keep(bundle.reader.fileno())
+
+
+def test_what_is_no_longer_kept_has_the_name_of_what_was(manager: ServiceManager, receiver: Receiver) -> None:
+    manager.let_go()
+    assert receiver.read() == ["FDSTOREREMOVE=1", "FDNAME=websockets"]
+
+
+def test_what_was_kept_is_told_apart_from_sockets_that_listen() -> None:
+    listening = socket.create_server(("127.0.0.1", 0))
+    kept, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    environ = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "2", "LISTEN_FDNAMES": "server:websockets"}
+    found = Sockets.of_environment(environ, descriptors(listening, kept))
+    assert (len(found.api), len(found.operator), len(found.kept)) == (1, 0, 1)
+    for one in (*found.api, *found.kept, other):
+        one.close()
 
 
 def descriptors(*sockets: socket.socket) -> int:

@@ -14,6 +14,7 @@ from tests.debian_packages import NotToBeHad, Program, debian_program
 from zmartd import config_file
 from zmartd.config import ServerSettings
 from zmartd.config_values import Secret
+from zmartd.daemon import RESTART_SIGNAL
 
 UNITS = Path(__file__).parents[2] / "systemd"
 DAEMON, MIGRATE, TICK = "zmartd@.service", "zmartd-migrate.service", "zmartd-tick@.service"
@@ -118,7 +119,7 @@ def test_systemd_finds_every_service_hardly_exposed(analyze: Program, unit: str)
 @pytest.mark.parametrize("unit", [MIGRATE, TICK])
 def test_every_service_is_protected_like_the_daemon(unit: str) -> None:
     of_the_daemon = {"NotifyAccess", "WatchdogSec", "TimeoutAbortSec", "TimeoutStopSec", "LimitNOFILE"}
-    of_the_daemon |= {"ExecReload"}
+    of_the_daemon |= {"ExecReload", "RestartKillSignal", "FileDescriptorStoreMax"}
     protections = {
         name: values for name, values in directives(DAEMON).items() if name not in OWN | of_the_daemon
     }
@@ -132,6 +133,13 @@ def test_the_daemon_is_watched_and_started_again_however_long_an_outage_lasts() 
     assert {name: service[name] for name in expected} == expected
     assert directives(DAEMON, "Unit")["StartLimitIntervalSec"] == ["0"]
     assert directives("zmartd@.socket", "Socket")["TriggerLimitIntervalSec"] == ["0"]
+
+
+def test_a_restart_is_told_apart_from_a_stop_and_keeps_the_websockets() -> None:
+    service = directives(DAEMON)
+    assert service["RestartKillSignal"] == [RESTART_SIGNAL.name]
+    assert "KillSignal" not in service  # SIGTERM
+    assert int(service["FileDescriptorStoreMax"][0]) >= 1
 
 
 def test_the_daemon_has_time_to_end_and_descriptors_for_its_connections() -> None:

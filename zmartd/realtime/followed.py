@@ -20,6 +20,7 @@ from zmartd.errors import ZmartdError
 from zmartd.log import get_logger
 from zmartd.realtime.batched_reads import BatchedReads
 from zmartd.realtime.frames import Broadcast
+from zmartd.realtime.hub_state import StreamsState
 from zmartd.realtime.messages import AnyMessage, Message, Snapshot, market_of, market_stream, wallet_of
 from zmartd.realtime.stream import MAX_RECENT as MAX_RECENT_OF_ONE
 from zmartd.realtime.stream import Stream
@@ -156,6 +157,20 @@ class FollowedStreams:
             self._has_ended = True
             for fetch in self._fetches:
                 fetch.cancel()
+
+    def state(self) -> StreamsState:
+        """How far everything has been told, for `go_on` in the next process."""
+        followed = self._streams
+        ids = {address: market for address, market in self._ids.items() if market_stream(market) in followed}
+        positions = {name: stream.position for name, stream in followed.items()}
+        return StreamsState(self._epoch, self._horizon, self._found, positions, ids)
+
+    def go_on(self, state: StreamsState) -> None:
+        """Go on where the process before this one was, and not with what comes next. Before `run`."""
+        self._epoch, self._horizon, self._found = state.epoch, state.horizon, state.found
+        self._ids.update(state.ids)
+        for name, position in state.positions.items():
+            self._add(Stream(name, position))
 
     def look_now(self) -> None:
         """Ask at once: something may have been lost."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from zmartd.realtime.client import Client
 from zmartd.realtime.filters import Filter
@@ -34,6 +34,14 @@ class Group:
         self.clients[client] = None
         if self.filter is not None:
             self._last[stream] = min(seq, self._last.get(stream, seq))
+
+    @property
+    def reached(self) -> Mapping[str, int]:
+        """By stream, the number that the next message that passes has as that of the one before it.
+
+        Empty without a filter.
+        """
+        return self._last
 
     def forget(self, stream: str) -> None:
         """The stream is another one from now on."""

@@ -23,9 +23,10 @@ from zmartd.realtime.followed import FollowedStreams, History, Look, StreamUnava
 from zmartd.realtime.frame_data import ChannelData
 from zmartd.realtime.frames import Broadcast
 from zmartd.realtime.groups import passing
+from zmartd.realtime.hub_state import HubState, Subscription, SubscriptionTable
 from zmartd.realtime.memberships import Memberships
 from zmartd.realtime.messages import AnyMessage, Gap, Message, market_of, market_stream, wallet_of
-from zmartd.realtime.outbox import Outbox
+from zmartd.realtime.outbox import WRITTEN, Outbox
 from zmartd.realtime.stream import Stream
 from zmartd.realtime.stream_finder import StreamFinder
 from zmartd.realtime.subscription_errors import ForeignStream, TooManySubscriptions, UnknownMarket, not_found
@@ -149,6 +150,45 @@ class Hub:
             self._leave(client, name)
         client.subscriptions.clear()
         client.filters.clear()
+
+    def leave(self, clients: Sequence[Client]) -> tuple[HubState, list[list[int] | None]]:
+        """Write what waits for these, and send them nothing more: another hub goes on with them.
+
+        Returns the state with which it does, and for each client the places of its subscriptions in it; None
+        for one that cannot be described briefly enough. All that the state says was told has been written.
+        """
+        table = SubscriptionTable()
+        places = [
+            table.places([self._subscription(client, name) for name in client.subscriptions])
+            for client in clients
+        ]
+        for client in clients:
+            for name in client.subscriptions:
+                self._leave(client, name)
+            WRITTEN.inc(client.flush())
+        return HubState(self._streams.state(), table.subscriptions), places
+
+    def go_on(self, state: HubState) -> None:
+        """Go on where the hub of the process before this one was. Before `run`."""
+        self._streams.go_on(state.streams)
+
+    def adopt(self, client: Client, subscriptions: Iterable[Subscription], wallet: str | None) -> None:
+        """Go on with a client of that hub, which is not trusted until `set_trusted`."""
+        client.wallet = wallet
+        for one in subscriptions:
+            client.subscriptions.append(one.name)
+            _choose(client, one.name, one.filter)
+            if one.name == EVERY_MARKET:
+                self._members.join_all(client, one.filter, one.reached)
+                continue
+            stream = self._stream_name(one.name)
+            position = self._streams.position(stream)
+            if wallet_of(one.name) is not None:
+                self._waitlist.pause(client, one.name, one.since)
+            elif one.gets and position is not None:
+                self._members.join(client, one.name, stream, one.reached.get(stream, position.seq))
+            else:
+                self._waitlist.wait(one.name, [client], one.since)
 
     async def subscribe(
         self,
@@ -443,6 +483,18 @@ class Hub:
     def _gets(self, client: Client, name: str) -> bool:
         """Whether a client gets what it has subscribed to as `name`."""
         return self._members.has(client, name, self._stream_name(name))
+
+    def _subscription(self, client: Client, name: str) -> Subscription:
+        """What another hub has to know of a subscription."""
+        chosen = client.filters.get(name)
+        if name == EVERY_MARKET:
+            reached = self._members.reached_of_all(client, chosen)
+            return Subscription(name, chosen, reached is not None, None, reached or {})
+        stream = self._stream_name(name)
+        reached = self._members.reached(client, name, stream)
+        if reached is None:
+            return Subscription(name, chosen, gets=False, since=self._waitlist.since(client, name))
+        return Subscription(name, chosen, gets=True, since=self._streams.position(stream), reached=reached)
 
     def _leave(self, client: Client, name: str) -> None:
         if name == EVERY_MARKET:

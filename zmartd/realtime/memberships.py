@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import TypeVar
 
 from zmartd.realtime.client import Client, deliver_to_all
@@ -43,9 +44,14 @@ class Memberships:
         groups = self._of_streams.setdefault(stream, {})
         groups.setdefault((name, chosen), Group(chosen)).add(client, stream, reached)
 
-    def join_all(self, client: Client, chosen: Filter | None) -> None:
-        """Add a client that gets all markets."""
-        self._of_all.setdefault(chosen, Group(chosen)).clients[client] = None
+    def join_all(
+        self, client: Client, chosen: Filter | None, reached: Mapping[str, int] = MappingProxyType({})
+    ) -> None:
+        """Add a client that gets all markets; `reached`: as of `Group.add`, by stream."""
+        group = self._of_all.setdefault(chosen, Group(chosen))
+        group.clients[client] = None
+        for stream, seq in reached.items():
+            group.add(client, stream, seq)
 
     def leave(self, client: Client, name: str, stream: str) -> None:
         """Remove a client that may get this stream under this name."""
@@ -61,8 +67,17 @@ class Memberships:
 
     def has(self, client: Client, name: str, stream: str) -> bool:
         """Whether a client gets this stream under this name."""
+        return self.reached(client, name, stream) is not None
+
+    def reached(self, client: Client, name: str, stream: str) -> Mapping[str, int] | None:
+        """`Group.reached` of a client that gets this stream under this name; None if it does not."""
         group = self._of_streams.get(stream, {}).get((name, client.filters.get(name)))
-        return group is not None and client in group.clients
+        return group.reached if group is not None and client in group.clients else None
+
+    def reached_of_all(self, client: Client, chosen: Filter | None) -> Mapping[str, int] | None:
+        """The same of a client that gets all markets."""
+        group = self._of_all.get(chosen)
+        return group.reached if group is not None and client in group.clients else None
 
     def tell(self, stream: Stream, broadcasts: Sequence[Broadcast]) -> None:
         """Send messages of a stream to everybody who gets them."""

@@ -42,6 +42,11 @@ class Waitlist:
         for name, since in self._paused.pop(client, {}).items():
             self.wait(name, [client], since)
 
+    def since(self, client: Client, name: str) -> StreamPosition | None:
+        """After which position a client goes on that waits or pauses."""
+        paused = self._paused.get(client, {})
+        return paused[name] if name in paused else self._waiting.get(name, {}).get(client)
+
     def positions(self) -> list[tuple[str, StreamPosition | None]]:
         """Each stream that is waited for, with each position after which somebody goes on."""
         return [

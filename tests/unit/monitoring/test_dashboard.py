@@ -34,6 +34,7 @@ NOT_SHOWN = {
     "zmartd_realtime_entries",
     "zmartd_retention_deleted_rows_total",
     "zmartd_system_audit_oldest_timestamp_seconds",
+    "zmartd_websocket_taken_over_connections_total",
     "zmartd_system_chain_slot",
     "zmartd_system_task_next_due_timestamp_seconds",
     "zmartd_task_instants_not_run_total",

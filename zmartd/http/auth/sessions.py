@@ -43,9 +43,13 @@ class Sessions:
         """The token and session that begin now, or at `not_before` if that is later."""
         return self._tokens.issue(wallet, max(int(self._clock.time()), not_before))
 
+    def read(self, token: str) -> Session:
+        """The session of a token, which may have ended meanwhile. Raises BadToken, AuthExpired."""
+        return self._tokens.read(token)
+
     async def recognise(self, token: str) -> Session:
         """The session of a token. Raises BadToken, AuthExpired."""
-        session = self._tokens.read(token)
+        session = self.read(token)
         of_session, of_wallet = _of_session(session), _of_wallet(session.wallet)
         revoked = await self._revocations.find(of_session, of_wallet)
         if revoked and (

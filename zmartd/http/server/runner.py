@@ -95,6 +95,11 @@ class Runner(web.AppRunner):
             connection = waiting[transport]
             connection.expire(connection.phase[0])
 
+    @property
+    def hands_over(self) -> bool:
+        """Whether WebSockets are taken away from aiohttp."""
+        return self._hands_over
+
     def drain(self) -> None:
         """Let each response be the last one on its connection, from now on."""
         if isinstance(self.server, HttpServer):

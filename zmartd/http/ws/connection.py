@@ -72,14 +72,17 @@ class Services(Struct, frozen=True):
 class WebSocketConnection:
     """Acts on a client's messages, one at a time, each in a turn of the event loop of its own."""
 
-    __slots__ = ("_client", "_is_acting", "_services", "_socket", "_waiting")
+    __slots__ = ("_services", "_waiting", "client", "is_acting", "socket", "token")
 
     def __init__(self, services: Services, socket: WebSocket, client: Client) -> None:
         self._services = services
-        self._socket = socket
-        self._client = client
+        self.socket = socket
+        self.client = client
         self._waiting: list[str | bytes | ClientMessage] = []
-        self._is_acting = False
+        self.is_acting = False
+        """Whether a message is being acted on."""
+        self.token: str | None = None
+        """The token of the session that the client is signed in with."""
 
     def start(self, client_id: str, token: str | None) -> None:
         """Welcome the client.
@@ -90,6 +93,22 @@ class WebSocketConnection:
         if token is not None:
             self._add(SignInMessage(token=token))
 
+    def go_on(self, token: str | None) -> None:
+        """Go on with a client that a process before this one had, and that was signed in with `token`."""
+        if token is None:
+            return
+        try:
+            self._services.monitor.add(self, self._services.sessions.read(token))
+            self.token = token
+        except Unauthorized as error:
+            assert self.client.wallet is not None, "it was signed in"
+            self._tell_session_ended(self.client.wallet, error)
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether all that the client has sent was acted on, and all that it was sent has left."""
+        return not self._waiting and not self.is_acting and self.socket.is_at_rest
+
     @property
     def is_full(self) -> bool:
         return len(self._waiting) >= MAX_WAITING
@@ -98,29 +117,28 @@ class WebSocketConnection:
         self._add(message)
 
     def drained(self) -> None:
-        self._client.catch_up()
+        self.client.catch_up()
         self._go_on()
 
     def ended(self) -> None:
         self._waiting.clear()
         self._services.monitor.remove(self)
-        self._services.hub.disconnect(self._client)
+        self._services.hub.disconnect(self.client)
 
     def set_trusted(self, trusted: bool) -> None:
         """Whether the client gets what signed-in wallets get."""
-        self._services.hub.set_trusted(self._client, trusted)
+        self._services.hub.set_trusted(self.client, trusted)
 
     def end_session(self, session: Session, reason: Unauthorized) -> None:
         """Tell the client that it is signed out, and why."""
-        ended = self._services.hub.sign_out(self._client)
-        self._send(frames.session_ended(session.wallet, reason.message, reason.code, self._now(), ended))
+        self._tell_session_ended(session.wallet, reason)
 
     def flooded(self, error: TooManyMessages) -> None:
         """Close the connection of a client that sends too many frames."""
         breaches.labels(error.code).inc()
         self._waiting.clear()
         self._send_error(error)
-        self._client.close(CloseCode.POLICY_VIOLATION, error.code)
+        self.client.close(CloseCode.POLICY_VIOLATION, error.code)
 
     def _add(self, message: str | bytes | ClientMessage) -> None:
         self._waiting.append(message)
@@ -128,8 +146,8 @@ class WebSocketConnection:
 
     def _go_on(self) -> None:
         """Act on what waits, unless that is being done, or the client has not read the last answers."""
-        if self._waiting and not self._is_acting and not self._socket.behind:
-            self._is_acting = True
+        if self._waiting and not self.is_acting and not self.socket.behind:
+            self.is_acting = True
             tasks = self._services.tasks
             task = asyncio.get_running_loop().create_task(self._act_on_all(), name="messages of a client")
             tasks.add(task)
@@ -137,17 +155,17 @@ class WebSocketConnection:
 
     async def _act_on_all(self) -> None:
         try:
-            while self._waiting and not self._client.closed and not self._socket.behind:
+            while self._waiting and not self.client.closed and not self.socket.behind:
                 await self._receive(self._waiting.pop(0))
                 if not self._waiting:
-                    self._socket.resume_reading()
+                    self.socket.resume_reading()
                 await asyncio.sleep(0)
         except Exception:
             log.exception("websocket.failed")
-            self._client.close(CloseCode.INTERNAL_ERROR, "something went wrong on our side")
+            self.client.close(CloseCode.INTERNAL_ERROR, "something went wrong on our side")
         finally:
-            self._is_acting = False
-            if self._client.closed:
+            self.is_acting = False
+            if self.client.closed:
                 self._waiting.clear()
         self._go_on()
 
@@ -183,10 +201,10 @@ class WebSocketConnection:
                 case SubscribeMessage():
                     await self._subscribe(message, message_id)
                 case UnsubscribeMessage(channels=None):
-                    hub.unsubscribe(self._client, ChannelNames(self._client).of(message), message_id)
+                    hub.unsubscribe(self.client, ChannelNames(self.client).of(message), message_id)
                 case UnsubscribeMessage():
-                    names = ChannelNames(self._client).of_all(message)
-                    hub.unsubscribe_from_many(self._client, names, message_id)
+                    names = ChannelNames(self.client).of_all(message)
+                    hub.unsubscribe_from_many(self.client, names, message_id)
                 case SignInMessage(token=token):
                     self._send(await self._sign_in(token), message_id)
                 case PingMessage():
@@ -200,22 +218,23 @@ class WebSocketConnection:
         if not token:
             raise TokenRequired
         session = await self._services.sessions.recognise(token)
-        before = self._client.wallet
-        if not self._client.closed:
+        before = self.client.wallet
+        if not self.client.closed:
             self._services.monitor.add(self, session)
-        if ended := self._services.hub.sign_in(self._client, session.wallet):
+            self.token = token
+        if ended := self._services.hub.sign_in(self.client, session.wallet):
             assert before is not None, "nobody else has such subscriptions"
             self._send(frames.replaced_session(before, ended, self._now()))
         expires_at = datetime.fromtimestamp(session.expires_at, UTC)
         return frames.authenticated(session.wallet, expires_at, self._now())
 
     async def _subscribe(self, message: SubscribeMessage, message_id: MessageId | UnsetType) -> None:
-        chosen = filter_of(message, signed_in=self._client.wallet is not None)
-        hub, names = self._services.hub, ChannelNames(self._client)
+        chosen = filter_of(message, signed_in=self.client.wallet is not None)
+        hub, names = self._services.hub, ChannelNames(self.client)
         if message.channels is None:
             since, name = position_of(message.since), names.of(message)
             with _naming_the_key(message, [name]):
-                await hub.subscribe(self._client, name, message_id, since, chosen)
+                await hub.subscribe(self.client, name, message_id, since, chosen)
             return
         labels = names.of_all(message)
         positions = {
@@ -223,7 +242,12 @@ class WebSocketConnection:
             for name, wanted in zip(labels, message.channels, strict=True)
         }
         with _naming_the_key(message, [*labels]):
-            await hub.subscribe_to_many(self._client, positions, labels, message_id, chosen)
+            await hub.subscribe_to_many(self.client, positions, labels, message_id, chosen)
+
+    def _tell_session_ended(self, wallet: str, reason: Unauthorized) -> None:
+        self.token = None
+        ended = self._services.hub.sign_out(self.client)
+        self._send(frames.session_ended(wallet, reason.message, reason.code, self._now(), ended))
 
     def _send_error(
         self, error: ZmartdError, message_id: MessageId | UnsetType = UNSET, key: str | UnsetType = UNSET
@@ -233,7 +257,7 @@ class WebSocketConnection:
         self._send(frames.error(error, self._now(), key), message_id)
 
     def _send(self, frame: Frame, message_id: MessageId | UnsetType = UNSET) -> None:
-        self._client.send(frames.answer(frame, message_id))
+        self.client.send(frames.answer(frame, message_id))
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._services.clock.time(), UTC)

@@ -100,6 +100,11 @@ class FrameParser:
         self._has_ended = False
         """Whether a close frame was read: what follows it means nothing."""
 
+    @property
+    def is_between_messages(self) -> bool:
+        """Whether all that was fed is complete, so that another parser can go on."""
+        return not self._left and self._length is None and self._parts is None and not self._has_ended
+
     def feed(self, data: bytes) -> Iterator[Event]:
         """What is complete with `data`, in order. Raises FrameError, after which nothing may be fed."""
         if self._left:

@@ -131,6 +131,13 @@ class Places:
             self.give_back(client)
             raise TooManyConnections(ConnectionLimit(limits[refused]))
 
+    def go_on(self, client: str) -> None:
+        """Count a connection that was counted in another process, until `give_back`."""
+        owners = self._limits(client)
+        self._open.update(owners.keys())
+        self._untold.update(owners)
+        self._wake.set()
+
     def give_back(self, client: str) -> None:
         """Count a connection no more."""
         owners = self._limits(client)

@@ -67,6 +67,15 @@ class Places(Protocol):
         """Stop counting it."""
 
 
+def close_frame(code: int, reason: str) -> bytes:
+    """The frame that closes a connection; the reason is cut where it is too long."""
+    return _close_frame(struct.pack("!H", code) + reason.encode()[: MAX_CONTROL_BYTES - 2])
+
+
+def _close_frame(payload: bytes) -> bytes:
+    return bytes([_CLOSE, len(payload)]) + payload
+
+
 def limit_send_buffer(transport: asyncio.BaseTransport) -> None:
     """Let the system keep at most SEND_BUFFER_BYTES that a client has not read, unless it is gone already."""
     if (opened := transport.get_extra_info("socket")) is not None:
@@ -78,9 +87,10 @@ class WebSocket(asyncio.Protocol):
     """The connection of one client, after the handshake. `start` begins it."""
 
     __slots__ = (
-        "_closed_by_client",
         "_counts",
+        "_ended_well",
         "_is_closing",
+        "_is_resting",
         "_listener",
         "_on_end",
         "_parser",
@@ -88,6 +98,7 @@ class WebSocket(asyncio.Protocol):
         "_transport",
         "awaits_pong",
         "behind",
+        "deflates",
         "heartbeat_slot",
         "owner",
         "write",
@@ -112,9 +123,12 @@ class WebSocket(asyncio.Protocol):
         self._places = places
         self._is_closing = False
         """Whether a close frame was sent, and nothing else may be."""
-        self._closed_by_client = False
+        self._ended_well = False
+        """Whether the client closed it, or another process goes on with it."""
+        self._is_resting = False
         self.awaits_pong = False
         self.behind = False
+        self.deflates = deflates
         self.heartbeat_slot = 0
         self.owner = owner
         """The client in whose places the connection counts."""
@@ -163,8 +177,33 @@ class WebSocket(asyncio.Protocol):
 
     def resume_reading(self) -> None:
         """Read on: messages can be taken again."""
-        if not self._is_closing:
+        if not self._is_closing and not self._is_resting:
             self._transport.resume_reading()
+
+    def rest(self) -> None:
+        """Read no more: what the client sends waits in the system."""
+        self._is_resting = True
+        self._transport.pause_reading()
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether nothing is under way in either direction, so that another process can go on with it."""
+        is_open = self._listener is not None and not self._is_closing and not self._transport.is_closing()
+        return is_open and not self.buffered_bytes() and self._parser.is_between_messages
+
+    @property
+    def descriptor(self) -> int:
+        """Its file descriptor, while it is open."""
+        return int(self._transport.get_extra_info("socket").fileno())
+
+    def fall_silent(self) -> None:
+        """Send nothing more but what `close` sends: no half of a frame may be left for another process."""
+        self.write = _write_nothing
+
+    def let_go(self) -> None:
+        """Close it here alone: another process has it, and the client notices nothing."""
+        self._is_closing = self._ended_well = True
+        self._transport.abort()
 
     def buffered_bytes(self) -> int:
         return self._transport.get_write_buffer_size()
@@ -173,12 +212,12 @@ class WebSocket(asyncio.Protocol):
         if self._is_closing or self._listener is None:
             return
         _ended.labels(str(code)).inc()
-        self._send_close(struct.pack("!H", code) + reason.encode()[: MAX_CONTROL_BYTES - 2])
+        self._send_close(close_frame(code, reason))
 
     def ping(self) -> None:
         if not self._is_closing:
             self.awaits_pong = True
-            self._transport.write(_PING)
+            self.write(_PING)
 
     def end_silent(self) -> None:
         if self._transport.is_reading():  # otherwise its answer may wait for us
@@ -188,14 +227,14 @@ class WebSocket(asyncio.Protocol):
     def _answer_close(self, event: Close) -> None:
         """Answer the client's close frame, unless it answers ours, and end the connection."""
         if not self._is_closing:
-            self._closed_by_client = True
+            self._ended_well = True
             code = NORMAL_CLOSURE if event.code == frame_parser.NO_STATUS else event.code
-            self._send_close(struct.pack("!H", code))
+            self._send_close(_close_frame(struct.pack("!H", code)))
         self._transport.close()
 
-    def _send_close(self, payload: bytes) -> None:
+    def _send_close(self, frame: bytes) -> None:
         self._is_closing, self.write = True, _write_nothing
-        self._transport.write(bytes([_CLOSE, len(payload)]) + payload)
+        self._transport.write(frame)
         # The unread frames of a client that never reads would stay in memory.
         asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._transport.abort)
 
@@ -211,7 +250,7 @@ class WebSocket(asyncio.Protocol):
         listener, self._listener = self._listener, None
         self._is_closing, self.write = True, _write_nothing
         if listener is not None:
-            if not self._closed_by_client:
+            if not self._ended_well:
                 LOST.inc()
             listener.ended()
             self._on_end(self)
