@@ -101,3 +101,14 @@ async def test_clients_that_left_or_flooded_meanwhile_keep_nobody_from_going_on(
         return await metric(service, "zmartd_websocket_connections") == 1
 
     await eventually(only_one_is_open, patience.SECONDS)
+
+
+async def test_no_more_are_taken_over_than_may_be_open(service: Service, connect: Any) -> None:
+    followers = [await connect() for _ in range(3)]
+    await stopped(service)
+    service.environment["ZMARTD_SERVER_MAX_CONNECTIONS"] = "2"
+    await service.start()
+    assert await metric(service, "zmartd_websocket_connections") == 2
+    await followers[2].sent_away()
+    for one in followers[:2]:
+        assert (await one.ask(action="ping"))["type"] == "pong"
