@@ -163,14 +163,16 @@ class FollowedStreams:
         followed = self._streams
         ids = {address: market for address, market in self._ids.items() if market_stream(market) in followed}
         positions = {name: stream.position for name, stream in followed.items()}
-        return StreamsState(self._epoch, self._horizon, self._found, positions, ids)
+        known = {name: stream.known for name, stream in followed.items() if stream.behind}
+        return StreamsState(self._epoch, self._horizon, self._found, positions, known, ids)
 
     def go_on(self, state: StreamsState) -> None:
         """Go on where the process before this one was, and not with what comes next. Before `run`."""
         self._epoch, self._horizon, self._found = state.epoch, state.horizon, state.found
         self._ids.update(state.ids)
         for name, position in state.positions.items():
-            self._add(Stream(name, position))
+            stream = self._add(Stream(name, position))
+            stream.learn(state.known.get(name, 0))
 
     def look_now(self) -> None:
         """Ask at once: something may have been lost."""

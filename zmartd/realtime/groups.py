@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from zmartd.realtime.client import Client
 from zmartd.realtime.filters import Filter
@@ -17,10 +18,10 @@ class Group:
 
     __slots__ = ("_last", "clients", "filter")
 
-    def __init__(self, chosen: Filter | None) -> None:
+    def __init__(self, chosen: Filter | None, reached: Mapping[str, int] = MappingProxyType({})) -> None:
         self.clients: dict[Client, None] = {}
         self.filter = chosen
-        self._last: dict[str, int] = {}
+        self._last = dict(reached)
         """By stream, a number between which and where the stream is nothing passes the filter.
 
         No client that has all messages before it has got less far.

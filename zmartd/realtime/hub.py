@@ -165,6 +165,8 @@ class Hub:
         for client in clients:
             for name in client.subscriptions:
                 self._leave(client, name)
+            client.subscriptions.clear()  # a beat would say that it has all that follows
+            client.filters.clear()
             WRITTEN.inc(client.flush())
         return HubState(self._streams.state(), table.subscriptions), places
 

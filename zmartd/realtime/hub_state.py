@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from zmartd.realtime.filters import Filter
 from zmartd.store.streams import StreamPosition
@@ -24,6 +25,8 @@ class StreamsState(Struct, frozen=True):
     """What the last look found, by stream: the first and the last number."""
     positions: Mapping[str, StreamPosition]
     """By the names of the streams."""
+    known: Mapping[str, int]
+    """The numbers of messages that are known of, of the streams that have not come as far."""
     ids: Mapping[str, str]
     """The ids of markets by their addresses."""
 
@@ -67,6 +70,6 @@ class SubscriptionTable:
                     return None
                 self._reached += len(one.reached)
                 place = self._places[key] = len(self.subscriptions)
-                self.subscriptions.append(one)
+                self.subscriptions.append(replace(one, reached={**one.reached}))  # others change theirs
             found.append(place)
         return found

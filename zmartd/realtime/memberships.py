@@ -47,11 +47,13 @@ class Memberships:
     def join_all(
         self, client: Client, chosen: Filter | None, reached: Mapping[str, int] = MappingProxyType({})
     ) -> None:
-        """Add a client that gets all markets; `reached`: as of `Group.add`, by stream."""
-        group = self._of_all.setdefault(chosen, Group(chosen))
+        """Add a client that gets all markets. `reached`: `Group.reached` of the first with this filter, and
+        of all that follow.
+        """
+        group = self._of_all.get(chosen)
+        if group is None:
+            group = self._of_all[chosen] = Group(chosen, reached)
         group.clients[client] = None
-        for stream, seq in reached.items():
-            group.add(client, stream, seq)
 
     def leave(self, client: Client, name: str, stream: str) -> None:
         """Remove a client that may get this stream under this name."""

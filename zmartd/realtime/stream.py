@@ -71,6 +71,11 @@ class Stream:
         return StreamPosition(self.epoch, self.seq)
 
     @property
+    def known(self) -> int:
+        """The number of the newest message that is known of."""
+        return self._known
+
+    @property
     def behind(self) -> bool:
         """Whether there are messages that have not been received."""
         return self._known > self.seq

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -22,14 +22,17 @@ from tests.integration.realtime.listeners import (
 from zmartd.clock import SystemClock
 from zmartd.market.lifecycle import VoteKind
 from zmartd.realtime import hub_state
+from zmartd.realtime.beats import Beats
 from zmartd.realtime.bus import Bus
 from zmartd.realtime.client import Client
 from zmartd.realtime.filters import Filter
 from zmartd.realtime.history import StreamHistory
 from zmartd.realtime.hub import EVERY_MARKET, Hub
-from zmartd.realtime.hub_state import HubState
-from zmartd.realtime.messages import OwnTransaction, VoteCast, wallet_stream
+from zmartd.realtime.hub_state import HubState, Subscription
+from zmartd.realtime.messages import AnyMessage, OwnTransaction, VoteCast, market_stream, wallet_stream
 from zmartd.store.postgres.database import Database
+from zmartd.store.postgres.errors import DatabaseUnavailable
+from zmartd.store.streams import StreamPosition
 
 VOTE = VoteCast(vote_type=VoteKind.PROPOSAL)
 TRADES = Filter(kinds=frozenset({"trade"}))
@@ -150,3 +153,82 @@ async def test_a_client_that_takes_too_much_to_describe_is_left_out(
         await writer.until(lambda out: len(out.told) == 2)
         _, (place, its_own) = hub.leave([client, other])
         assert (place, its_own) == (None, [0])
+
+
+class UnreadHistory(StreamHistory):
+    """A database that says which streams have changed, and is away before anybody has read how."""
+
+    async def after(self, positions: Mapping[str, StreamPosition]) -> dict[str, list[AnyMessage]]:
+        raise DatabaseUnavailable
+
+
+async def test_what_was_known_of_and_never_read_is_told(
+    bus: Bus, markets: Markets, database: Database
+) -> None:
+    async with running_hub(bus, database, UnreadHistory(database)) as hub:
+        client, writer = await connected(hub, MARKET)
+        await markets.commit(None)
+        await eventually(lambda: hub._streams._streams[market_stream(MARKET)].behind)
+        await eventually(lambda: market_stream(MARKET) not in hub._streams._found)
+        async with next_hub(bus, database, hub, [client]):
+            await writer.until(lambda out: out.told == [1])
+
+
+async def test_what_others_are_told_after_it_is_not_in_the_state(
+    bus: Bus, markets: Markets, database: Database
+) -> None:
+    async with running_hub(bus, database) as hub:
+        client, writer = await connected(hub, MARKET, TRADES)
+        _, other = await connected(hub, MARKET, TRADES)
+        await markets.change(None)
+        for one in (writer, other):
+            await one.until(lambda out: out.told == [1])
+        state, (places,) = hub.leave([client])
+        await markets.change(None)
+        await other.until(lambda out: out.told == [1, 2])
+        assert places == [0]
+        assert state.subscriptions[0].reached == {market_stream(MARKET): 1}
+
+
+async def test_who_has_left_is_told_no_more_that_it_has_everything(
+    bus: Bus, markets: Markets, database: Database
+) -> None:
+    async with running_hub(bus, database) as hub:
+        client, writer = await connected(hub, MARKET)
+        _, other = await connected(hub, MARKET)
+        hub.leave([client])
+        Beats(hub, bus, SystemClock())._send()
+        await other.until(lambda out: bool(out.beats))
+        assert not writer.beats
+
+
+class CountingReached(Mapping[str, int]):
+    """Counts how often it is gone through."""
+
+    def __init__(self, reached: dict[str, int]) -> None:
+        self._reached = reached
+        self.times = 0
+
+    def __getitem__(self, stream: str) -> int:
+        return self._reached[stream]
+
+    def __iter__(self) -> Iterator[str]:
+        self.times += 1
+        return iter(self._reached)
+
+    def __len__(self) -> int:
+        return len(self._reached)
+
+
+async def test_clients_of_all_markets_are_adopted_without_going_through_all_for_each(
+    bus: Bus, database: Database
+) -> None:
+    hub = Hub(bus, StreamHistory(database), SETTINGS, SystemClock())
+    reached = CountingReached({market_stream(MARKET): 1, market_stream(OTHER_MARKET): 2})
+    every = Subscription(EVERY_MARKET, TRADES, gets=True, since=None, reached=reached)
+    clients = [hub.connect(RecordingWriter()) for _ in range(3)]
+    for client in clients:
+        hub.adopt(client, [every], None)
+    assert hub.entries()["subscriptions"] == 3
+    assert hub._members.reached_of_all(clients[-1], TRADES) == reached._reached
+    assert reached.times <= 1

@@ -104,6 +104,10 @@ class WebSocketConnection:
             assert self.client.wallet is not None, "it was signed in"
             self._tell_session_ended(self.client.wallet, error)
 
+    def leave(self) -> None:
+        """Leave its session to the process that goes on with it, with what the client is subscribed to."""
+        self._services.monitor.remove(self)
+
     @property
     def is_at_rest(self) -> bool:
         """Whether all that the client has sent was acted on, and all that it was sent has left."""

@@ -32,10 +32,11 @@ from zmartd.http.ws.keeping import Arrived, Keeper, KeptClient
 from zmartd.http.ws.message_limit import MessageLimit
 from zmartd.http.ws.places import Places
 from zmartd.http.ws.session_monitor import SessionMonitor
-from zmartd.http.ws.socket import CLOSE_SECONDS, LOST, WebSocket
+from zmartd.http.ws.socket import CLOSE_SECONDS, LOST, WebSocket, close_frame
 from zmartd.log import get_logger
 from zmartd.metrics import Counter, Measured
 from zmartd.realtime.client import Client
+from zmartd.realtime.close_codes import CloseCode, restart_reason
 from zmartd.realtime.encodings import deflated_text_frame, text_frame
 from zmartd.realtime.hub import Hub
 from zmartd.realtime.hub_state import Subscription
@@ -243,11 +244,15 @@ class WebSocketEndpoint:
     def _go_on(
         self, kept: KeptClient, table: Sequence[Subscription], arrived: Arrived, limits: ConnectionLimits
     ) -> None:
-        """Go on with a connection that was kept, unless its client is gone."""
+        """Go on with a connection that was kept, unless its client is gone or there is no place for it."""
         transport = arrived.transport
         if transport is None or transport.is_closing():
             return
-        limits.admit(transport)
+        if not limits.admit(transport):
+            reason = restart_reason(draining.RETRY_MILLISECONDS[-1])
+            transport.write(close_frame(CloseCode.SERVICE_RESTART, reason))
+            transport.close()
+            return
         self._places.go_on(kept.owner)
         messages = self._add(transport, limits, kept.owner, deflates=kept.deflates)
         _taken_over.inc()

@@ -70,6 +70,8 @@ class Arrived(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.received += data
+        if self.transport is not None:  # what follows waits in the system, however many are taken over
+            self.transport.pause_reading()
 
 
 async def leave(connections: Sequence[WebSocketConnection], hub: Hub, keeper: Keeper, clock: Clock) -> int:
@@ -81,6 +83,8 @@ async def leave(connections: Sequence[WebSocketConnection], hub: Hub, keeper: Ke
         connection.socket.rest()
     await _until(lambda: not any(one.is_acting for one in connections), clock)
     resting = [one for one in connections if one.is_at_rest]
+    for connection in resting:
+        connection.leave()
     state, places = hub.leave([one.client for one in resting])
     await _until(lambda: all(one.is_at_rest for one in resting), clock)
     leaving = [

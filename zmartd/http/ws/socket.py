@@ -235,6 +235,8 @@ class WebSocket(asyncio.Protocol):
     def _send_close(self, frame: bytes) -> None:
         self._is_closing, self.write = True, _write_nothing
         self._transport.write(frame)
+        if self._is_resting and not self._transport.is_closing():  # the client answers
+            self._transport.resume_reading()
         # The unread frames of a client that never reads would stay in memory.
         asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._transport.abort)
 
