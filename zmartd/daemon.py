@@ -260,6 +260,7 @@ async def _background(core: Core, app: web.Application) -> AsyncIterator[None]:
         await core.scheduler.start()
         yield
         await core.scheduler.stop()
+        await totals.tell_changed()  # those who are kept would see the old ones until the next vote
         await app[WEBSOCKET].leave()
         await app[HEALTH].close()
         await cancel_all(tasks, CANCEL_SECONDS, CANCELLATIONS)
@@ -391,7 +392,7 @@ async def serve(
 
     def restart() -> None:
         nonlocal keeper
-        keeper = manager
+        keeper = manager if manager.is_there else None
         stop.set()
 
     asyncio.get_running_loop().add_signal_handler(RESTART_SIGNAL, restart)

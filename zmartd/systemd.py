@@ -50,6 +50,11 @@ class ServiceManager:
         watched = is_for_us and microseconds.isdecimal() and int(microseconds) > 0
         return cls(address, int(microseconds) / 1e6 if watched else None)
 
+    @property
+    def is_there(self) -> bool:
+        """Whether systemd has started this process."""
+        return bool(self._address)
+
     def status(self, text: str) -> None:
         """What `systemctl status` shows: one line."""
         self._send({"STATUS": text}, seconds=0)

@@ -54,14 +54,20 @@ class VoteTotals:
             await self._wake.wait()
             await self._clock.sleep(PACE_SECONDS)
             self._wake.clear()
-            changed, self._changed = self._changed, {}
-            try:
-                await self._tell(changed)
-            except Exception as error:  # what has changed is told once that is over, whatever it is
-                log.warning("votes.untold", markets=len(changed), reason=repr(error))
-                self._changed = changed | self._changed
+            if not await self.tell_changed():
                 await self._clock.sleep(RETRY_SECONDS)
                 self._wake.set()
+
+    async def tell_changed(self) -> bool:
+        """Tell what has changed until now. Whether that could be read; otherwise it is to be told later."""
+        changed, self._changed = self._changed, {}
+        try:
+            await self._tell(changed)
+        except Exception as error:  # what has changed is told once that is over, whatever it is
+            log.warning("votes.untold", markets=len(changed), reason=repr(error))
+            self._changed = changed | self._changed
+            return False
+        return True
 
     def _told(self, stream: str, broadcasts: Sequence[Broadcast]) -> None:
         market_id = market_of(stream)
