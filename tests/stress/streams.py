@@ -48,7 +48,7 @@ from zmartd.realtime.bus import Bus
 from zmartd.realtime.client import Client
 from zmartd.realtime.filters import Filter
 from zmartd.realtime.history import StreamHistory
-from zmartd.realtime.hub import EVERY_MARKET, Hub
+from zmartd.realtime.hub import Hub
 from zmartd.realtime.messages import (
     AnyMessage,
     OwnTransaction,
@@ -57,6 +57,7 @@ from zmartd.realtime.messages import (
     wallet_of,
     wallet_stream,
 )
+from zmartd.realtime.subscriptions import EVERY_MARKET
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.migrations import migrate
 from zmartd.store.streams import StreamPosition

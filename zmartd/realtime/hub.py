@@ -24,16 +24,14 @@ from zmartd.realtime.frame_data import ChannelData
 from zmartd.realtime.frames import Broadcast
 from zmartd.realtime.groups import passing
 from zmartd.realtime.hub_state import HubState, Subscription, SubscriptionTable
-from zmartd.realtime.memberships import Memberships
-from zmartd.realtime.messages import AnyMessage, Gap, Message, market_of, market_stream, wallet_of
+from zmartd.realtime.messages import AnyMessage, Gap, Message, market_of, wallet_of
 from zmartd.realtime.outbox import WRITTEN, Outbox
 from zmartd.realtime.stream import Stream
 from zmartd.realtime.stream_finder import StreamFinder
 from zmartd.realtime.subscription_errors import ForeignStream, TooManySubscriptions, UnknownMarket, not_found
-from zmartd.realtime.waitlist import Waitlist
+from zmartd.realtime.subscriptions import EVERY_MARKET, Subscriptions, choose, forget
 from zmartd.store.streams import StreamPosition
 
-EVERY_MARKET = "*"
 TURN_SECONDS = 5.0
 """How long a subscription waits for the database. Then it is answered without the market's state. That, or
 what was missed of the stream, comes as soon as it can be read.
@@ -68,9 +66,10 @@ class Hub:
         self._clock = clock
         self._clients: set[Client] = set()
         self._outbox = Outbox(settings.max_buffered_bytes, clock)
-        self._members = Memberships()
+        self._subscriptions = Subscriptions(self._streams)
+        self._members = self._subscriptions.members
         self._watchers: list[Watcher] = []
-        self._waitlist = Waitlist()
+        self._waitlist = self._subscriptions.waitlist
         self._arrived: list[AnyMessage] = []
         self._wake = asyncio.Event()
         self._listening = asyncio.Event()
@@ -147,7 +146,7 @@ class Hub:
         client.closed = True
         self._clients.discard(client)
         for name in client.subscriptions:
-            self._leave(client, name)
+            self._subscriptions.part(client, name)
         client.subscriptions.clear()
         client.filters.clear()
 
@@ -159,12 +158,12 @@ class Hub:
         """
         table = SubscriptionTable()
         places = [
-            table.places([self._subscription(client, name) for name in client.subscriptions])
+            table.places([self._subscriptions.described(client, name) for name in client.subscriptions])
             for client in clients
         ]
         for client in clients:
             for name in client.subscriptions:
-                self._leave(client, name)
+                self._subscriptions.part(client, name)
             client.subscriptions.clear()  # a beat would say that it has all that follows
             client.filters.clear()
             WRITTEN.inc(client.flush())
@@ -178,19 +177,7 @@ class Hub:
         """Go on with a client of that hub, which is not trusted until `set_trusted`."""
         client.wallet = wallet
         for one in subscriptions:
-            client.subscriptions.append(one.name)
-            _choose(client, one.name, one.filter)
-            if one.name == EVERY_MARKET:
-                self._members.join_all(client, one.filter, one.reached)
-                continue
-            stream = self._stream_name(one.name)
-            position = self._streams.position(stream)
-            if wallet_of(one.name) is not None:
-                self._waitlist.pause(client, one.name, one.since)
-            elif one.gets and position is not None:
-                self._members.join(client, one.name, stream, one.reached.get(stream, position.seq))
-            else:
-                self._waitlist.wait(one.name, [client], one.since)
+            self._subscriptions.adopt(client, one)
 
     async def subscribe(
         self,
@@ -222,12 +209,12 @@ class Hub:
             client.send(frames.answer(answer, message_id))
             self._admit_to_every(client, chosen)
             return
-        self._leave(client, name)
-        _choose(client, name, chosen)
+        self._subscriptions.part(client, name)
+        choose(client, name, chosen)
         try:
             stream, missed = await self._finder.find(name, since)
         except UnknownMarket:
-            _forget(client, name)
+            forget(client, name)
             raise
         except (ZmartdError, TimeoutError) as error:
             # Later frames are of use without it, and what is lacking comes as soon as it can be read.
@@ -242,7 +229,7 @@ class Hub:
         try:
             self._require_own(client, name)
         except ZmartdError:
-            _forget(client, name)
+            forget(client, name)
             raise
         if since is not None and missed is not None and fits(client, missed, name):
             answer = subscription_answers.resumed(name, client.subscriptions, since, self._now())
@@ -299,8 +286,8 @@ class Hub:
         answer = subscription_answers.subscribed_to_many(answers, client.subscriptions, self._now())
         client.send(frames.answer(answer, message_id))
         for name in channels:
-            self._leave(client, name)
-            _choose(client, name, chosen)
+            self._subscriptions.part(client, name)
+            choose(client, name, chosen)
             beginning = beginnings.get(name)
             if name == EVERY_MARKET:
                 self._admit_to_every(client, chosen)
@@ -315,16 +302,16 @@ class Hub:
         """Send no more about any of these, and answer once."""
         for name in names:
             if name in client.subscriptions:
-                self._leave(client, name)
-                _forget(client, name)
+                self._subscriptions.part(client, name)
+                forget(client, name)
         answer = subscription_answers.unsubscribed_from_many(client.subscriptions, self._now())
         client.send(frames.answer(answer, message_id))
 
     def unsubscribe(self, client: Client, name: str, message_id: str | int | UnsetType = UNSET) -> None:
         """Send no more about this market. It is answered even if there was no subscription."""
         if name in client.subscriptions:
-            self._leave(client, name)
-            _forget(client, name)
+            self._subscriptions.part(client, name)
+            forget(client, name)
         answer = subscription_answers.unsubscribed(name, client.subscriptions, self._now())
         client.send(frames.answer(answer, message_id))
 
@@ -346,8 +333,8 @@ class Hub:
             if wallet_of(name) is not None or (name in client.filters and client.filters[name].wallet)
         ]
         for name in ended:
-            self._leave(client, name)
-            _forget(client, name)
+            self._subscriptions.part(client, name)
+            forget(client, name)
         client.wallet, client.signed_in = None, False
         return ended
 
@@ -361,9 +348,9 @@ class Hub:
             self._wake.set()
             return
         for name in client.subscriptions:
-            if wallet_of(name) is not None and self._gets(client, name):
+            if wallet_of(name) is not None and self._subscriptions.gets(client, name):
                 position = self._streams.position(name)
-                self._leave(client, name)
+                self._subscriptions.part(client, name)
                 self._waitlist.pause(client, name, position)
 
     def watch(self, watcher: Watcher) -> None:
@@ -421,15 +408,15 @@ class Hub:
         try:
             await self._finder.looked()
         except (ZmartdError, TimeoutError) as error:
-            _forget(client, EVERY_MARKET)
+            forget(client, EVERY_MARKET)
             raise StreamUnavailable from error
         if _has_signed_out(client, wallet, chosen):
-            _forget(client, EVERY_MARKET)
+            forget(client, EVERY_MARKET)
             raise ForeignStream(EVERY_MARKET)
 
     def _admit_to_every(self, client: Client, chosen: Filter | None) -> None:
-        self._leave(client, EVERY_MARKET)
-        _choose(client, EVERY_MARKET, chosen)
+        self._subscriptions.part(client, EVERY_MARKET)
+        choose(client, EVERY_MARKET, chosen)
         self._members.join_all(client, chosen)
 
     async def _serve_waiting(self) -> None:
@@ -478,38 +465,11 @@ class Hub:
             reached = broadcast.seq
         self._members.join(client, name, stream.name, reached)
 
-    def _stream_name(self, name: str) -> str:
-        """The name of the stream that clients call `name`."""
-        return market_stream(self._streams.id_of(name)) if wallet_of(name) is None else name
-
-    def _gets(self, client: Client, name: str) -> bool:
-        """Whether a client gets what it has subscribed to as `name`."""
-        return self._members.has(client, name, self._stream_name(name))
-
-    def _subscription(self, client: Client, name: str) -> Subscription:
-        """What another hub has to know of a subscription."""
-        chosen = client.filters.get(name)
-        if name == EVERY_MARKET:
-            reached = self._members.reached_of_all(client, chosen)
-            return Subscription(name, chosen, reached is not None, None, reached or {})
-        stream = self._stream_name(name)
-        reached = self._members.reached(client, name, stream)
-        if reached is None:
-            return Subscription(name, chosen, gets=False, since=self._waitlist.since(client, name))
-        return Subscription(name, chosen, gets=True, since=self._streams.position(stream), reached=reached)
-
-    def _leave(self, client: Client, name: str) -> None:
-        if name == EVERY_MARKET:
-            self._members.leave_all(client, client.filters.get(name))
-            return
-        self._waitlist.leave(client, name)
-        self._members.leave(client, name, self._stream_name(name))
-
     def _end(self, name: str) -> None:
         """End the subscriptions to a market that is not on the chain after all."""
         frame = frames.error(not_found(name), self._now()).encode()
         for client in self._waitlist.take_all(name):
-            _forget(client, name)
+            forget(client, name)
             client.send(frame)
 
     def _now(self) -> datetime:
@@ -526,17 +486,3 @@ def _channel_data(name: str, label: str, beginning: Beginning | None) -> Channel
     if beginning is not None:
         return beginning.channel_data(label)
     return ChannelData(channel=label, known=name == EVERY_MARKET)
-
-
-def _forget(client: Client, name: str) -> None:
-    """The client, which is in no group for this any more, is not subscribed to it."""
-    client.filters.pop(name, None)
-    if name in client.subscriptions:
-        client.subscriptions.remove(name)
-
-
-def _choose(client: Client, name: str, chosen: Filter | None) -> None:
-    """Set the filter of a subscription, which is in no group."""
-    client.filters.pop(name, None)
-    if chosen is not None:
-        client.filters[name] = chosen

@@ -25,7 +25,8 @@ from zmartd.embedded.valkey import EmbeddedValkey
 from zmartd.realtime.beats import Beats
 from zmartd.realtime.bus import Bus
 from zmartd.realtime.history import StreamHistory
-from zmartd.realtime.hub import EVERY_MARKET, Hub
+from zmartd.realtime.hub import Hub
+from zmartd.realtime.subscriptions import EVERY_MARKET
 from zmartd.store import pulses
 from zmartd.store.postgres.database import Database
 from zmartd.store.pulses import ChainProgress

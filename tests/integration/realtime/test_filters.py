@@ -26,9 +26,10 @@ from zmartd.realtime.client import Client
 from zmartd.realtime.encodings import Audience
 from zmartd.realtime.filters import Filter
 from zmartd.realtime.frames import Broadcast
-from zmartd.realtime.hub import EVERY_MARKET, Hub
+from zmartd.realtime.hub import Hub
 from zmartd.realtime.messages import OwnTransaction, PriceUpdate, VoteCast, wallet_stream
 from zmartd.realtime.subscription_errors import ForeignStream, TooManySubscriptions, UnknownMarket
+from zmartd.realtime.subscriptions import EVERY_MARKET
 from zmartd.store.postgres.database import Database
 from zmartd.store.streams import StreamPosition
 

@@ -22,9 +22,10 @@ from zmartd.realtime.bus import Bus
 from zmartd.realtime.filters import Filter
 from zmartd.realtime.followed import StreamUnavailable
 from zmartd.realtime.history import StreamHistory
-from zmartd.realtime.hub import EVERY_MARKET, Hub
+from zmartd.realtime.hub import Hub
 from zmartd.realtime.messages import AnyMessage, Snapshot
 from zmartd.realtime.subscription_errors import ForeignStream
+from zmartd.realtime.subscriptions import EVERY_MARKET
 from zmartd.store import streams
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.errors import DatabaseUnavailable

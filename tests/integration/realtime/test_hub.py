@@ -20,9 +20,10 @@ from zmartd.clock import SystemClock
 from zmartd.embedded.valkey import EmbeddedValkey
 from zmartd.market.lifecycle import VoteKind
 from zmartd.realtime.bus import Bus
-from zmartd.realtime.hub import EVERY_MARKET, Hub
+from zmartd.realtime.hub import Hub
 from zmartd.realtime.messages import DiscussionChange, PriceUpdate, VoteCast
 from zmartd.realtime.subscription_errors import TooManySubscriptions, UnknownMarket
+from zmartd.realtime.subscriptions import EVERY_MARKET
 from zmartd.store.postgres.database import Database
 from zmartd.store.streams import StreamPosition
 

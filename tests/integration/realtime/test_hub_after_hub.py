@@ -27,9 +27,10 @@ from zmartd.realtime.bus import Bus
 from zmartd.realtime.client import Client
 from zmartd.realtime.filters import Filter
 from zmartd.realtime.history import StreamHistory
-from zmartd.realtime.hub import EVERY_MARKET, Hub
+from zmartd.realtime.hub import Hub
 from zmartd.realtime.hub_state import HubState, Subscription
 from zmartd.realtime.messages import AnyMessage, OwnTransaction, VoteCast, market_stream, wallet_stream
+from zmartd.realtime.subscriptions import EVERY_MARKET
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.errors import DatabaseUnavailable
 from zmartd.store.streams import StreamPosition

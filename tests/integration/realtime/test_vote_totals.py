@@ -22,10 +22,11 @@ from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.realtime.bus import Bus
 from zmartd.realtime.filters import Filter
 from zmartd.realtime.history import StreamHistory
-from zmartd.realtime.hub import EVERY_MARKET, Hub
+from zmartd.realtime.hub import Hub
 from zmartd.realtime.live_votes import Entry, LiveVotes
 from zmartd.realtime.messages import Message, Retraction, VoteCast
 from zmartd.realtime.publisher import StreamPublisher
+from zmartd.realtime.subscriptions import EVERY_MARKET
 from zmartd.realtime.vote_totals import VoteTotals
 from zmartd.store import markets, votes
 from zmartd.store.postgres.database import Database

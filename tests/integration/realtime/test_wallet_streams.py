@@ -20,10 +20,11 @@ from zmartd.realtime import followed
 from zmartd.realtime.bus import Bus
 from zmartd.realtime.client import Client
 from zmartd.realtime.followed import StreamUnavailable
-from zmartd.realtime.hub import EVERY_MARKET, Hub
+from zmartd.realtime.hub import Hub
 from zmartd.realtime.messages import OwnFill, OwnTransaction, WalletChange, WalletPosition, wallet_stream
 from zmartd.realtime.stream import MAX_RECENT
 from zmartd.realtime.subscription_errors import ForeignStream
+from zmartd.realtime.subscriptions import EVERY_MARKET
 from zmartd.store.postgres.database import Database
 from zmartd.store.streams import StreamPosition
 

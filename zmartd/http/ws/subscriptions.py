@@ -20,8 +20,8 @@ from zmartd.market.ids import is_market_id
 from zmartd.realtime.client import Client
 from zmartd.realtime.filters import Filter
 from zmartd.realtime.frame_data import AboutMessage
-from zmartd.realtime.hub import EVERY_MARKET
 from zmartd.realtime.messages import market_of, wallet_of, wallet_stream
+from zmartd.realtime.subscriptions import EVERY_MARKET
 from zmartd.store.streams import StreamPosition
 
 OWN_CHANNEL: Final = "user"
