@@ -29,7 +29,7 @@ or least(age(held.made_by), age(market.made_by), age(protocol.xmin), age(coalesc
 # As all positions are read in `zmartd.store.positions`.
 _READ: Final = kept(f"""
 select (select concat(pg_postmaster_start_time(), '/', oid)
-          from pg_database where datname = current_database()) as server,
+          from pg_database join (values (current_database())) as present (name) on datname = name) as server,
        (select pg_snapshot_xmin(pg_current_snapshot())::xid) as since,
        {NEWEST_TRADE} as newest_trade,
        array_agg({POSITION_ROW}) filter (where changed) as rows,
@@ -49,11 +49,10 @@ select (select concat(pg_postmaster_start_time(), '/', oid)
            current_price_yes, proposed_outcome, final_outcome, xmin as made_by
       from markets where id = held.market_id offset 0
   ) as market on true
- cross join protocol
+  join protocol on coalesce(held.market_id, '') <> ''
  cross join lateral (
     select {_CHANGED} as changed, num_nonnulls(yes.market_id, no.market_id) as lots offset 0
  ) as compared
- where coalesce(held.market_id, '') <> ''
 """)  # noqa: S608 - constants
 
 _Rank = tuple[bool, int, str]

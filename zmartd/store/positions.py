@@ -42,8 +42,7 @@ select {POSITION_ROW} as row, held.traded_at, {{newest_trade}} as newest_trade
            current_price_yes, proposed_outcome, final_outcome
       from markets where id = held.market_id offset 0
   ) as market on true
-  cross join protocol
- where coalesce(held.market_id, '') <> ''
+  join protocol on coalesce(held.market_id, '') <> ''
  {{order}}
 """  # noqa: S608 - the same
 # Where another wallet has the same hash, its markets are looked at as well, and nothing else comes of it.

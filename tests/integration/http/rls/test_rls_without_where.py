@@ -23,6 +23,8 @@ OWNER, OTHER = Keypair.from_seed(bytes([7] * 32)), Keypair.from_seed(bytes([8] *
 MACHINE_PATHS = {"/health", "/ready", "/ws", "/"}
 CHAIN_PATHS = {"/api/protocol", "/api/admin/alerts", "/api/admin/pending"}
 """What these answer is the chain's and the settings', or they ask the chain who the admin is."""
+PAGE_OF_POSITIONS = "/api/users/{wallet}/positions?limit=10"
+"""All of a wallet's positions are known by their markets, of which there is one here; a page is a list."""
 
 # What only its owner may see of each private row, as it would stand in an answer.
 SECRETS = {
@@ -113,7 +115,7 @@ async def test_rls_alone_keeps_every_path_of_the_api_from_showing_a_wallet_s_row
     }  # fmt: skip
     lines, leaks = [f"{'GET without WHERE':44}{'anon':>12}{'owner':>12}{'other':>12}"], []
     failed: set[str] = set()
-    for path in readable_paths(careless):
+    for path in [*readable_paths(careless), PAGE_OF_POSITIONS]:
         for wallet in (OWNER, OTHER) if "{wallet}" in path else (OWNER,):
             line = f"{path.replace('{wallet}', '{owner}' if wallet is OWNER else '{other}'):44}"
             for name, caller in callers.items():
@@ -132,14 +134,14 @@ async def test_rls_still_shows_wallets_their_own_rows_when_the_where_is_gone(
     careless: Api, market: str
 ) -> None:
     for name, wallet in (("owner", OWNER), ("other", OTHER)):
-        for path in ("/api/users/{wallet}/positions", "/api/markets/{id}/votes"):
+        for path in ("/api/users/{wallet}/positions", PAGE_OF_POSITIONS, "/api/markets/{id}/votes"):
             assert await seen_by(careless.as_wallet(wallet), path, market, wallet) == (200, name)
 
 
 async def test_without_rls_these_very_queries_would_show_what_is_another_s(
     unprotected: Api, market: str
 ) -> None:
-    positions = await seen_by(unprotected.as_wallet(OTHER), "/api/users/{wallet}/positions", market, OTHER)
+    positions = await seen_by(unprotected.as_wallet(OTHER), PAGE_OF_POSITIONS, market, OTHER)
     assert positions == (200, "other+owner")
 
 
