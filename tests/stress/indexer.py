@@ -72,6 +72,7 @@ async def _run(directory: Path, seed: int, chosen: Sequence[Fault], seconds: flo
             await rig.reconcile(on=all(fault.reconciling for fault in faults))
             if rng.random() < DAYS_PASS:
                 await rig.system.let_days_pass()
+            await rig.system.forget_leases()
             add(await strike(rig, faults, audience))
             if rows[-1].verdict is None:
                 rig.rest()
