@@ -79,7 +79,10 @@ class ServiceManager:
         service is stopped for good.
         """
         told = self._send({"FDSTORE": "1", "FDNAME": KEPT, "FDPOLL": "0"}, descriptor=descriptor)
-        return told and await self._has_read()
+        if not told or not await self._has_read():
+            self.let_go()  # it reads in order: what comes late is not kept either
+            return False
+        return True
 
     def let_go(self) -> None:
         """Have systemd keep nothing of what this process has been given."""

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from zmartd import systemd
 from zmartd.clock import SystemClock
 from zmartd.config_values import ConfigError
 from zmartd.socket_bundle import Bundle
@@ -165,6 +166,21 @@ async def test_what_is_kept_is_with_systemd_before_this_process_goes_on(tmp_path
     for one in keeper.stored:
         os.close(one)
     asyncio.get_running_loop().remove_reader(keeper.fileno())
+    keeper.close()
+
+
+async def test_what_systemd_reads_too_late_it_is_told_not_to_keep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper = Keeper(str(tmp_path / "notify"), stores=True)
+    monkeypatch.setattr(systemd, "KEEP_SECONDS", 0.01)
+    with Bundle() as bundle:
+        assert not await ServiceManager(str(tmp_path / "notify")).keep(bundle.reader.fileno())
+    for _ in range(3):
+        keeper.take()
+    assert keeper.messages[-1] == ["FDSTOREREMOVE=1", "FDNAME=websockets"]
+    for one in keeper.stored:
+        os.close(one)
     keeper.close()
 
 
