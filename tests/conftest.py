@@ -134,11 +134,26 @@ begin
 end
 $$
 """
-ADDED = """
-select relname from pg_class
- where relnamespace::regnamespace::text !~ '^(pg_|information_schema$)' and relkind in ('r', 'p', 'v', 'S')
-   and relname <> all ($1)
+SCHEMA = """
+with relations as (
+    select oid, relname, relkind, relnatts from pg_class
+     where relnamespace::regnamespace::text !~ '^(pg_|information_schema$)'
+)
+select relname || ' of ' || relnatts || ' columns' as name from relations where relkind in ('r', 'p', 'v')
+union all
+select relname from relations where relkind not in ('r', 'p', 'v')
+union all
+select oid::regprocedure::text || ' ' || md5(prosrc) from pg_proc
+ where pronamespace::regnamespace::text !~ '^(pg_|information_schema$)'
+union all
+select relname || '.' || tgname || ' ' || tgenabled::text from pg_trigger
+  join relations on relations.oid = tgrelid
+union all
+select relname || '.' || conname from pg_constraint join relations on relations.oid = conrelid
+union all
+select relname || '.' || polname from pg_policy join relations on relations.oid = polrelid
 """
+"""What a test may have changed in the schema and left so."""
 LARGE = """
 select oid::regclass::text as name from pg_class
  where relnamespace = 'public'::regnamespace and relkind = 'r' and pg_relation_size(oid) > 1000000
@@ -208,16 +223,21 @@ def empty_migrated_database(
     if isinstance(postgres_server, OutsidePostgres):
         url = postgres_server.administrator
     connection = loop.run_until_complete(asyncpg.connect(url))
-    own = [row["relname"] for row in loop.run_until_complete(connection.fetch(ADDED, []))]
+
+    async def schema() -> set[str]:
+        return {row["name"] for row in await connection.fetch(SCHEMA)}
+
+    own = loop.run_until_complete(schema())
 
     async def empty() -> None:
+        nonlocal own
         await connection.execute(DISCONNECT)
-        added = [row["relname"] for row in await connection.fetch(ADDED, own)]
-        assert not added, f"this test has left {added} in the database that others use"
+        before, own = own, await schema()
         await connection.execute(EMPTY)
         if large := await connection.fetch(LARGE):
             # What refers to them is empty, too.
             await connection.execute(f"truncate {', '.join(row['name'] for row in large)} cascade")
+        assert own == before, f"this test has changed the schema that others use: {sorted(own ^ before)}"
 
     yield lambda: loop.run_until_complete(empty())
     loop.run_until_complete(connection.close())

@@ -9,6 +9,7 @@ from tests.integration.indexer.story import whole_life
 from zmartd import config
 from zmartd.config_values import PostgresUrl
 from zmartd.store.postgres.database import Database
+from zmartd.store.postgres.migrations import migrate
 
 TIMEOUT_SECONDS = 2.0
 SLOWLY = """
@@ -22,13 +23,16 @@ create trigger slowly after update of state on markets for each row
 """
 
 
-async def test_a_market_ends_though_its_holders_take_longer_than_a_statement_may(database_url: str) -> None:
-    administrator = await asyncpg.connect(database_url)
+async def test_a_market_ends_though_its_holders_take_longer_than_a_statement_may(
+    empty_database_url: str,
+) -> None:
+    await migrate(empty_database_url)
+    administrator = await asyncpg.connect(empty_database_url)
     await administrator.execute(SLOWLY)
     await administrator.close()
     story = whole_life(3)
     settings = config.DatabaseSettings(
-        url=PostgresUrl(database_url), pool_size=2, statement_timeout_seconds=TIMEOUT_SECONDS
+        url=PostgresUrl(empty_database_url), pool_size=2, statement_timeout_seconds=TIMEOUT_SECONDS
     )
     database = await Database.connect(settings)
     try:
