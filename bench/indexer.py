@@ -13,7 +13,8 @@ import gc
 import os
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -147,14 +148,19 @@ class IndexerBench:
         """A run of the reconciler over a history that no webhook delivered."""
         await truncate_index(self._dsn)
         reconciler = IndexReconciler(self._core.rpc, self._core.fetcher, self._core.database, IDL.program_id)
+        gc.collect()
         started = time.monotonic()
-        found = await reconciler.run()
+        async with _resident_memory() as resident:
+            found = await reconciler.run()
         elapsed = time.monotonic() - started
         hundred_thousand = 10**5 * elapsed / found.missing
         note = (
             f"{found.missing} missed in {elapsed:.1f} s; at this rate 100 000 take {hundred_thousand:.0f} s"
         )
-        return [Figure("reconcile", found.missing / elapsed, "transactions/s", note=note)]
+        return [
+            Figure("reconcile", found.missing / elapsed, "transactions/s", note=note),
+            *_thirds(resident, "while it reconciles, means of thirds"),
+        ]
 
     async def soak(self, port: int, seconds: float) -> list[Figure]:
         """The daemon's memory under a constant load."""
@@ -165,19 +171,11 @@ class IndexerBench:
         )
         await self._begin()
         gc.collect()
-        resident: list[float] = []
-        sampling = asyncio.create_task(_sample(resident))
-        try:
+        async with _resident_memory() as resident:
             delivered = await load(plan)
             await self._drained()
-        finally:
-            sampling.cancel()
-        third = max(len(resident) // 3, 1)
-        note = f"{delivered.deliveries * SOAK_SIZE} events in {delivered.seconds:.0f} s, means of thirds"
-        return [
-            Figure("memory, first third", sum(resident[:third]) / third, "MiB", note=note),
-            Figure("memory, last third", sum(resident[-third:]) / third, "MiB"),
-        ]
+        events = delivered.deliveries * SOAK_SIZE
+        return _thirds(resident, f"{events} events in {delivered.seconds:.0f} s, means of thirds")
 
     async def _applied(self, trades: int, batch: int) -> float:
         history = await self._begin()
@@ -262,12 +260,30 @@ def _rate(delivered: DeliveryResult) -> float:
     return delivered.deliveries / delivered.seconds
 
 
-async def _sample(resident: list[float]) -> None:
-    """Append this process's resident memory in MiB once a second."""
+@asynccontextmanager
+async def _resident_memory() -> AsyncIterator[list[float]]:
+    """This process's resident memory in MiB, once a second while the context lasts."""
+    resident: list[float] = []
     page = os.sysconf("SC_PAGE_SIZE")
-    while True:
-        resident.append(_resident_pages() * page / 2**20)
-        await asyncio.sleep(1)
+
+    async def sample() -> None:
+        while True:
+            resident.append(_resident_pages() * page / 2**20)
+            await asyncio.sleep(1)
+
+    sampling = asyncio.create_task(sample())
+    try:
+        yield resident
+    finally:
+        sampling.cancel()
+
+
+def _thirds(resident: Sequence[float], note: str) -> list[Figure]:
+    third = max(len(resident) // 3, 1)
+    return [
+        Figure("  memory, first third", sum(resident[:third]) / third, "MiB", note=note),
+        Figure("  memory, last third", sum(resident[-third:]) / third, "MiB"),
+    ]
 
 
 def _resident_pages() -> int:
