@@ -195,9 +195,10 @@ class Participants:
         for _ in range(rounds):
             order: dict[str, Any] = {"market_id": market.market_id, "outcome": self._rng.random() < 0.6}
             budget_lamports = self._rng.randint(SCALE // 20, 2 * SCALE)
-            bought = await _fill(trader, "/api/trades/buy", {**order, "target_cost": str(budget_lamports)})
-            part = int(bought.events[0]["shares"]) // self._rng.randint(2, 4)
             # Ten wallets trade at once, so a limit near the quote would often fail.
+            purchase = {**order, "target_cost": str(budget_lamports), "min_shares": "0"}
+            bought = await _fill(trader, "/api/trades/buy", purchase)
+            part = int(bought.events[0]["shares"]) // self._rng.randint(2, 4)
             sale = {**order, "shares": str(part), "min_proceeds": "0"}
             made += [bought, await _fill(trader, "/api/trades/sell", sale)]
         return made
