@@ -20,9 +20,10 @@ with traded as (
      cross join lateral (select id, total_volume from markets
                           where id = day.market_id and not orphaned and state = 'ACTIVE' offset 0) as market
 ), quiet as (
-    select id, total_volume, 0 as volume, 0 as traders, 0 as score from markets
-     where not orphaned and state = 'ACTIVE' and id not in (select id from traded)
-     order by total_volume desc, id desc limit $1
+    select market_id as id, total_volume, 0 as volume, 0 as traders, 0 as score from market_volumes
+     cross join lateral (select from markets where id = market_id and not orphaned offset 0) as market
+     where state = 'ACTIVE' and market_id not in (select id from traded)
+     order by total_volume desc, market_id desc limit $1
 ), hottest as (
     select * from traded union all select * from quiet
      order by score desc, total_volume desc, id desc limit $1

@@ -25,6 +25,13 @@ case when search @@ {query}::tsquery
      else zmartd.nearness({folded}::text, search_text) * 1000000
  end::numeric(30, 0)""",
 }
+_BY_VOLUME: Final = """
+(select market_id as id, state, total_volume from market_volumes) as volumes
+ cross join lateral (select from markets where markets.id = volumes.id and {} offset 0) as market
+"""
+"""Markets that are looked up in the order of an index, until enough are found. Where more restricts than
+state and category, other indexes find fewer, which are sorted.
+"""
 _NO_RELEVANCE: Final = "0::numeric(30, 0)"
 _COMPARED: Final = {"asc": ">", "desc": "<"}
 _IN_ORDER_BY_STATE: Final[frozenset[Sort]] = frozenset({"newest", "volume"})
@@ -149,8 +156,11 @@ class Query:
         return [self._listed("0::numeric", page)]
 
     def _listed(self, sort_key: str, restrictions: Sequence[str]) -> str:
-        where = " and ".join([*self._conditions, self._category, *restrictions])
-        return f"select id, {sort_key} as sort_key from markets where {where}"  # noqa: S608 - as above
+        source, conditions = "markets", [*self._conditions, self._category]
+        if self._order.sort == "volume" and self._is_counted:
+            source, conditions = _BY_VOLUME.format(" and ".join(conditions)), []
+        where = " and ".join([*conditions, *restrictions]) or "true"
+        return f"select id, {sort_key} as sort_key from {source} where {where}"  # noqa: S608 - as above
 
     def _any_state(self) -> list[str]:
         return [f"({' or '.join(self._states)})"] if self._states else []

@@ -109,6 +109,7 @@ KEPT_SUMS = {
     "market_traders": "update market_traders set traders = 70",
     "market_holdings": "update market_holdings set holders_yes = 70",
     "market_counts": "update market_counts set markets = markets + 1",
+    "market_volumes": "update market_volumes set total_volume = total_volume + 1, state = 'CANCELLED'",
     "position_results": "update position_results set profit = -1",
     "standings": "update standings set trades = 9",
     "changes of standings": "insert into standing_changes (user_wallet, at, profit, volume, trades, results) "

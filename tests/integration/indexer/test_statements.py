@@ -1,4 +1,4 @@
-"""How many statements it takes to apply what comes alone."""
+"""How many statements it takes to apply what comes alone, and how little of the index they write."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
 
+import msgspec
 import pytest
 from redis.asyncio import Redis
 
@@ -21,6 +22,14 @@ from zmartd.realtime.bus import Bus
 from zmartd.realtime.publisher import StreamPublisher
 from zmartd.store.postgres.database import Database
 
+_MARKET = "select to_jsonb(markets) from markets"
+_INDEXED = """
+select attname::text from pg_index
+  join pg_depend on classid = 'pg_class'::regclass and objid = indexrelid and refobjid = indrelid
+  join pg_attribute on attrelid = indrelid and attnum = refobjsubid
+ where indrelid = 'markets'::regclass
+"""
+"""The columns of all indexes of markets, of their expressions and conditions, too."""
 CONNECTIONS = 2
 """One on which deliveries are taken, one on which they are applied."""
 
@@ -84,6 +93,22 @@ async def test_a_delivery_takes_four_more(indexer: Indexer, alone: Database, sto
     statements = await logged(alone)
     assert await inbox.apply_batch() == 1
     assert len(statements) == 11, statements
+
+
+async def test_a_trade_changes_nothing_that_an_index_of_markets_has(
+    indexer: Indexer, alone: Database, story: Story
+) -> None:
+    """Or each trade would write an entry into each of them, of all words of its market's texts, too."""
+    async with alone.service() as connection:
+        before = msgspec.json.decode(await connection.fetchval(_MARKET))
+    await indexer.apply(story.transactions[-2:])
+    async with alone.service() as connection:
+        after = msgspec.json.decode(await connection.fetchval(_MARKET))
+        indexed = {row["attname"] for row in await connection.fetch(_INDEXED)}
+    changed = {column for column, value in after.items() if value != before[column]}
+    assert {"total_volume", "trades_count", "slot"} <= changed
+    assert {"search", "search_text", "state", "orphaned"} <= indexed
+    assert not changed & indexed
 
 
 @pytest.mark.parametrize("missing", [True, False])

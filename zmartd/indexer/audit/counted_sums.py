@@ -1,6 +1,7 @@
 """What is kept of trades and positions, and the same counted from them: statements of equal columns.
 
-Each takes the market's id, but for those of standings, which are of all wallets, and of counts of markets.
+Each takes the market's id, but for those of standings, which are of all wallets, and of counts and
+volumes of markets.
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ select state, category, sum(markets) as markets
 COUNTED_MARKET_COUNTS: Final = """
 select state, category, count(*)::numeric as markets from markets where not orphaned group by state, category
 """
+KEPT_MARKET_VOLUMES: Final = "select market_id, state, total_volume from market_volumes"
+COUNTED_MARKET_VOLUMES: Final = "select id as market_id, state, total_volume from markets"
 KEPT_POSITION_RESULTS: Final = "select * from position_results where market_id = $1"
 _PLACE = "array[slot, coalesce(index_in_block, -1), id]"
 _VOLUME = "case trade_type when 'buy' then cost else amount end"

@@ -12,6 +12,7 @@ from zmartd.indexer.audit.counted_sums import (
     COUNTED_HOLDINGS,
     COUNTED_LOTS,
     COUNTED_MARKET_COUNTS,
+    COUNTED_MARKET_VOLUMES,
     COUNTED_POSITION_RESULTS,
     COUNTED_STANDINGS,
     COUNTED_TRADE_RESULTS,
@@ -20,6 +21,7 @@ from zmartd.indexer.audit.counted_sums import (
     KEPT_HOLDINGS,
     KEPT_LOTS,
     KEPT_MARKET_COUNTS,
+    KEPT_MARKET_VOLUMES,
     KEPT_POSITION_RESULTS,
     KEPT_STANDINGS,
     KEPT_TRADE_RESULTS,
@@ -76,6 +78,8 @@ _COUNT_MARKETS = (
     "lock table markets in share row exclusive mode",
     "delete from market_counts",
     f"insert into market_counts (state, category, markets) {COUNTED_MARKET_COUNTS}",
+    "delete from market_volumes",
+    f"insert into market_volumes (market_id, state, total_volume) {COUNTED_MARKET_VOLUMES}",
 )
 _FORGET_STANDINGS = (
     "select from standing_periods for update",
@@ -123,7 +127,8 @@ async def differences_of(connection: Connection, market_id: str) -> list[KeptDif
 
 
 async def standing_differences(connection: Connection) -> list[KeptDifference]:
-    """What differs of no market alone: standings, results of no trade, and how many markets there are.
+    """What differs of no market alone: standings, results of no trade, how many markets there are, and
+    their order by volume.
 
     Takes a service transaction.
     """
@@ -132,6 +137,9 @@ async def standing_differences(connection: Connection) -> list[KeptDifference]:
         *await _differences(connection, "trade_results", _OF_NO_TRADE),
         *await _differences(connection, "standings", _compare(KEPT_STANDINGS, COUNTED_STANDINGS)),
         *await _differences(connection, "market_counts", _compare(KEPT_MARKET_COUNTS, COUNTED_MARKET_COUNTS)),
+        *await _differences(
+            connection, "market_volumes", _compare(KEPT_MARKET_VOLUMES, COUNTED_MARKET_VOLUMES)
+        ),
     ]
 
 

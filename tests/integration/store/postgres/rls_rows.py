@@ -145,6 +145,11 @@ def tables(of: str) -> dict[str, Table]:
             "state = 'CANCELLED' and category = 'science'",
             "markets = 2",
         ),
+        "market_volumes": Table(
+            {"market_id": market_id(f"gone {name}"), "state": "DISPUTED", "total_volume": 1},
+            f"market_id = '{market_id(f'gone {name}')}'",
+            "total_volume = 2",
+        ),
         "position_results": Table(
             {"market_id": resolving, "user_wallet": of, "at": NOON, "profit": 1}, by_wallet, "profit = 2"
         ),

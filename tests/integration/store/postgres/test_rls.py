@@ -37,6 +37,7 @@ lots                        S---  S---  S---   SIUD
 market_traders              S---  S---  S---   SIUD
 market_holdings             ----  ----  ----   SIUD
 market_counts               S---  S---  S---   SIUD
+market_volumes              S---  S---  S---   SIUD
 position_results            ----  ----  ----   SIUD
 standing_periods            ----  ----  ----   SIUD
 standings                   ----  ----  ----   SIUD
