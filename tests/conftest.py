@@ -152,6 +152,13 @@ union all
 select relname || '.' || conname from pg_constraint join relations on relations.oid = conrelid
 union all
 select relname || '.' || polname from pg_policy join relations on relations.oid = polrelid
+union all
+select concat_ws(' ', 'role', rolname, rolsuper, rolinherit, rolcreaterole, rolcreatedb, rolcanlogin, rolbypassrls)
+  from pg_roles where rolname !~ '^pg_'
+union all
+select roleid::regrole || ' is granted to ' || member::regrole from pg_auth_members
+union all
+select concat_ws(' ', 'setting', setdatabase, setrole::regrole, setconfig) from pg_db_role_setting
 """
 """What a test may have changed in the schema and left so."""
 LARGE = """
