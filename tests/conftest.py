@@ -153,7 +153,8 @@ select relname || '.' || conname from pg_constraint join relations on relations.
 union all
 select relname || '.' || polname from pg_policy join relations on relations.oid = polrelid
 union all
-select concat_ws(' ', 'role', rolname, rolsuper, rolinherit, rolcreaterole, rolcreatedb, rolcanlogin, rolbypassrls)
+select concat_ws(' ', 'role', rolname, rolsuper, rolinherit, rolcreaterole, rolcreatedb, rolcanlogin,
+                 rolbypassrls)
   from pg_roles where rolname !~ '^pg_'
 union all
 select roleid::regrole || ' is granted to ' || member::regrole from pg_auth_members
