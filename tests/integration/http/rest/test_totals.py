@@ -152,10 +152,11 @@ async def test_page_and_total_are_of_one_snapshot_while_trades_are_applied(api: 
     market = story.market_id.hex()
     begun, rest = story.transactions[:10], story.transactions[10:]
     await api.indexer.apply(begun)
-    is_done = asyncio.Event()
+    is_done, reads = asyncio.Event(), asyncio.Semaphore(0)
 
     async def apply() -> None:
         for transaction in rest:
+            await reads.acquire()
             await api.indexer.apply([transaction])
         is_done.set()
 
@@ -163,6 +164,7 @@ async def test_page_and_total_are_of_one_snapshot_while_trades_are_applied(api: 
     async with asyncio.TaskGroup() as group:
         group.create_task(apply())
         while not is_done.is_set():
+            reads.release()  # one write for each read, however long either takes
             count, all_of_them = await counts(api.anybody, f"/api/markets/{market}/trades", limit=200)
             assert count == all_of_them
             count, all_prices = await counts(api.anybody, f"/api/markets/{market}/price-history", limit=200)
@@ -257,10 +259,11 @@ async def test_one_s_votes_and_their_number_are_of_one_snapshot(api: Api) -> Non
         stories.append(story)
         await api.indexer.apply(story.transactions)
     voter = SOMEBODY.pubkey()
-    is_done = asyncio.Event()
+    is_done, reads = asyncio.Event(), asyncio.Semaphore(0)
 
     async def vote() -> None:
         for story in stories:
+            await reads.acquire()
             story.tell(events.ProposalVoteSubmitted(story.market_id, voter, True, story.now))
             await api.indexer.apply(story.transactions[-1:])
         is_done.set()
@@ -270,6 +273,7 @@ async def test_one_s_votes_and_their_number_are_of_one_snapshot(api: Api) -> Non
     async with asyncio.TaskGroup() as group:
         group.create_task(vote())
         while not is_done.is_set():
+            reads.release()  # one write for each read, however long either takes
             count, all_of_them = await counts(caller, f"/api/users/{caller.address}/votes", limit=100)
             assert count == all_of_them
             seen.add(all_of_them)
@@ -277,10 +281,11 @@ async def test_one_s_votes_and_their_number_are_of_one_snapshot(api: Api) -> Non
 
 
 async def test_a_list_of_markets_and_its_total_are_of_one_snapshot(api: Api) -> None:
-    is_done = asyncio.Event()
+    is_done, reads = asyncio.Event(), asyncio.Semaphore(0)
 
     async def propose() -> None:
         for seed in range(40):
+            await reads.acquire()
             story = Story(seed)
             story.create()
             await api.indexer.apply(story.transactions)
@@ -290,6 +295,7 @@ async def test_a_list_of_markets_and_its_total_are_of_one_snapshot(api: Api) -> 
     async with asyncio.TaskGroup() as group:
         group.create_task(propose())
         while not is_done.is_set():
+            reads.release()  # one write for each read, however long either takes
             count, all_of_them = await counts(api.anybody, "/api/markets", limit=100)
             assert count == all_of_them
             seen.add(all_of_them)
