@@ -6,6 +6,10 @@ read before, was there then. So a position is the same if that is true of all ro
 none of them has gone, which is told by their number: those that came are new. (Postgres documentation, System
 Columns and System Information Functions: all ids below pg_snapshot_xmin belong to transactions that have
 ended. Ids of subtransactions are greater than that of their transaction.)
+
+A server that recovers from a crash gives ids again that it gave to transactions of which its log had nothing
+yet. When a backend dies, its postmaster goes on, and only statistics begin anew. (The Cumulative Statistics
+System: all counters are reset after an unclean shutdown.)
 """
 
 from __future__ import annotations
@@ -28,7 +32,7 @@ or least(age(held.made_by), age(market.made_by), age(protocol.xmin), age(coalesc
 """
 # As all positions are read in `zmartd.store.positions`.
 _READ: Final = kept(f"""
-select (select concat(pg_postmaster_start_time(), '/', oid)
+select (select concat(pg_postmaster_start_time(), '/', (select stats_reset from pg_stat_bgwriter), '/', oid)
           from pg_database join (values (current_database())) as present (name) on datname = name) as server,
        (select pg_snapshot_xmin(pg_current_snapshot())::xid) as since,
        {NEWEST_TRADE} as newest_trade,
@@ -70,7 +74,8 @@ class KnownPositions(Struct, frozen=True):
     """All positions of a wallet, as they were when a transaction read them."""
 
     server: str
-    """Which database of which run of a server it was: others count their transactions by themselves."""
+    """Which database of a server it was, since its last start or recovery: others count their transactions by
+    themselves."""
     since: int
     """All transactions before this one had ended."""
     by_market: dict[str, _Known]
