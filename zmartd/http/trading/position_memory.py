@@ -42,7 +42,7 @@ class PositionMemory:
         async with database.reader(Caller(wallet)) as connection:
             found = await known_positions.read(connection, wallet, known)
         self._forget(wallet)
-        if len(found.by_market) >= LEAST:
+        if LEAST <= len(found.by_market) <= KEPT:
             self._entries[wallet] = _Entry(found, begun)
             self._positions += len(found.by_market)
             while self._positions > KEPT:

@@ -47,3 +47,18 @@ async def test_no_more_is_known_than_has_room(database: Database, monkeypatch: p
         for _ in range(2):
             assert len((await memory.read(database, holder)).rows) == LEAST
         assert list(memory._entries) == [holder]
+
+
+async def test_who_has_more_positions_than_there_is_room_for_drives_nobody_out(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(position_memory, "KEPT", LEAST)
+    markets = await make_markets(database)
+    async with database.service() as connection:
+        markets.append(await insert_market(connection, "one more"))
+    memory = PositionMemory(SystemClock())
+    await hold(database, ALICE, markets[:LEAST])
+    await hold(database, BOB, markets)
+    for holder in (ALICE, BOB, BOB):
+        await memory.read(database, holder)
+    assert list(memory._entries) == [ALICE]
