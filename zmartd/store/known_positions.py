@@ -92,8 +92,8 @@ async def read(connection: Reads, wallet: str, known: KnownPositions | None = No
     assert found is not None, "an aggregate always has a row"
     changed: dict[str, _Known] = {}
     columns = (found[name] or () for name in ("rows", "traded_at", "lots"))
-    for text, traded_at, lots in zip(*columns, strict=True):
-        row = RawPosition(text)
+    for raw, traded_at, lots in zip(*columns, strict=True):
+        row = RawPosition(raw)
         market_id = position_of(row).market.id
         micros = None if traded_at is None else to_micros(traded_at)
         changed[market_id] = _Known(row, lots, (micros is None, -(micros or 0), market_id))

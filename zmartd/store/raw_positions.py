@@ -17,11 +17,17 @@ from msgspec import Struct
 from zmartd.market.fees import INITIAL_RATES, FeeRates
 from zmartd.market.lifecycle import MarketState
 
-KEPT: Final = 2**13
-"""Of how many positions is kept what was worked out last: some 3 kB each."""
+KEPT: Final = 2**12
+"""Of how many positions each cache keeps what was worked out last.
 
-RawPosition = NewType("RawPosition", str)
-"""A position as JSON: an array in the order of the fields of `Position`."""
+All together keep some 25 MB, and 50 at most: where all questions are as long as they may be, and of emoji.
+"""
+
+RawPosition = NewType("RawPosition", bytes)
+"""A position as JSON in UTF-8: an array in the order of the fields of `Position`.
+
+As a `str` each of its characters would take four bytes where the question has an emoji.
+"""
 
 
 class PositionMarket(Struct, frozen=True, array_like=True):
@@ -143,7 +149,7 @@ _COLUMNS: Final = (
     "to_json(held.updated_at)",
     f"'[', {_SEPARATOR.join(_MARKET_COLUMNS)}, ']'",
 )
-POSITION_ROW: Final = f"concat('[', {_SEPARATOR.join(_COLUMNS)}, ']')"
+POSITION_ROW: Final = f"convert_to(concat('[', {_SEPARATOR.join(_COLUMNS)}, ']'), 'UTF8')"
 """SQL: the row of a position `held` in its `market`, with the lots `yes` and `no` and the `protocol`.
 
 Written piece by piece, because `json_build_array` takes a third longer than the rest of the statement.
