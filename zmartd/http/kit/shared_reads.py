@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Hashable
+from contextvars import Context, copy_context
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -18,10 +19,14 @@ Read = Callable[[], Coroutine[Any, Any, Answer]]
 
 @dataclass(slots=True)
 class _Reading(Generic[Answer]):
-    """A reading: `read` and who waits for its `answer`, and once it goes on its task and the next one."""
+    """A reading: `read` and who waits for its `answer`, and once it goes on its task and the next one.
+
+    What it logs is of the request of the first who asked for it: `context` is that one's.
+    """
 
     read: Read[Answer]
     answer: asyncio.Future[Answer]
+    context: Context
     task: asyncio.Task[Answer] | None = None
     following: _Reading[Answer] | None = None
 
@@ -56,12 +61,12 @@ class SharedReads(Generic[Key, Answer]):
             _pass_on(done, reading.answer)
 
         self._readings[key] = reading
-        reading.task = asyncio.create_task(reading.read(), name="shared read")
+        reading.task = asyncio.create_task(reading.read(), name="shared read", context=reading.context)
         reading.task.add_done_callback(end)
 
 
 def _reading(read: Read[Answer]) -> _Reading[Answer]:
-    return _Reading(read, asyncio.get_running_loop().create_future())
+    return _Reading(read, asyncio.get_running_loop().create_future(), copy_context())
 
 
 def _pass_on(done: asyncio.Task[Answer], answer: asyncio.Future[Answer]) -> None:

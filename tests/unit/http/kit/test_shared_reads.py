@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from zmartd.http.kit.shared_reads import SharedReads
+from zmartd.log import CURRENT_REQUEST_ID
 
 
 class Source:
@@ -80,3 +81,22 @@ async def test_a_reading_that_fails_fails_for_its_callers_alone() -> None:
     await turn()
     source.ends[2].set_result(None)
     assert await again == 2
+
+
+async def test_a_reading_logs_the_request_of_the_first_who_asked_for_it() -> None:
+    reads, source, ids = SharedReads[str, int](), Source(), list[str]()
+
+    async def read() -> int:
+        ids.append(CURRENT_REQUEST_ID.get())
+        return await source.read()
+
+    async def ask(request_id: str) -> int:
+        CURRENT_REQUEST_ID.set(request_id)
+        return await reads.get("a", read)
+
+    asked = [asyncio.create_task(ask(request_id)) for request_id in ("first", "second", "third")]
+    for number in range(2):
+        await turn()
+        source.ends[number].set_result(None)
+    assert await asyncio.gather(*asked) == [0, 1, 1]
+    assert ids == ["first", "second"]
