@@ -26,7 +26,7 @@ begin
         delete from market_volumes where market_id = old.id;
         return null;
     end if;
-    insert into market_volumes as kept (market_id, state, total_volume)
+    insert into market_volumes (market_id, state, total_volume)
     values (new.id, new.state, new.total_volume)
     on conflict (market_id) do update set state = excluded.state, total_volume = excluded.total_volume;
     return null;

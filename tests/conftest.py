@@ -161,7 +161,7 @@ select roleid::regrole || ' is granted to ' || member::regrole from pg_auth_memb
 union all
 select concat_ws(' ', 'setting', setdatabase, setrole::regrole, setconfig) from pg_db_role_setting
 """
-"""What a test may have changed in the schema and left so."""
+"""What a test may have changed and left so, but for rows."""
 LARGE = """
 select oid::regclass::text as name from pg_class
  where relnamespace = 'public'::regnamespace and relkind = 'r' and pg_relation_size(oid) > 1000000
@@ -245,7 +245,7 @@ def empty_migrated_database(
         if large := await connection.fetch(LARGE):
             # What refers to them is empty, too.
             await connection.execute(f"truncate {', '.join(row['name'] for row in large)} cascade")
-        assert own == before, f"this test has changed the schema that others use: {sorted(own ^ before)}"
+        assert own == before, f"this test has changed what others use: {sorted(own ^ before)}"
 
     yield lambda: loop.run_until_complete(empty())
     loop.run_until_complete(connection.close())

@@ -5,17 +5,13 @@ from __future__ import annotations
 import pytest
 
 from tests.integration.store.rows import insert_market, market_id
+from zmartd.indexer.audit.kept_sums import standing_differences
 from zmartd.market.lifecycle import MarketState
 from zmartd.store import discovery, market_list
 from zmartd.store.market_order import Direction, MarketFilter, Order
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.rls import ANYBODY
 
-_DIFFERENCES = """
-with kept as (select market_id, state, total_volume from market_volumes),
-counted as (select id, state, total_volume from markets)
-select * from ((table kept except table counted) union all (table counted except table kept)) as differences
-"""
 _CHANGES = (
     "update markets set total_volume = 700 where total_volume = 0",
     "update markets set total_volume = 1000 - total_volume, state = 'RESOLVING' where id < $1",
@@ -55,7 +51,7 @@ async def test_lists_by_volume_follow_whatever_becomes_of_markets(
     for change in ("select", *_CHANGES):
         async with database.service() as connection:
             await connection.execute(change, *([market_id("c")] if "$1" in change else []))
-            assert await connection.fetch(_DIFFERENCES) == [], change
+            assert await standing_differences(connection) == [], change
             rows = await connection.fetch(_MARKETS)
         rows.sort(key=lambda row: (row["total_volume"], row["id"]), reverse=direction == "desc")
         for states in ((), ("ACTIVE",), ("CANCELLED", "RESOLVING"), ("ACTIVE", "RESOLVING")):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,6 +14,7 @@ from solders.pubkey import Pubkey
 from tests.integration.http.rest.rest_api import Api, Caller
 from tests.integration.indexer.story import GENESIS_TIME, Story
 from zmartd.chain import events
+from zmartd.chain.transactions import ChainTransaction
 from zmartd.indexer.audit.audit import read_one_market
 from zmartd.indexer.events.recording import TransactionInSlot
 from zmartd.indexer.rebuild.corrections import Correction
@@ -47,6 +49,27 @@ async def counts(caller: Caller, path: str, **query: Any) -> tuple[int, Any]:
     answer = await caller.get(path, **query)
     assert answer.status == 200, answer.body
     return answer.body["count"], answer.body["total"]
+
+
+async def read_while_applied(
+    api: Api, batches: Iterable[list[ChainTransaction]], read: Callable[[], Awaitable[int]]
+) -> None:
+    """Read a number that grows, once or more for each batch that is applied, however long either takes."""
+    is_done, reads = asyncio.Event(), asyncio.Semaphore(0)
+
+    async def apply() -> None:
+        for batch in batches:
+            await reads.acquire()
+            await api.indexer.apply(batch)
+        is_done.set()
+
+    seen: set[int] = set()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(apply())
+        while not is_done.is_set():
+            reads.release()
+            seen.add(await read())
+    assert len(seen) > 2, "nothing was written meanwhile: the test shows nothing"
 
 
 async def total(caller: Caller, path: str, **query: Any) -> Any:
@@ -152,25 +175,15 @@ async def test_page_and_total_are_of_one_snapshot_while_trades_are_applied(api: 
     market = story.market_id.hex()
     begun, rest = story.transactions[:10], story.transactions[10:]
     await api.indexer.apply(begun)
-    is_done, reads = asyncio.Event(), asyncio.Semaphore(0)
 
-    async def apply() -> None:
-        for transaction in rest:
-            await reads.acquire()
-            await api.indexer.apply([transaction])
-        is_done.set()
+    async def read() -> int:
+        count, all_of_them = await counts(api.anybody, f"/api/markets/{market}/trades", limit=200)
+        assert count == all_of_them
+        count, all_prices = await counts(api.anybody, f"/api/markets/{market}/price-history", limit=200)
+        assert count == all_prices
+        return count
 
-    seen: set[int] = set()
-    async with asyncio.TaskGroup() as group:
-        group.create_task(apply())
-        while not is_done.is_set():
-            reads.release()  # one write for each read, however long either takes
-            count, all_of_them = await counts(api.anybody, f"/api/markets/{market}/trades", limit=200)
-            assert count == all_of_them
-            count, all_prices = await counts(api.anybody, f"/api/markets/{market}/price-history", limit=200)
-            assert count == all_prices
-            seen.add(all_of_them)
-    assert len(seen) > 2, "nothing was written meanwhile: the test shows nothing"
+    await read_while_applied(api, ([transaction] for transaction in rest), read)
 
 
 async def test_a_price_history_counts_the_price_with_which_the_market_began(api: Api) -> None:
@@ -259,44 +272,28 @@ async def test_one_s_votes_and_their_number_are_of_one_snapshot(api: Api) -> Non
         stories.append(story)
         await api.indexer.apply(story.transactions)
     voter = SOMEBODY.pubkey()
-    is_done, reads = asyncio.Event(), asyncio.Semaphore(0)
-
-    async def vote() -> None:
-        for story in stories:
-            await reads.acquire()
-            story.tell(events.ProposalVoteSubmitted(story.market_id, voter, True, story.now))
-            await api.indexer.apply(story.transactions[-1:])
-        is_done.set()
-
+    for story in stories:
+        story.tell(events.ProposalVoteSubmitted(story.market_id, voter, True, story.now))
     caller = api.as_wallet(SOMEBODY)
-    seen: set[int] = set()
-    async with asyncio.TaskGroup() as group:
-        group.create_task(vote())
-        while not is_done.is_set():
-            reads.release()  # one write for each read, however long either takes
-            count, all_of_them = await counts(caller, f"/api/users/{caller.address}/votes", limit=100)
-            assert count == all_of_them
-            seen.add(all_of_them)
-    assert len(seen) > 2, "nothing was written meanwhile: the test shows nothing"
+
+    async def read() -> int:
+        count, all_of_them = await counts(caller, f"/api/users/{caller.address}/votes", limit=100)
+        assert count == all_of_them
+        return count
+
+    await read_while_applied(api, (story.transactions[-1:] for story in stories), read)
 
 
 async def test_a_list_of_markets_and_its_total_are_of_one_snapshot(api: Api) -> None:
-    is_done, reads = asyncio.Event(), asyncio.Semaphore(0)
-
-    async def propose() -> None:
+    def proposals() -> Iterator[list[ChainTransaction]]:
         for seed in range(40):
-            await reads.acquire()
             story = Story(seed)
             story.create()
-            await api.indexer.apply(story.transactions)
-        is_done.set()
+            yield story.transactions
 
-    seen: set[int] = set()
-    async with asyncio.TaskGroup() as group:
-        group.create_task(propose())
-        while not is_done.is_set():
-            reads.release()  # one write for each read, however long either takes
-            count, all_of_them = await counts(api.anybody, "/api/markets", limit=100)
-            assert count == all_of_them
-            seen.add(all_of_them)
-    assert len(seen) > 2, "nothing was written meanwhile: the test shows nothing"
+    async def read() -> int:
+        count, all_of_them = await counts(api.anybody, "/api/markets", limit=100)
+        assert count == all_of_them
+        return count
+
+    await read_while_applied(api, proposals(), read)
