@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -87,9 +88,9 @@ async def insert_registration(connection: Connection, name: str, **columns: Any)
     await insert(connection, "market_metadata", **(given | columns))
 
 
-async def insert_trade(connection: Connection, name: str, market: str, trader: str, **columns: Any) -> int:
-    """A purchase of YES; returns the row's id."""
-    given = {
+def trade_row(name: str, market: str, trader: str, **columns: Any) -> dict[str, Any]:
+    """A purchase of YES."""
+    return {
         "market_id": market,
         "user_wallet": trader,
         "trade_type": "buy",
@@ -106,9 +107,26 @@ async def insert_trade(connection: Connection, name: str, market: str, trader: s
         "event_index": 0,
         "slot": 100,
         "block_time": NOON,
-    }
-    row = await insert(connection, "trades", **(given | columns))
+    } | columns
+
+
+async def insert_trade(connection: Connection, name: str, market: str, trader: str, **columns: Any) -> int:
+    """A purchase of YES; returns the row's id."""
+    row = await insert(connection, "trades", **trade_row(name, market, trader, **columns))
     return int(row["id"])
+
+
+async def insert_trades(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """All in one statement. They have the same columns."""
+    names = list(rows[0])
+    places = ", ".join(
+        f"({', '.join(f'${row * len(names) + column + 1}' for column in range(len(names)))})"
+        for row in range(len(rows))
+    )
+    await connection.execute(
+        f"insert into trades ({', '.join(names)}) values {places}",
+        *(row[name] for row in rows for name in names),
+    )
 
 
 async def insert_position(connection: Connection, market: str, holder: str, **columns: Any) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+import asyncpg
+import pytest
 from asyncpg import Connection
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import Struct
 
-from tests.integration.store.rows import NOON, insert_market, insert_trade, signature, wallet
+from tests.integration.store.rows import NOON, insert_market, insert_trades, signature, trade_row, wallet
 from zmartd.indexer.audit.kept_sums import KeptDifference, differences_of, standing_differences
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.rls import BEGIN_AS_SERVICE
@@ -144,11 +146,9 @@ class History:
         self._names = 0
 
     async def write(self, trades: list[Written]) -> None:
-        for trade in trades:
-            self._names += 1
-            await insert_trade(
-                self._connection,
-                str(self._names),
+        rows = [
+            trade_row(
+                str(self._names + place),
                 self._markets[trade.market],
                 WALLETS[trade.trader],
                 trade_type="buy" if trade.buys else "sell",
@@ -161,6 +161,10 @@ class History:
                 index_in_block=trade.in_block,
                 block_time=moment(trade.slot),
             )
+            for place, trade in enumerate(trades, 1)
+        ]
+        self._names += len(rows)
+        await insert_trades(self._connection, rows)
 
     async def do(self, step: Step) -> None:
         execute = self._connection.execute
@@ -247,3 +251,27 @@ async def test_what_is_kept_is_what_trades_and_positions_come_to(
         assert await differences(connection, markets) == []
         assert await connection.fetchval("select count(*) from standing_changes") == 0
         await connection.execute(f"rollback; {BEGIN_AS_SERVICE}")
+
+
+CALLS = """
+select coalesce(sum(calls), 0) from pg_stat_xact_user_functions
+ where schemaname = 'zmartd' and funcname = 'settle_trades'
+"""
+
+
+@pytest.mark.parametrize(("slots", "calls"), [([2, 3], 0), ([2, 2], 1), ([2, 1], 1), ([2, (3, 4)], 1)])
+async def test_trades_are_gone_through_again_only_where_one_is_not_the_newest(
+    database_url: str, slots: list[int | tuple[int, ...]], calls: int
+) -> None:
+    connection = await asyncpg.connect(database_url)
+    try:
+        await connection.execute("set track_functions = 'pl'; begin")
+        market = await insert_market(connection, "m")
+        for position, slot in enumerate(slots):
+            together = slot if isinstance(slot, tuple) else (slot,)
+            rows = [trade_row(f"{position} {one}", market, WALLETS[0], slot=one) for one in together]
+            await insert_trades(connection, rows)
+        assert await connection.fetchval(CALLS) == calls
+        assert await differences(connection, [market]) == []
+    finally:
+        await connection.close()
