@@ -6,8 +6,8 @@ The names of its channels are only here.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import aclosing, contextmanager, suppress
 
 import msgspec
 from redis.asyncio import Redis
@@ -41,6 +41,9 @@ _PUBLISH_ALL = "for i = 1, #ARGV, 2 do redis.call('PUBLISH', ARGV[i], ARGV[i + 1
 Observer = Callable[[Message | Gap], None]
 """Called with each message about a market. It must neither raise nor block."""
 
+Receiver = Callable[[AnyMessage], None]
+"""Called with each message that this daemon publishes. It must neither raise nor block."""
+
 log = get_logger(__name__)
 
 
@@ -69,6 +72,7 @@ class Bus:
         self._pulse_decoder = msgspec.json.Decoder(Pulse)
         self._publishing_failed = False
         self._observers: list[Observer] = []
+        self._receivers: list[Receiver] = []
         self.is_listening = False
         """Whether `listen` has a connection on which Redis has answered."""
         self.pulse: Pulse | None = None
@@ -80,12 +84,23 @@ class Bus:
         """
         self._observers.append(observer)
 
+    @contextmanager
+    def published_to(self, receiver: Receiver) -> Iterator[None]:
+        """Call `receiver` with all that this daemon publishes, before Redis gets it. `listen` repeats it."""
+        self._receivers.append(receiver)
+        try:
+            yield
+        finally:
+            self._receivers.remove(receiver)
+
     async def publish(self, messages: Sequence[AnyMessage]) -> None:
         """Publish in order, in one round trip. Without Redis it logs that they will come late."""
         if not messages:
             return
         for message in messages:
             self._notify(message)
+            for receiver in self._receivers:
+                receiver(message)
         await reached(Point.PUBLISH_BEGUN)
         pairs: list[str | bytes] = [_GAP, b""] if self._publishing_failed else []
         for message in messages:

@@ -141,6 +141,7 @@ class FollowedStreams:
         try:
             while True:
                 self._due.clear()
+                began_at = self._clock.monotonic()
                 try:
                     await self.looked()
                 except ZmartdError as error:
@@ -152,7 +153,9 @@ class FollowedStreams:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(POLL_SECONDS):
                         await self._due.wait()
-                        await self._clock.sleep(LOOK_SECONDS)
+                        pause = began_at + LOOK_SECONDS - self._clock.monotonic()
+                        if pause > 0:
+                            await self._clock.sleep(pause)
         finally:
             self._has_ended = True
             for fetch in self._fetches:

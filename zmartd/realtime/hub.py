@@ -112,7 +112,11 @@ class Hub:
             yield name, self._streams.seq_of(stream), clients
 
     async def run(self) -> None:
-        """Forward messages until cancelled."""
+        """Forward messages until cancelled: this daemon's own without a way over Redis, and once."""
+        with self._bus.published_to(self._receive):
+            await self._forward()
+
+    async def _forward(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._streams.run())
             tasks.create_task(self._serve_waiting())
@@ -121,10 +125,13 @@ class Hub:
                     self._take_arrived()
                     self._streams.look_now()
                     self._listening.set()
-                    continue
-                if not self._arrived:
-                    asyncio.get_running_loop().call_soon(self._take_arrived)
-                self._arrived.append(item)
+                else:
+                    self._receive(item)
+
+    def _receive(self, message: AnyMessage) -> None:
+        if not self._arrived:
+            asyncio.get_running_loop().call_soon(self._take_arrived)
+        self._arrived.append(message)
 
     def _take_arrived(self) -> None:
         """Take together what came within a turn of the event loop: its clients are gone through once."""

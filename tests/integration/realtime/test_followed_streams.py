@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 import pytest
+from redis.asyncio import Redis
 
-from tests.integration.realtime.hubs import running_hub, subscriber
+from tests.integration.realtime.hubs import SETTINGS, running_hub, subscriber
 from tests.integration.realtime.listeners import (
     MARKET,
     OTHER_MARKET,
@@ -18,9 +19,11 @@ from tests.integration.realtime.listeners import (
     eventually,
 )
 from tests.patience import SECONDS
+from zmartd.clock import SystemClock
+from zmartd.embedded.valkey import EmbeddedValkey
 from zmartd.realtime.bus import Bus
 from zmartd.realtime.filters import Filter
-from zmartd.realtime.followed import StreamUnavailable
+from zmartd.realtime.followed import LOOK_SECONDS, StreamUnavailable
 from zmartd.realtime.history import StreamHistory
 from zmartd.realtime.hub import Hub
 from zmartd.realtime.messages import AnyMessage, Snapshot
@@ -82,6 +85,56 @@ async def test_a_read_that_failed_is_repeated_though_nothing_new_happens(
         history.failing = False
         for writer in writers:
             await writer.until(lambda out: out.told == [1, 2], timeout_seconds=SECONDS)
+
+
+async def test_what_its_own_daemon_commits_needs_neither_redis_nor_a_look(
+    own_valkey: EmbeddedValkey, database: Database, history: StumblingHistory
+) -> None:
+    async with Redis.from_url(own_valkey.url) as redis:
+        bus = Bus(redis, SystemClock())
+        markets = Markets(database, bus)
+        await markets.create()
+        async with running_hub(bus, database, history) as hub:
+            watcher = await subscriber(hub, MARKET)
+            history.looking.clear()
+            await own_valkey.stop()
+            await markets.change(None, None)
+            await watcher.until(lambda out: out.told == [1, 2], timeout_seconds=SECONDS)
+            history.looking.set()
+            await own_valkey.start()
+            await markets.change(None)
+            await watcher.until(lambda out: out.told == [1, 2, 3], timeout_seconds=SECONDS)
+
+
+class Pauses(SystemClock):
+    """Keeps for how long somebody slept."""
+
+    def __init__(self) -> None:
+        self.slept: list[float] = []
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        await super().sleep(seconds)
+
+
+async def test_a_look_waits_only_for_what_is_left_of_the_time_since_the_last_one(
+    bus: Bus, history: StumblingHistory
+) -> None:
+    """The first message of a market that nobody followed waits for it."""
+    clock = Pauses()
+    hub = Hub(bus, history, SETTINGS, clock)
+    followed = hub._streams
+    running = asyncio.create_task(followed.run())
+    await eventually(lambda: history.looks == 1)
+    await asyncio.sleep(2 * LOOK_SECONDS)
+    followed.look_now()
+    await eventually(lambda: history.looks == 2)
+    assert clock.slept == []
+    followed.look_now()
+    await eventually(lambda: history.looks == 3)
+    assert all(seconds < LOOK_SECONDS for seconds in clock.slept)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_a_hub_that_ends_leaves_no_read_behind(
