@@ -15,6 +15,7 @@ from msgspec import Struct
 from zmartd.market.lifecycle import AUTOMATIC_DISPUTE_AT
 from zmartd.market.situation import INITIAL_DISPUTE_PERIOD_SECONDS, INITIAL_PROPOSAL_THRESHOLD_BPS
 from zmartd.store.postgres.reader import Reads
+from zmartd.store.streams import HORIZON
 
 MONITOR: Final = "market_monitor"
 AGGREGATOR: Final = "vote_aggregator"
@@ -111,7 +112,7 @@ with rules as (
     select market.id from changed join markets as market using (id)
      where market.state in ('PROPOSED', 'RESOLVING')
 )
-select pg_snapshot_xmin(pg_current_snapshot())::text as horizon, rules.period_seconds, rules.threshold_bps,
+select ({HORIZON})::text as horizon, rules.period_seconds, rules.threshold_bps,
        exists (select from able where task = '{AGGREGATOR}') as acts_on_counts,
        array(select task from able where is_busy) as busy,
        one.task, one.kind, one.market_id, one.due_at

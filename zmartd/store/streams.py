@@ -46,6 +46,19 @@ select $1, zmartd.this_database()
 _CHANGE_EPOCH = """
 insert into stream_epochs (id, database) values ($1, zmartd.this_database()) returning id
 """
+HORIZON: Final = """
+least(pg_snapshot_xmin(pg_current_snapshot()), coalesce(
+    (select (message.committed_by::text::bigint + 1)::text::xid8 from stream_messages as message
+      where message.committed_by < pg_snapshot_xmax(pg_current_snapshot())
+      order by message.committed_by desc limit 1), '1'))
+"""
+"""The id of a transaction before which none will commit a message that is not visible now.
+
+All before the oldest one that runs have ended. But a server that recovers from a crash gives ids again of
+which its log had nothing yet: those after the last transaction whose commit was waited for, as that of the
+newest visible message was. Without messages it is 1: after the 0 of those that were disowned, and before
+every transaction. (Postgres documentation, Transactions and Identifiers, and Asynchronous Commit.)
+"""
 _CHANGES = f"""
 with changed as (
     select message.stream_id, min(message.seq) as first, max(message.seq) as last
@@ -54,7 +67,7 @@ with changed as (
        and message.committed_by < pg_snapshot_xmax(pg_current_snapshot())
      group by message.stream_id
 )
-select pg_snapshot_xmin(pg_current_snapshot())::text as horizon, epoch.id as epoch,
+select ({HORIZON})::text as horizon, epoch.id as epoch,
        epoch.database = zmartd.this_database() as is_present, stream.name, changed.first, changed.last,
        {pulses.COLUMNS}
   from (select id, database from stream_epochs order by number desc limit 1) as epoch

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from tests.integration.store.rows import NOON, insert, insert_market, wallet
 from zmartd.market.lifecycle import MarketState
-from zmartd.store import due_moments
+from zmartd.store import due_moments, streams
 from zmartd.store.due_moments import AGGREGATOR, PROMPTS_OF_COUNTS, MomentRules
 from zmartd.store.postgres.database import Database
 from zmartd.tasks.due_watch import HORIZON_SECONDS
@@ -22,6 +22,19 @@ async def changed(database: Database) -> set[str]:
             connection, [AGGREGATOR], RULES, now=NOON, until=until, horizon=horizon, limit=10
         )
     return set(look.changed)
+
+
+async def test_a_horizon_is_not_beyond_the_ids_that_a_crash_would_give_again(database: Database) -> None:
+    async with database.service() as connection:
+        await streams.append(connection, [(f"market:{'5a' * 32}", b"a")])
+        newest = int(await connection.fetchval("select pg_current_xact_id()::text"))
+    async with database.service() as connection:  # has written nothing
+        await connection.execute("select pg_current_xact_id()")
+    async with database.service_reader() as reader:
+        look = await due_moments.look(
+            reader, [AGGREGATOR], RULES, now=NOON, until=NOON, horizon=None, limit=10
+        )
+    assert int(look.horizon) <= newest + 1
 
 
 async def test_votes_that_came_to_nothing_prompt_a_run_again_and_again_but_not_for_ever(

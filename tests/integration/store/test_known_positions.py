@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 import random
-import signal
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
-import asyncpg
 import msgspec
 import pytest
 from asyncpg import Connection
 
 from tests.integration.store.rows import NOON, insert_market, insert_position, insert_trade, wallet
-from tests.patience import SECONDS, patient_database
-from zmartd.embedded.postgres import Durability, EmbeddedPostgres
+from tests.postgres_crashes import crashing_postgres
 from zmartd.store import known_positions, positions
 from zmartd.store.known_positions import KnownPositions
 from zmartd.store.postgres.database import Database
-from zmartd.store.postgres.errors import DatabaseUnavailable
-from zmartd.store.postgres.migrations import migrate
 from zmartd.store.postgres.rls import Caller
 from zmartd.store.raw_positions import position_of
 
@@ -144,53 +137,17 @@ async def test_what_another_database_said_is_read_anew(database: Database) -> No
     assert (await read_again(database, elsewhere)).holdings == known.holdings
 
 
-async def lose_last_transactions(server: EmbeddedPostgres, connection: Connection) -> None:
-    """Have a backend die. All others end with it, and the server recovers from its log."""
-    pid = connection.get_server_pid()
-    os.kill(pid, signal.SIGKILL)
-    async with asyncio.timeout(SECONDS):
-        while True:
-            with suppress(asyncpg.PostgresError, OSError):
-                if not await is_running(server, pid):
-                    return
-            await asyncio.sleep(0.05)
-
-
-async def is_running(server: EmbeddedPostgres, pid: int) -> bool:
-    """Whether a server that takes connections has this backend."""
-    connection = await asyncpg.connect(server.dsn)
-    try:
-        return bool(
-            await connection.fetchval("select exists (select from pg_stat_activity where pid = $1)", pid)
-        )
-    finally:
-        await connection.close()
-
-
-async def next_transaction(database: Database) -> int:
-    async with asyncio.timeout(SECONDS):
-        while True:
-            with suppress(DatabaseUnavailable):  # connections from before the crash
-                async with database.service_reader() as reader:
-                    return int(await reader.fetchval("select pg_snapshot_xmax(pg_current_snapshot())::text"))
-
-
 async def test_what_a_server_gives_the_ids_of_lost_transactions_to_is_read_again(tmp_path: Path) -> None:
-    settings = {"wal_writer_delay": "10s"}  # until then nothing writes what no commit waits for
-    async with EmbeddedPostgres(tmp_path / "postgres", Durability.DURABLE, settings) as server:
-        await migrate(server.dsn)
-        database = await Database.connect(patient_database(server.dsn))
+    async with crashing_postgres(tmp_path / "postgres") as server:
+        database = server.database
         async with database.service() as connection:
             await open_position(connection)
         while True:
-            dying = await asyncpg.connect(server.dsn)
-            for _ in range(20):
-                await dying.execute("begin; select pg_current_xact_id(); rollback")
+            dying = await server.use_ids()
             known = await read_again(database, None)
-            await lose_last_transactions(server, dying)
-            if await next_transaction(database) < known.since:
+            await server.crash(dying)
+            if await server.next_id() < known.since:
                 break
         async with database.service() as connection:
             await connection.execute("update user_positions set shares_yes = shares_yes + 1")
         await read_again(database, known)
-        await database.close()

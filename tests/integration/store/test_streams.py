@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from contextlib import suppress
 
 import asyncpg
 import pytest
@@ -13,6 +14,10 @@ from zmartd.store.streams import StreamPosition
 
 ONE, TWO = (f"market:{byte * 32}" for byte in ("5a", "6b"))
 WALLET = "user:FZ5Wc8bmBZ4Jt5BGy8e1CVxXQz2dCcFKQmYLBMBJdMYX"
+
+
+class GivenUp(Exception):
+    """Ends a transaction, which is then rolled back."""
 
 
 async def test_messages_are_numbered_by_stream_in_the_order_in_which_they_are_said(
@@ -75,6 +80,47 @@ async def test_a_look_finds_what_was_committed_since_the_last_one_however_long_t
         look = await streams.changes(reader, look.horizon)
         assert look is not None
         assert look.streams == {}
+
+
+async def test_a_horizon_is_not_beyond_ids_that_a_crash_would_give_again(database: Database) -> None:
+    async def horizon() -> int:
+        async with database.service_reader() as reader:
+            look = await streams.changes(reader, None)
+        assert look is not None
+        return int(look.horizon)
+
+    async def lose_ids() -> None:
+        """Those of transactions whose end no log has to have."""
+        for _ in range(3):
+            with suppress(GivenUp):
+                async with database.service() as connection:
+                    await connection.execute("select pg_current_xact_id()")
+                    raise GivenUp
+
+    await lose_ids()
+    assert await horizon() == 1
+    async with database.service() as connection:
+        await streams.append(connection, [(ONE, b"a")])
+        newest = int(await connection.fetchval("select pg_current_xact_id()::text"))
+    await lose_ids()
+    assert await horizon() <= newest + 1
+
+
+async def test_messages_that_were_disowned_are_no_change_where_there_are_no_others(
+    database: Database,
+) -> None:
+    async with database.service() as connection:
+        await streams.append(connection, [(ONE, b"a")])
+        await connection.execute("update stream_messages set committed_by = '1000000000'")
+    async with database.service_reader() as reader:
+        look = await streams.changes(reader, None)
+    assert look is not None
+    async with database.service() as connection:
+        assert await streams.disown(connection, 2) == 1
+    async with database.service_reader() as reader:
+        look = await streams.changes(reader, look.horizon)
+    assert look is not None
+    assert look.streams == {}
 
 
 async def test_another_database_begins_another_epoch_once(database: Database) -> None:
