@@ -115,7 +115,7 @@ async def _server(patient: Patient) -> Sequence[Outcome]:
     for name, lost in (
         ("fsync", "the database is damaged"),
         ("full_page_writes", "the database can be damaged"),
-        ("synchronous_commit", "deliveries that were acknowledged are lost"),
+        ("synchronous_commit", "deliveries and messages that were acknowledged or told are lost"),
     ):
         if server.values[name] == "off":
             found.append(
