@@ -29,11 +29,13 @@ from zmartd.indexer.effects import markets
 from zmartd.indexer.effects.apply_effects import apply_effects
 from zmartd.indexer.effects.batch import Batch
 from zmartd.indexer.effects.configuration import (
+    CONFIGURATION_EVENTS,
     ConfigurationCorrection,
     correct_configuration,
     drop_configuration_corrections,
     rates_changed_from,
 )
+from zmartd.indexer.effects.configuration_lock import CHANGE_IT, GO_BY_IT
 from zmartd.indexer.effects.lifecycle import out_of_order
 from zmartd.indexer.effects.market_messages import (
     batch_messages,
@@ -253,7 +255,7 @@ class Indexer:
             messages += await rebuild_markets(connection, set(), at, dropped_from, removed=())
             return None, messages
 
-        await self._commit(work)
+        await self._commit(work, changes_configuration=True)
 
     async def correct(self, correction: Correction, address: Pubkey) -> None:
         """Correct the market at `address` from its accounts, unless it was from those of a later slot.
@@ -278,7 +280,7 @@ class Indexer:
             rates_from = await correct_configuration(connection, correction)
             return None, await rebuild_markets(connection, set(), at, rates_from, removed=())
 
-        await self._commit(work)
+        await self._commit(work, changes_configuration=True)
 
     async def reprice(self) -> int:
         """Price some trades anew that were left to the background: a step for each of a few markets.
@@ -336,7 +338,11 @@ class Indexer:
 
         signatures = list(succeeded)[:MAX_SIGNATURES_LOGGED]
         with _APPLYING.time(), bound_contextvars(transactions=len(succeeded), signatures=signatures):
-            new, messages = await self._commit(work, keeps_plans=len(transactions) <= FEW)
+            new, messages = await self._commit(
+                work,
+                keeps_plans=len(transactions) <= FEW,
+                changes_configuration=any(row.event_type in CONFIGURATION_EVENTS for row in rows),
+            )
         for row in new:
             _EVENTS.labels(row.event_type).inc()
         about_markets = tuple(one for one in messages if isinstance(one, Message))
@@ -347,15 +353,18 @@ class Indexer:
         work: Callable[[Connection], Awaitable[tuple[T, Sequence[AnyMessage]]]],
         *,
         keeps_plans: bool = False,
+        changes_configuration: bool = False,
     ) -> tuple[T, list[AnyMessage]]:
         """Run `work` in one database transaction, with which its messages commit, and publish these.
 
         It is run again after a conflict with another daemon. Returns what `work` does, with what was
         published. `keeps_plans`: whether there are few rows in all its statements.
+        `changes_configuration`: whether it is known to change that of the program.
         """
+        lock = CHANGE_IT if changes_configuration else GO_BY_IT
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                async with self._database.service(keeps_plans=keeps_plans) as connection:
+                async with self._database.service(keeps_plans=keeps_plans, first=lock) as connection:
                     result, messages = await work(connection)
                     appended = await self._publisher.append(connection, messages)
                     await reached(Point.APPLY_APPENDED)

@@ -28,8 +28,8 @@ class CutOffDatabase(Database):
     is_cut_off = False
 
     @asynccontextmanager
-    async def service(self, *, keeps_plans: bool = False) -> AsyncIterator[Connection]:
-        async with super().service(keeps_plans=keeps_plans) as connection:
+    async def service(self, *, keeps_plans: bool = False, first: str = "") -> AsyncIterator[Connection]:
+        async with super().service(keeps_plans=keeps_plans, first=first) as connection:
             yield connection
         if self.is_cut_off:
             raise DatabaseUnavailable

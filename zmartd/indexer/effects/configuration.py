@@ -11,6 +11,7 @@ from msgspec import Struct
 from solders.pubkey import Pubkey
 
 from zmartd.chain.events import ConfigUpdated, GlobalConfigInitialized, ProtocolPauseStatusChanged
+from zmartd.indexer.effects.configuration_lock import lock_configuration
 from zmartd.indexer.effects.facts import ConfigurationFacts
 from zmartd.indexer.events.recording import TransactionInSlot
 from zmartd.indexer.events.rows import ChainPlace, EventRow
@@ -224,6 +225,7 @@ async def remove_configuration(
     slots = [slot for slot in (configured_from, *unread_slots) if slot is not None]
     if not slots:
         return None
+    await lock_configuration(connection)
     corrected_from = await drop_configuration_corrections(connection, account, min(slots))
     removed = await connection.fetch(_DELETE_HISTORY, *lost)
     await refresh_configuration(connection)

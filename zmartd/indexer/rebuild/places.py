@@ -8,6 +8,7 @@ from asyncpg import Connection
 
 from zmartd.chain.transactions import ChainTransaction
 from zmartd.indexer.effects.configuration import CONFIGURATION_EVENTS, rates_set_in, refresh_configuration
+from zmartd.indexer.effects.configuration_lock import lock_configuration
 from zmartd.indexer.effects.lifecycle import out_of_order
 from zmartd.indexer.effects.repricing import note_placed_trades
 from zmartd.indexer.events.places import record_places
@@ -27,6 +28,7 @@ async def place_events(
     if not placed:
         return []
     if any(row["event_type"] in CONFIGURATION_EVENTS for row in placed):
+        await lock_configuration(connection)
         await refresh_configuration(connection)
     await note_placed_trades(
         connection, [(row["market_id"], row["slot"]) for row in placed if row["event_type"] in TRADES]

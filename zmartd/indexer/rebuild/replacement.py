@@ -14,6 +14,7 @@ from zmartd.indexer.effects.configuration import (
     apply_configuration,
     clear_configuration,
 )
+from zmartd.indexer.effects.configuration_lock import lock_configuration
 from zmartd.indexer.events.recording import record_events
 from zmartd.indexer.events.removal import remove_events
 from zmartd.indexer.events.rows import EventRow, stored_row
@@ -95,6 +96,7 @@ async def rebuild_configuration(connection: Connection, at: datetime) -> list[An
 
 async def _rebuild_configuration(connection: Connection) -> int | None:
     """Returns the slot from which fee rates changed, if they did."""
+    await lock_configuration(connection)
     rows = [stored_row(row) for row in await connection.fetch(_CONFIGURATIONS, sorted(CONFIGURATION_EVENTS))]
     before = {tuple(row) for row in await connection.fetch(_RATES)}
     await clear_configuration(connection)

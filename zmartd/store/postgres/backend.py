@@ -152,8 +152,8 @@ def require_replayed(lsn: int) -> bytes:
 
 
 def begin_replayed(lsn: int) -> str:
-    """The same as a statement for `Backend.begin`'s transaction."""
-    return "; " + _REPLAYED.replace("$1", f"'{lsn >> 32:X}/{lsn & 0xFFFFFFFF:X}'")
+    """The same as a statement."""
+    return _REPLAYED.replace("$1", f"'{lsn >> 32:X}/{lsn & 0xFFFFFFFF:X}'")
 
 
 _REPLAYED = """

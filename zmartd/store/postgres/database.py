@@ -129,12 +129,15 @@ class Database:
         """How many connections there are, and how many wait for one. Any thread may ask."""
         return self._pool.size()
 
-    def service(self, *, keeps_plans: bool = False) -> AbstractAsyncContextManager[Connection]:
+    def service(
+        self, *, keeps_plans: bool = False, first: str = ""
+    ) -> AbstractAsyncContextManager[Connection]:
         """A transaction of the daemon itself: row level security hides nothing from it.
 
         `keeps_plans`: whether Postgres keeps the plans of its statements (`plans` says for which it may).
+        `first`: a statement without arguments and result, which takes no round trip of its own.
         """
-        return self._transaction(None, keeps_plans=keeps_plans)
+        return self._transaction(None, keeps_plans=keeps_plans, first=first)
 
     def caller(self, caller: Caller) -> AbstractAsyncContextManager[Connection]:
         """A transaction of a caller: row level security decides what it reads and writes."""
@@ -209,11 +212,11 @@ class Database:
 
     @asynccontextmanager
     async def _transaction(
-        self, caller: Caller | None, *, keeps_plans: bool = False, require: str = ""
+        self, caller: Caller | None, *, keeps_plans: bool = False, first: str = ""
     ) -> AsyncIterator[Connection]:
         async with self._acquired(caller) as pooled:
             begin = self._backend.begin(caller, keeps_plans=keeps_plans)
-            await self._begin(pooled.connection, begin + require)
+            await self._begin(pooled.connection, f"{begin}; {first}" if first else begin)
             yield pooled.connection
             await pooled.connection.execute("COMMIT")
 
@@ -299,7 +302,7 @@ class _Replayed:
         return self._database._reads(None, require_replayed(self._lsn))
 
     def caller(self, caller: Caller) -> AbstractAsyncContextManager[Connection]:
-        return self._database._transaction(caller, require=begin_replayed(self._lsn))
+        return self._database._transaction(caller, first=begin_replayed(self._lsn))
 
 
 async def _roll_back(connection: Connection) -> None:

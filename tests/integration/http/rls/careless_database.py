@@ -52,8 +52,10 @@ class CarelessDatabase(Database):
         self._real = real
         self.forgotten = 0
 
-    def service(self, *, keeps_plans: bool = False) -> AbstractAsyncContextManager[Connection]:
-        return self._real.service(keeps_plans=keeps_plans)
+    def service(
+        self, *, keeps_plans: bool = False, first: str = ""
+    ) -> AbstractAsyncContextManager[Connection]:
+        return self._real.service(keeps_plans=keeps_plans, first=first)
 
     def service_reader(self) -> AbstractAsyncContextManager[Reads]:
         return self._real.service_reader()
