@@ -14,6 +14,7 @@ from zmartd.market.json_fields import MarketKey, StateName
 from zmartd.market.proposal import ResolutionTexts
 from zmartd.market.slug import slug_base
 from zmartd.store.postgres.reader import Reads
+from zmartd.store.postgres.rls import ACT_AS_SERVICE
 from zmartd.text.likeness import likeness
 
 _COLUMNS = """
@@ -96,6 +97,12 @@ update market_metadata as registered set slug_base = told.base
  where (registered.market_id, registered.creator_wallet) = (told.market_id, told.creator_wallet)
 """
 _NAME = "select zmartd.name_market(id) from unnest($1::text[]) as id"
+# The rows first, as whoever applies events to these markets does.
+_LOCK_MARKETS = "select from markets where id = any($1::text[]) order by id for update"
+_LOCK_TEXTS = """
+select pg_advisory_xact_lock(hashtextextended('texts of market:' || id, 7))
+  from (select unnest($1::text[]) as id order by 1) as market
+"""
 _ADOPT = """
 select market.id, zmartd.adopt_metadata(market.id) as changed
   from markets as market
@@ -206,7 +213,8 @@ async def register(
     """Register metadata, unless this creator has registered metadata for this market; then that stays.
 
     Compare `cid` to see whether it is the same document. `limits` is None for a market that is on the chain.
-    Takes a transaction of the creator. Raises TooManyPendingMarkets or PendingTextsTooLarge when, with this
+    A market that is indexed gets the texts. Takes a transaction of the creator, of which the rest is the
+    daemon's own. Raises TooManyPendingMarkets or PendingTextsTooLarge when, with this
     one, more of this creator would not be on the chain than `limits` says, and, where the chain's time
     `no_twin_at` is given, SimilarMarketExists when a market asks the same that ends later. Of registrations
     at the same time that ask the same, one is the first.
@@ -214,6 +222,18 @@ async def register(
     if limits is not None:
         # A statement of its own: the next ones must see what the last holder of the lock wrote.
         await connection.execute(_LOCK_CREATOR, metadata.creator_wallet)
+    registration = await _registered(connection, metadata, limits, no_twin_at)
+    await connection.execute(ACT_AS_SERVICE)
+    await adopt(connection, [metadata.market_id])
+    return registration
+
+
+async def _registered(
+    connection: Connection,
+    metadata: MarketMetadata,
+    limits: PendingLimits | None,
+    no_twin_at: datetime | None,
+) -> Registration:
     own = await connection.fetchrow(_OWN, metadata.market_id, metadata.creator_wallet)
     if own is not None:
         return _registration(own)
@@ -288,8 +308,11 @@ async def adopt(connection: Connection, market_ids: Sequence[str]) -> frozenset[
     the ids of those that changed.
 
     Texts of another content id than that on the chain stay out: they are not what their creator put there.
-    Takes a service transaction.
+    Who registers texts and who applies the creation of their market both do this, until the end of their
+    transactions one after the other: the later one sees both. Takes a service transaction.
     """
+    await connection.execute(_LOCK_MARKETS, market_ids)
+    await connection.execute(_LOCK_TEXTS, market_ids)
     return frozenset(row["id"] for row in await connection.fetch(_ADOPT, market_ids) if row["changed"])
 
 

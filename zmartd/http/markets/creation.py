@@ -268,8 +268,7 @@ async def _register(
 async def _market(call: Call[Any], registration: Registration, on_chain: bool) -> MarketDetail:
     texts = ResolutionTexts.of(registration.metadata.document)
     if on_chain:
-        async with call.app[keys.DATABASE].service() as connection:
-            await metadata.adopt(connection, [registration.metadata.market_id])
+        async with call.app[keys.DATABASE].service_reader() as connection:
             market = await markets.find(connection, registration.metadata.market_id)
         if market is not None:
             return market_detail(await body_of(call.app, market), texts)
