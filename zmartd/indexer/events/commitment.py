@@ -32,6 +32,13 @@ with final as (select * from unnest($1::text[], $2::bigint[]) as final (tx_signa
 union all
 {for_each_table(_PROMOTED_UNREADABLE, " union all ", tables=_UNREADABLE)}
 """  # noqa: S608 - constants
+_LOCK_MARKETS_OF = """
+select from markets
+ where id in (select market_id from unnest($1::text[], $2::bigint[]) as final (tx_signature, slot)
+                join program_events using (tx_signature, slot))
+ order by id
+   for share
+"""
 _OPEN_MARKETS = """
 select id from markets
  where commitment = 'confirmed' and slot <= $1 and not orphaned
@@ -112,9 +119,14 @@ class Promoted(Struct, frozen=True):
 
 
 async def promote(connection: Connection, final: Sequence[TransactionInSlot]) -> Promoted:
-    """Mark the rows of these transactions in these slots as finalized. Takes a service transaction."""
+    """Mark the rows of these transactions in these slots as finalized. Takes a service transaction.
+
+    Their markets are locked before: one that is rebuilt would write its trades anew as they were.
+    """
     order = sorted(final)
-    rows = await connection.fetch(_PROMOTE, [one.signature for one in order], [one.slot for one in order])
+    chosen = [one.signature for one in order], [one.slot for one in order]
+    await connection.execute(_LOCK_MARKETS_OF, *chosen)
+    rows = await connection.fetch(_PROMOTE, *chosen)
     ids = sorted({row["market_id"] for row in rows if row["market_id"] is not None})
     return Promoted(
         signatures=frozenset(row["tx_signature"] for row in rows),
