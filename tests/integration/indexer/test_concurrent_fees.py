@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
+from tests.integration.indexer.beside import beside_each_other
 from tests.integration.indexer.story import PROGRAM, Story
 from tests.integration.indexer.test_apply import forget
-from tests.patience import SECONDS
 from zmartd.chain.pdas import Pdas
 from zmartd.clock import SystemClock
-from zmartd.faults import Point, watching
+from zmartd.faults import Point
 from zmartd.indexer.apply import Indexer
 from zmartd.indexer.events.recording import TransactionInSlot
 from zmartd.realtime.bus import Bus
 from zmartd.realtime.publisher import StreamPublisher
 from zmartd.store.postgres.database import Database
 
-Step = Callable[[], Awaitable[Any]]
 APPLYING = (Point.APPLY_RECORDED, Point.APPLY_COUNTED, Point.APPLY_APPENDED)
 UNDOING = (Point.APPLY_UNDONE, Point.APPLY_APPENDED)
 _CHARGED = """
@@ -43,25 +41,6 @@ async def charged(database: Database) -> list[Any]:
         row = await connection.fetchrow(_CHARGED)
     assert row is not None
     return list(row.values())
-
-
-async def beside_each_other(first: Step, second: Step, point: Point) -> None:
-    """Do the second while the first one is at `point`, as far as it can be done then."""
-    arrived, go_on = asyncio.Event(), asyncio.Event()
-
-    async def hold(here: Point) -> None:
-        if here is point and not arrived.is_set():
-            arrived.set()
-            await go_on.wait()
-
-    with watching(hold):
-        one = asyncio.ensure_future(first())
-        async with asyncio.timeout(SECONDS):
-            await arrived.wait()
-            other = asyncio.ensure_future(second())
-            await asyncio.wait([other], timeout=0.3)
-            go_on.set()
-            await asyncio.gather(one, other)
 
 
 @pytest.mark.parametrize(
@@ -104,5 +83,6 @@ async def test_a_trade_is_charged_what_was_in_force(
     assert is_undone or one_after_the_other == [*story.fees, story.volume, story.liquidity, 0]
     await forget(database)
     await indexer.apply(before)
-    await beside_each_other(*((traded, changed) if is_held == "trade" else (changed, traded)), point)
+    first, second = (traded, changed) if is_held == "trade" else (changed, traded)
+    await beside_each_other(first, second, lambda here: here is point)
     assert await charged(database) == one_after_the_other

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 from redis.asyncio import Redis
 
+from tests.integration.indexer.beside import beside_each_other
 from tests.integration.indexer.story import PROGRAM, Story
-from tests.patience import SECONDS
 from zmartd.chain.pdas import Pdas
 from zmartd.clock import SystemClock
-from zmartd.faults import Point, watching
+from zmartd.faults import Point
 from zmartd.indexer.apply import Indexer
 from zmartd.indexer.events.recording import TransactionInSlot
 from zmartd.realtime.bus import Bus
@@ -39,23 +38,12 @@ async def test_trades_are_as_final_as_their_events(indexer: Indexer, database: D
     story.trade(5)
     *kept, lost = story.transactions
     await indexer.apply(story.transactions)
-    arrived, go_on = asyncio.Event(), asyncio.Event()
-
-    async def hold(here: Point) -> None:
-        if here is Point.APPLY_UNDONE:
-            arrived.set()
-            await go_on.wait()
-
-    with watching(hold):
-        undoing = asyncio.create_task(indexer.roll_back([TransactionInSlot(lost.slot, lost.signature)]))
-        async with asyncio.timeout(SECONDS):
-            await arrived.wait()
-            final = [TransactionInSlot(one.slot, one.signature) for one in kept]
-            promoting = asyncio.create_task(indexer.promote(final, kept))
-            await asyncio.wait([promoting], timeout=0.3)
-            go_on.set()
-            _, report = await asyncio.gather(undoing, promoting)
-    assert report.promoted == len(kept)
+    final = [TransactionInSlot(one.slot, one.signature) for one in kept]
+    await beside_each_other(
+        lambda: indexer.roll_back([TransactionInSlot(lost.slot, lost.signature)]),
+        lambda: indexer.promote(final, kept),
+        lambda here: here is Point.APPLY_UNDONE,
+    )
     async with database.service() as connection:
         assert await connection.fetchval("select count(*) from trades where commitment = 'finalized'") == 4
         assert await connection.fetchval(_DIFFERENT) == 0

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
 from redis.asyncio import Redis
 
+from tests.integration.indexer.beside import beside_each_other
 from tests.integration.indexer.story import PROGRAM, B, Story
 from tests.integration.store.rows import NOON
-from tests.patience import SECONDS
 from zmartd.chain.pdas import Pdas
 from zmartd.clock import SystemClock
-from zmartd.faults import Point, watching
+from zmartd.faults import Point
 from zmartd.indexer.apply import Indexer
 from zmartd.realtime.bus import Bus
 from zmartd.realtime.publisher import StreamPublisher
@@ -62,20 +61,6 @@ async def test_the_market_gets_them(
         async with database.caller(Caller(texts.creator_wallet)) as connection:
             await metadata.register(connection, texts, None)
 
-    arrived, go_on = asyncio.Event(), asyncio.Event()
-
-    async def hold(here: Point) -> None:
-        if here is point:
-            arrived.set()
-            await go_on.wait()
-
-    with watching(hold):
-        applying = asyncio.create_task(indexer.apply([created]))
-        async with asyncio.timeout(SECONDS):
-            await arrived.wait()
-            registering = asyncio.create_task(register())
-            await asyncio.wait([registering], timeout=0.3)  # it may have to wait for the creation
-            go_on.set()
-            await asyncio.gather(applying, registering)
+    await beside_each_other(lambda: indexer.apply([created]), register, lambda here: here is point)
     async with database.service() as connection:
         assert await connection.fetchval("select question from markets") == texts.question
