@@ -31,7 +31,8 @@ B = 500 * lmsr.SCALE
 
 GENESIS_TIME = 1_760_000_000
 GENESIS_SLOT = 300_000_000
-_TRANSACTIONS_PER_SLOT = 25
+TRANSACTIONS_PER_SLOT = 25
+OPENINGS = 3
 _RATES = (300, 200, 500)
 _FEE_LAMPORTS = 5_000
 _SYSTEM = "1" * 32
@@ -45,7 +46,7 @@ class Rhythm(Struct, frozen=True):
     """How fast transactions follow one another, and how much of the trading is concentrated."""
 
     seconds: int = 1
-    transactions: int = 3 * _TRANSACTIONS_PER_SLOT
+    transactions: int = 3 * TRANSACTIONS_PER_SLOT
     """So many transactions take `seconds`."""
     busiest_share: float = 0.0
     """This share of all trades, or a little more, is in the first market, and as much by the first wallet."""
@@ -77,7 +78,10 @@ class _Market:
 class SyntheticHistory:
     """Transactions in the order of the chain, as JSON of a raw webhook or of getTransaction."""
 
-    def __init__(self, seed: int, markets: int, wallets: int, rhythm: Rhythm = _USUAL) -> None:
+    def __init__(
+        self, seed: int, markets: int, wallets: int, rhythm: Rhythm = _USUAL, before: int = 0
+    ) -> None:
+        """`before`: so many transactions are before GENESIS_SLOT and GENESIS_TIME; usually none is."""
         self._random = random.Random(seed)
         self._balances = random.Random(seed)
         self._rhythm = rhythm
@@ -85,10 +89,10 @@ class SyntheticHistory:
         self._wallets = [self._wallet() for _ in range(wallets)]
         self._markets = [self._market() for _ in range(markets)]
         self._held: dict[tuple[int, Pubkey], tuple[bool, int]] = {}
-        self._count = 0
+        self._number = -before
 
     def openings(self) -> list[bytes]:
-        """The transactions that create, approve and activate every market."""
+        """The transactions that create, approve and activate every market, OPENINGS for each."""
         transactions = []
         for market in self._markets:
             created = events.MarketCreated(market.market_id, market.creator, B, 0, self._now)
@@ -134,13 +138,13 @@ class SyntheticHistory:
 
     def _place(self) -> tuple[str, int, int, int]:
         """Signature, slot, index in the block and time of the next transaction."""
-        time, position, self._count = self._now, self._count, self._count + 1
-        slot, index_in_block = divmod(position, _TRANSACTIONS_PER_SLOT)
+        time, position, self._number = self._now, self._number, self._number + 1
+        slot, index_in_block = divmod(position, TRANSACTIONS_PER_SLOT)
         return ids.base58_encode(self._random.randbytes(64)), GENESIS_SLOT + slot, index_in_block, time
 
     @property
     def _now(self) -> int:
-        return GENESIS_TIME + self._count * self._rhythm.seconds // self._rhythm.transactions
+        return GENESIS_TIME + self._number * self._rhythm.seconds // self._rhythm.transactions
 
     def _wallet(self) -> Pubkey:
         return Pubkey.from_bytes(self._random.randbytes(32))

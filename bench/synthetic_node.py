@@ -19,7 +19,13 @@ import msgspec
 import uvloop
 from aiohttp import web
 
-from bench.synthetic_history import GENESIS_SLOT, GENESIS_TIME, SyntheticHistory
+from bench.synthetic_history import (
+    GENESIS_SLOT,
+    GENESIS_TIME,
+    OPENINGS,
+    TRANSACTIONS_PER_SLOT,
+    SyntheticHistory,
+)
 
 _LOADER = "BPFLoaderUpgradeab1e11111111111111111111111"
 _SYSVARS = "Sysvar1111111111111111111111111111111111111"
@@ -29,6 +35,8 @@ _CLOCK = struct.Struct("<QqQQq")
 PRESENT_SLOT = GENESIS_SLOT + 8_000
 """Within an hour of every delivery, so that none has to be verified first (`zmartd.indexer.plausibility`)."""
 PRESENT_TIME = GENESIS_TIME + 8_000 // 3
+_UNTIL_PRESENT = TRANSACTIONS_PER_SLOT * (PRESENT_SLOT - GENESIS_SLOT)
+"""So many transactions are between; those of a longer history begin before, and its last is the present."""
 
 
 class SyntheticNode:
@@ -109,7 +117,8 @@ async def serve(node: SyntheticNode) -> None:
 @click.argument("trades", type=int)
 def main(seed: int, markets: int, wallets: int, trades: int) -> None:
     """Serve the history of SEED with these numbers of MARKETS, WALLETS and TRADES."""
-    history = SyntheticHistory(seed, markets, wallets)
+    before = max(OPENINGS * markets + trades - _UNTIL_PRESENT, 0)
+    history = SyntheticHistory(seed, markets, wallets, before=before)
     uvloop.run(serve(SyntheticNode([*history.openings(), *history.trades(trades)])))
 
 
