@@ -126,6 +126,13 @@ class _Provider(AsyncHTTPProvider):
         super(AsyncHTTPProvider, self).__init__(url)
         self.session = session
 
+    async def make_request_unparsed(self, body: Body) -> str:
+        response = await self.session.post(**self._before_request(body=body))
+        # The two hold each other, so that each answer would stay in memory until garbage is searched for.
+        del response.stream
+        response.raise_for_status()
+        return response.text
+
 
 class Transport:
     """One RPC endpoint. At most MAX_IN_FLIGHT requests run at a time."""

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import httpx
 import pytest
 from aiohttp import web
 from solders.pubkey import Pubkey
@@ -53,6 +55,19 @@ async def impatient(lonely: Node, clock: PausingClock) -> AsyncIterator[Rpc]:
         yield rpc
 
 
+@pytest.fixture
+def without_searches_for_garbage() -> Iterator[None]:
+    """What is in a cycle stays from here on."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def responses_in_memory() -> int:
+    return sum(type(one) is httpx.Response for one in gc.get_objects())
+
+
 def error(code: int, message: str = "no", data: Any = None) -> web.Response:
     body = {"jsonrpc": "2.0", "id": 0, "error": {"code": code, "message": message, "data": data}}
     return web.json_response(body)
@@ -74,6 +89,15 @@ async def test_a_passing_trouble_is_waited_out(
     first, second = clock.pauses
     assert 0.1 <= first <= 0.2
     assert 0.2 <= second <= 0.4
+
+
+async def test_an_answer_stays_in_memory_no_longer_than_it_is_read(
+    lonely: Node, impatient: Rpc, without_searches_for_garbage: None
+) -> None:
+    before = responses_in_memory()
+    lonely.instead("getSlot", 17, 18)
+    assert [await impatient.slot(), await impatient.slot()] == [17, 18]
+    assert responses_in_memory() == before
 
 
 async def test_a_node_that_asks_for_a_pause_gets_it(
